@@ -1,0 +1,24 @@
+/** A package as the lock names it: everything needed to fetch and verify it, and nothing of where from. */
+import { z } from 'zod';
+
+export const LockedPackage = z.strictObject({
+  name: z.string(),
+  version: z.string(),
+  architecture: z.string(),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  /** Bytes of the package file. */
+  size: z.int().nonnegative(),
+  /** Path below the archive's root, such as `pool/main/b/bash/bash_5.2-1_amd64.deb`. */
+  filename: z.string().regex(/^(?!\/)(?!.*\.\.).+\.deb$/),
+  /** Which archive of `LockedSystem.archives` has it. */
+  archive: z.string(),
+});
+export type LockedPackage = z.infer<typeof LockedPackage>;
+
+/** An archive of packages, without its address: the machine's own mirror configuration gives that. */
+export const LockedArchive = z.strictObject({
+  name: z.string(),
+  suites: z.array(z.string()),
+  components: z.array(z.string()),
+});
+export type LockedArchive = z.infer<typeof LockedArchive>;

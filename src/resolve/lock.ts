@@ -1,0 +1,62 @@
+/**
+ * The lock: `x.lock.yaml` beside `x.yaml` (`x@variant.lock.yaml` for a variant). It names every input of a build
+ * by digest. It never names a mirror.
+ */
+import { z } from 'zod';
+
+import { isDigest, type Digest } from '../digest.ts';
+import { LockedArchive, LockedPackage } from '../packages/package.ts';
+
+export const LOCK_SCHEMA_VERSION = 1;
+
+const DigestText = z.custom<Digest>(
+  (value) => typeof value === 'string' && isDigest(value),
+  'a sha256 digest',
+);
+
+/** One layer and the packages it owns, in name order. */
+export const LockedLayer = z.strictObject({
+  /** Unique in the lock: `base`, `kernel`, `addon-ssh`, `packages`. */
+  name: z.string(),
+  kind: z.string(),
+  /** `LayerDefinition` name and digest; the layer of the declaration's own `packages` has none. */
+  definition: z.strictObject({ name: z.string(), digest: DigestText }).optional(),
+  packages: z.array(LockedPackage),
+});
+export type LockedLayer = z.infer<typeof LockedLayer>;
+
+export const Lock = z.strictObject({
+  schemaVersion: z.literal(LOCK_SCHEMA_VERSION),
+  name: z.string(),
+  variant: z.string().optional(),
+  /** Digest of the normalised declaration. A build refuses a lock made for another one. */
+  declaration: DigestText,
+  /** When the lock was made, to the second. Its seconds are SOURCE_DATE_EPOCH of every build of it. */
+  created: z.iso.datetime(),
+  /** Image version: declared, or the lock's date and a counter. */
+  version: z.string(),
+  base: z.strictObject({
+    name: z.string(),
+    release: z.string(),
+    suite: z.string(),
+    architecture: z.literal('amd64'),
+  }),
+  /** `release` is `uname -r` of the image. */
+  kernel: z.strictObject({
+    flavour: z.string(),
+    package: z.string(),
+    version: z.string(),
+    release: z.string(),
+  }),
+  /** What turns layer trees into blobs: a part of every blob's bits. */
+  compressor: z.strictObject({ name: z.literal('zstd'), version: z.string(), level: z.int() }),
+  archives: z.array(LockedArchive),
+  layers: z.array(LockedLayer).min(1),
+  /** The root that ostree, GRUB, QEMU and friends run from: packages of `suite`, made by the same code. */
+  tools: z.strictObject({
+    suite: z.string(),
+    archives: z.array(LockedArchive),
+    packages: z.array(LockedPackage),
+  }),
+});
+export type Lock = z.infer<typeof Lock>;

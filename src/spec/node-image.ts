@@ -1,0 +1,91 @@
+/**
+ * The declaration after parsing: every short form opened, every default filled in, `extends` and the chosen
+ * variant applied. `parse.ts` makes it from YAML; everything after the spec works on this value alone.
+ */
+
+import type { Location } from '../errors.ts';
+
+export type Architecture = 'amd64';
+
+export interface User {
+  readonly name: string;
+  /** Allocated from the system range when left out. */
+  readonly uid?: number;
+  readonly gecos: string;
+  readonly shell: string;
+  /** Groups besides the user's own; they must exist in the image or in `groups`. */
+  readonly groups: readonly string[];
+  readonly sshKeys: readonly string[];
+}
+
+export interface Group {
+  readonly name: string;
+  readonly gid?: number;
+}
+
+export interface FileEntry {
+  /** Absolute path in the image; under /etc or /usr. */
+  readonly path: string;
+  readonly content: string;
+  /** Permission bits, such as 0o644. */
+  readonly mode: number;
+  readonly user: string;
+  readonly group: string;
+}
+
+export interface UnitEntry {
+  /** With suffix, such as `chrony.service`. */
+  readonly name: string;
+  /** Undefined leaves the unit as the distribution presets it. */
+  readonly enabled?: boolean;
+  readonly masked: boolean;
+  /** Text of the unit file, for a unit that no package brings. */
+  readonly content?: string;
+}
+
+export interface HealthCheck {
+  readonly name: string;
+  /** A shell command run as root on the node; exit status 0 is healthy. */
+  readonly run: string;
+  readonly timeoutSeconds: number;
+}
+
+export interface NodeImage {
+  readonly name: string;
+  /** Declared image version; undefined means the lock makes one from its date and a counter. */
+  readonly version?: string;
+  /** Name of the variant this value is, or undefined for the declaration itself. */
+  readonly variant?: string;
+  readonly architecture: Architecture;
+  /** Layer reference into the catalogue, such as `debian` and `13`. */
+  readonly base: { readonly name: string; readonly release: string };
+  /** Name of a kernel layer, such as `cloud`, and an optional version prefix such as `6.12`. */
+  readonly kernel: { readonly flavour: string; readonly version?: string };
+  /** Names of addon layers. */
+  readonly addons: readonly string[];
+  readonly packages: readonly string[];
+  readonly hostname?: string;
+  readonly groups: readonly Group[];
+  readonly users: readonly User[];
+  readonly files: readonly FileEntry[];
+  readonly units: readonly UnitEntry[];
+  readonly kernelArguments: readonly string[];
+  readonly health: readonly HealthCheck[];
+}
+
+/**
+ * Where each value of a NodeImage was written, for findings made after parsing.
+ * `at(['units', 0, 'name'])` gives the key's place, or the nearest parent's.
+ */
+export interface SourceMap {
+  at(path: readonly (string | number)[]): Location;
+}
+
+export interface ParsedSpec {
+  readonly image: NodeImage;
+  readonly sources: SourceMap;
+  /** The declaration's own file. */
+  readonly file: string;
+  /** Names of the variants it declares, in order. */
+  readonly variants: readonly string[];
+}

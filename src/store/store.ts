@@ -1,0 +1,118 @@
+/**
+ * The store: a content-addressed local cache, shared by any number of builds at once.
+ *
+ *   packages/<2 hex>/<sha256>.deb     downloaded packages, verified before they get this name
+ *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
+ *   blobs/sha256/<hex>                OCI blobs
+ *   records/<kind>/<key>.json         what a key was built into
+ *   apt/<hex>/                        package indexes
+ *   locks/                            lock files; see proc/file-lock.ts
+ *   tmp/                              everything unfinished; nothing here is ever trusted
+ *
+ * Whatever has its final name is whole: it was written under tmp/, synced, and renamed. A name is never
+ * rewritten with other content.
+ */
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+
+import { errnoOf, IngotError } from '../errors.ts';
+import { acquireFileLock, type FileLock } from '../proc/file-lock.ts';
+
+export interface ScratchDirectory extends AsyncDisposable {
+  readonly path: string;
+}
+
+export class Store {
+  readonly root: string;
+
+  private constructor(root: string) {
+    this.root = root;
+  }
+
+  /** Opens a store, creating it when it is not there. */
+  static async open(root: string): Promise<Store> {
+    try {
+      for (const folder of ['packages', 'trees', 'blobs/sha256', 'records', 'apt', 'locks', 'tmp']) {
+        await mkdir(join(root, folder), { recursive: true, mode: 0o755 });
+      }
+    } catch (error) {
+      throw new IngotError('ENVIRONMENT', `the store ${root} cannot be used (${errnoOf(error) ?? 'error'})`, {
+        hint: 'set INGOT_STORE or --store to a folder that can be written',
+        cause: error,
+      });
+    }
+    return new Store(root);
+  }
+
+  path(...segments: readonly string[]): string {
+    return join(this.root, ...segments);
+  }
+
+  packagePath(sha256: string): string {
+    return this.path('packages', sha256.slice(0, 2), `${sha256}.deb`);
+  }
+
+  blobPath(hex: string): string {
+    return this.path('blobs', 'sha256', hex);
+  }
+
+  /**
+   * Holds the store-wide lock `name` (letters, digits, dots, dashes) until disposed. Held locks vanish with their
+   * process, however it ends. Waiters are told once through `onWait`.
+   */
+  async lock(name: string, signal?: AbortSignal, onWait?: () => void): Promise<FileLock> {
+    return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait });
+  }
+
+  /** A fresh folder under tmp/, removed when disposed. */
+  async scratch(prefix: string): Promise<ScratchDirectory> {
+    const path = await mkdtemp(this.path('tmp', `${prefix}-${process.pid}-`));
+    return {
+      path,
+      [Symbol.asyncDispose]: async () => {
+        await rm(path, { recursive: true, force: true, maxRetries: 3 });
+      },
+    };
+  }
+
+  /** What a key was built into, or undefined. A record that does not parse counts as absent. */
+  async readRecord(kind: string, key: string): Promise<unknown> {
+    try {
+      return JSON.parse(await readFile(this.path('records', kind, `${key}.json`), 'utf8'));
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+      throw error;
+    }
+  }
+
+  async writeRecord(kind: string, key: string, value: unknown): Promise<void> {
+    await writeFileAtomically(
+      this.path('records', kind, `${key}.json`),
+      `${JSON.stringify(value, null, 2)}\n`,
+    );
+  }
+}
+
+/** Writes to a temporary name beside `path`, syncs, and renames: readers see the old file or the new one, whole. */
+export async function writeFileAtomically(path: string, data: string | Uint8Array): Promise<void> {
+  await mkdir(dirname(path), { recursive: true });
+  const temporary = `${path}.${process.pid}.tmp`;
+  try {
+    await writeFile(temporary, data, { flush: true });
+    await rename(temporary, path);
+    await syncDirectory(dirname(path));
+  } catch (error) {
+    await rm(temporary, { force: true });
+    throw error;
+  }
+}
+
+/** Makes a rename in this directory survive power loss. */
+export async function syncDirectory(path: string): Promise<void> {
+  const handle = await open(path, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
