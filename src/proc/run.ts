@@ -10,6 +10,7 @@ import type { Readable, Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 
 import { errnoOf, IngotError } from '../errors.ts';
+import { PROGRAM_PATH, toolMissing } from './find-program.ts';
 
 export type Argv = readonly [program: string, ...args: string[]];
 
@@ -29,6 +30,8 @@ export interface RunOptions {
   readonly stdoutTo?: Writable;
   /** How the program is called in error messages. Default: its base name. */
   readonly label?: string;
+  /** The command as error messages show it, for a caller that wraps it. Default: `argv`. */
+  readonly shown?: readonly string[];
 }
 
 export interface RunResult {
@@ -44,7 +47,7 @@ const KILL_GRACE_MS = 2_000;
 /** The environment every program starts from. */
 export function minimalEnvironment(extra: Readonly<Record<string, string>> = {}): Record<string, string> {
   return {
-    PATH: '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    PATH: PROGRAM_PATH,
     HOME: '/root',
     LC_ALL: 'C.UTF-8',
     TZ: 'UTC',
@@ -137,9 +140,7 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     const result = await child;
     const seconds = (performance.now() - started) / 1000;
     if (errnoOf(result.cause) === 'ENOENT' || result.code === 'ENOENT') {
-      throw new IngotError('TOOL_MISSING', `${program} is not installed`, {
-        hint: '`ingot doctor` lists what is needed and how to install it',
-      });
+      throw toolMissing(program);
     }
     if (ended === 'abort') throw interrupted(label);
     if (ended === 'timeout') {
@@ -150,7 +151,9 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     const exitCode = result.exitCode ?? 128;
     if (result.exitCode === undefined || !(options.okExitCodes ?? [0]).includes(exitCode)) {
       const how = result.signal === undefined ? `exited with ${exitCode}` : `was ended by ${result.signal}`;
-      throw new IngotError('TOOL_FAILED', `${label} ${how}: ${quoteArgv(argv)}`, { output: tail.join('\n') });
+      throw new IngotError('TOOL_FAILED', `${label} ${how}: ${quoteArgv(options.shown ?? argv)}`, {
+        output: tail.join('\n'),
+      });
     }
     return { stdout: result.stdout, stderr: result.stderr, exitCode, seconds };
   } finally {
