@@ -59,6 +59,11 @@ export class MountNamespace implements AsyncDisposable {
     });
   }
 
+  /** How a path inside looks from outside: the kernel walks into the namespace through its holder. */
+  outsidePath(path: string): string {
+    return `/proc/${this.#holder.pid}/root${path}`;
+  }
+
   /** Ends every process inside, and with them every mount. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.#holder[Symbol.asyncDispose]();

@@ -1,0 +1,51 @@
+/**
+ * bubblewrap: runs a program in a root of its own, in new mount, PID, IPC and UTS namespaces, with a bounded set
+ * of capabilities and, unless asked for, no network. Manual: bwrap(1).
+ */
+import type { Argv } from '../proc/run.ts';
+
+export interface Bind {
+  /** Absolute path outside. */
+  readonly source: string;
+  /** Absolute path inside; default: the same. */
+  readonly target?: string;
+  readonly readOnly?: boolean;
+  /** A device node, usable as such. Skipped when it does not exist. */
+  readonly device?: boolean;
+}
+
+export interface BubblewrapOptions {
+  readonly root: string;
+  readonly rootReadOnly?: boolean;
+  readonly binds?: readonly Bind[];
+  /** Fresh tmpfs mounts inside, such as `/tmp`. */
+  readonly tmpfs?: readonly string[];
+  readonly environment?: Readonly<Record<string, string>>;
+  /** Capabilities left to the program, without `CAP_`; none by default. */
+  readonly capabilities?: readonly string[];
+  readonly workingDirectory?: string;
+}
+
+/** Argument vector that runs `program` under bubblewrap. The network namespace is always new and empty. */
+export function bubblewrapArgv(program: Argv, options: BubblewrapOptions): Argv {
+  const argv: [string, ...string[]] = [
+    'bwrap',
+    '--unshare-pid',
+    '--unshare-net',
+    '--unshare-ipc',
+    '--unshare-uts',
+  ];
+  argv.push('--die-with-parent', '--new-session', '--hostname', 'localhost', '--cap-drop', 'ALL');
+  for (const capability of options.capabilities ?? []) argv.push('--cap-add', `CAP_${capability}`);
+  argv.push(options.rootReadOnly === true ? '--ro-bind' : '--bind', options.root, '/');
+  argv.push('--dev', '/dev', '--proc', '/proc');
+  for (const path of options.tmpfs ?? ['/tmp', '/run']) argv.push('--tmpfs', path);
+  for (const bind of options.binds ?? []) {
+    const flag = bind.device === true ? '--dev-bind-try' : bind.readOnly === true ? '--ro-bind' : '--bind';
+    argv.push(flag, bind.source, bind.target ?? bind.source);
+  }
+  argv.push('--clearenv');
+  for (const [name, value] of Object.entries(options.environment ?? {})) argv.push('--setenv', name, value);
+  argv.push('--chdir', options.workingDirectory ?? '/', '--', ...program);
+  return argv;
+}
