@@ -12,6 +12,11 @@ export const LockedPackage = z.strictObject({
   filename: z.string().regex(/^(?!\/)(?!.*\.\.).+\.deb$/),
   /** Which archive of `LockedSystem.archives` has it. */
   archive: z.string(),
+  /**
+   * In the closure of the Essential packages (and their Pre-Depends and Depends): what a bare root gets first, so
+   * that every other package's scripts can rely on it.
+   */
+  essential: z.literal(true).optional(),
 });
 export type LockedPackage = z.infer<typeof LockedPackage>;
 

@@ -21,6 +21,11 @@ export const LockedLayer = z.strictObject({
   kind: z.string(),
   /** `LayerDefinition` name and digest; the layer of the declaration's own `packages` has none. */
   definition: z.strictObject({ name: z.string(), digest: DigestText }).optional(),
+  /**
+   * When this layer last changed: kept from the lock before when its packages and definition are the same, so that
+   * a new lock leaves an unchanged layer's bits alone. Its seconds are the layer's SOURCE_DATE_EPOCH.
+   */
+  created: z.iso.datetime(),
   packages: z.array(LockedPackage),
 });
 export type LockedLayer = z.infer<typeof LockedLayer>;
