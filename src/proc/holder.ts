@@ -8,8 +8,9 @@
 import { execa } from 'execa';
 
 import { IngotError } from '../errors.ts';
+import { killGroup } from './children.ts';
 import { toolMissing } from './find-program.ts';
-import { killGroup, minimalEnvironment, type Argv } from './run.ts';
+import { minimalEnvironment, type Argv } from './run.ts';
 
 export interface Holder extends AsyncDisposable {
   /** The process that the given argument vector became. */

@@ -10,7 +10,10 @@ import type { Readable, Writable } from 'node:stream';
 import { StringDecoder } from 'node:string_decoder';
 
 import { errnoOf, IngotError } from '../errors.ts';
+import { killGroup } from './children.ts';
 import { PROGRAM_PATH, toolMissing } from './find-program.ts';
+
+export { killGroup };
 
 export type Argv = readonly [program: string, ...args: string[]];
 
@@ -60,15 +63,6 @@ export function quoteArgv(argv: readonly string[]): string {
   return argv
     .map((word) => (/^[\w@%+=:,./-]+$/.test(word) ? word : `'${word.replaceAll("'", `'\\''`)}'`))
     .join(' ');
-}
-
-/** Ends a whole process group: SIGTERM, then SIGKILL after a grace period. No error if it is gone already. */
-export function killGroup(pid: number, signal: NodeJS.Signals): void {
-  try {
-    process.kill(-pid, signal);
-  } catch (error) {
-    if (errnoOf(error) !== 'ESRCH') throw error;
-  }
 }
 
 /**
