@@ -1,0 +1,137 @@
+/**
+ * Debian control stanzas, as in `Packages` indexes and dpkg's status file (deb822(5)).
+ *
+ * A `Packages` index is tens of megabytes of which a lock needs a few hundred stanzas, so `PackageIndex` notes
+ * where each stanza lies and parses only what is asked for.
+ */
+import { compareDebVersions, isDebVersion } from './deb-version.ts';
+
+/** Fields of one stanza, by lower-case name. A field of several lines keeps its newlines. */
+export type Stanza = ReadonlyMap<string, string>;
+
+/** Parses one stanza. Lines that are not fields are skipped, comments too. */
+export function parseStanza(text: string): Stanza {
+  const fields = new Map<string, string>();
+  let current: string | undefined;
+  for (const line of text.split('\n')) {
+    if (line === '' || line.startsWith('#')) continue;
+    if (line.startsWith(' ') || line.startsWith('\t')) {
+      if (current !== undefined) fields.set(current, `${fields.get(current) ?? ''}\n${line.slice(1)}`);
+      continue;
+    }
+    const colon = line.indexOf(':');
+    if (colon <= 0) continue;
+    current = line.slice(0, colon).toLowerCase();
+    fields.set(current, line.slice(colon + 1).trim());
+  }
+  return fields;
+}
+
+/** All stanzas of a control file, in order. */
+export function parseStanzas(text: string): Stanza[] {
+  return text
+    .split(/\n(?:[ \t]*\n)+/)
+    .map(parseStanza)
+    .filter((stanza) => stanza.size > 0);
+}
+
+interface Entry {
+  readonly version: string;
+  readonly source: number;
+  readonly start: number;
+  readonly end: number;
+}
+
+/** A text of stanzas and the archive it came from. */
+export interface IndexSource {
+  readonly archive: string;
+  readonly text: string;
+}
+
+export interface IndexedStanza {
+  readonly archive: string;
+  readonly stanza: Stanza;
+}
+
+/** Several `Packages` files, searchable by name and version. */
+export class PackageIndex {
+  readonly #sources: readonly IndexSource[];
+  readonly #entries = new Map<string, Entry[]>();
+
+  constructor(sources: readonly IndexSource[]) {
+    this.#sources = sources;
+    for (const [number, source] of sources.entries()) this.#scan(source.text, number);
+  }
+
+  #scan(text: string, source: number): void {
+    let start = 0;
+    while (start < text.length) {
+      const blank = text.indexOf('\n\n', start);
+      const end = blank === -1 ? text.length : blank + 1;
+      const name = fieldIn(text, 'Package', start, end);
+      const version = fieldIn(text, 'Version', start, end);
+      if (name !== undefined && version !== undefined) {
+        const entry = { version, source, start, end };
+        const others = this.#entries.get(name);
+        if (others === undefined) this.#entries.set(name, [entry]);
+        else others.push(entry);
+      }
+      start = end + 1;
+    }
+  }
+
+  names(): IterableIterator<string> {
+    return this.#entries.keys();
+  }
+
+  has(name: string, version?: string): boolean {
+    const entries = this.#entries.get(name);
+    return entries !== undefined && (version === undefined || entries.some((e) => e.version === version));
+  }
+
+  /** Every version of a package, newest first, each once. */
+  versions(name: string): string[] {
+    const versions = [...new Set((this.#entries.get(name) ?? []).map((entry) => entry.version))];
+    return versions.sort((left, right) =>
+      isDebVersion(left) && isDebVersion(right) ? compareDebVersions(right, left) : 0,
+    );
+  }
+
+  /** The stanza of exactly this version; of several archives, the first that was given. */
+  find(name: string, version: string): IndexedStanza | undefined {
+    const entry = this.#entries.get(name)?.find((candidate) => candidate.version === version);
+    const source = entry === undefined ? undefined : this.#sources[entry.source];
+    if (entry === undefined || source === undefined) return undefined;
+    return { archive: source.archive, stanza: parseStanza(source.text.slice(entry.start, entry.end)) };
+  }
+
+  /** Names of packages whose Provides has `name`. Looks at every stanza: for error messages only. */
+  providersOf(name: string): string[] {
+    const pattern = new RegExp(
+      `^Provides:(?:.*[ ,])?${name.replaceAll(/[.+]/g, String.raw`\$&`)}(?:[ ,(]|$)`,
+      'gm',
+    );
+    const found = new Set<string>();
+    for (const { text } of this.#sources) {
+      for (const match of text.matchAll(pattern)) {
+        const before = text.lastIndexOf('\n\n', match.index);
+        const provider = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);
+        if (provider !== undefined) found.add(provider);
+      }
+    }
+    return [...found].sort();
+  }
+}
+
+/** Value of a one-line field between two offsets of a text, without copying the text. */
+function fieldIn(text: string, field: string, start: number, end: number): string | undefined {
+  const label = `${field}: `;
+  let at = start;
+  if (!text.startsWith(label, start)) {
+    const found = text.indexOf(`\n${label}`, start);
+    if (found === -1 || found >= end) return undefined;
+    at = found + 1;
+  }
+  const newline = text.indexOf('\n', at);
+  return text.slice(at + label.length, newline === -1 ? end : Math.min(newline, end)).trim();
+}

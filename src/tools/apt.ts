@@ -1,0 +1,323 @@
+/**
+ * apt with a private configuration: nothing of the machine's own apt state is read or changed.
+ *
+ * A relative path in apt's `Dir` tree is silently ignored, so every path here is absolute. Paths may hold spaces
+ * and any letters; quotes and line breaks are refused because apt's configuration cannot express them.
+ */
+import { join } from 'node:path';
+
+import { IngotError } from '../errors.ts';
+import { run, type Argv, type RunResult } from '../proc/run.ts';
+
+/** A package archive as apt is told of it. */
+export interface AptSource {
+  /** Address of the archive's root. */
+  readonly uri: string;
+  readonly suites: readonly string[];
+  readonly components: readonly string[];
+  /** The public keys themselves, ASCII-armoured: a keyring path with a space in it cannot be written. */
+  readonly keys: string;
+  readonly checkValidUntil: boolean;
+}
+
+/** One `Packages` index that apt knows of. */
+export interface IndexTarget {
+  readonly uri: string;
+  /** The suite as it was asked for. */
+  readonly release: string;
+  /** From the Release file; empty before it was fetched. */
+  readonly label: string;
+  readonly component: string;
+  /** Where the index lies once fetched. */
+  readonly file: string;
+}
+
+export interface SimulatedPackage {
+  readonly name: string;
+  readonly version: string;
+}
+
+/** One thing apt cannot reconcile: `systemd-sysv` and `Conflicts: sysvinit-core but 3.14-4 is to be installed`. */
+export interface UnmetDependency {
+  readonly package: string;
+  readonly reason: string;
+}
+
+const NETWORK_TIMEOUT_SECONDS = 20;
+const RETRIES = 3;
+const SOURCES = 'sources.sources';
+const CONFIGURATION = 'apt.conf';
+
+/** Files of a private apt state, by name below its folder. */
+export function renderAptState(
+  folder: string,
+  architecture: string,
+  sources: readonly AptSource[],
+): ReadonlyMap<string, string> {
+  return new Map([
+    [CONFIGURATION, renderConfiguration(folder, architecture)],
+    [SOURCES, sources.map(renderSource).join('\n')],
+    ['status', ''],
+  ]);
+}
+
+function renderConfiguration(folder: string, architecture: string): string {
+  const at = (...names: string[]): string => quoted(join(folder, ...names));
+  return `${[
+    `Dir ${at()}`,
+    `Dir::State ${at()}`,
+    `Dir::State::lists ${at('lists')}`,
+    `Dir::State::status ${at('status')}`,
+    `Dir::Cache ${at('cache')}`,
+    `Dir::Etc::sourcelist ${at(SOURCES)}`,
+    ...['main', 'parts', 'sourceparts', 'preferences', 'preferencesparts', 'trusted', 'trustedparts'].map(
+      (entry) => `Dir::Etc::${entry} "/dev/null"`,
+    ),
+    `APT::Architecture ${quoted(architecture)}`,
+    `APT::Architectures { ${quoted(architecture)}; }`,
+    'APT::Install-Recommends "false"',
+    'APT::Sandbox::User "root"',
+    'Acquire::Languages "none"',
+    // Indexes are read by us as well: plain text, and only those that are used.
+    'Acquire::GzipIndexes "false"',
+    'Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false"',
+    `Acquire::Retries "${RETRIES}"`,
+    `Acquire::http::Timeout "${NETWORK_TIMEOUT_SECONDS}"`,
+    `Acquire::https::Timeout "${NETWORK_TIMEOUT_SECONDS}"`,
+    // The store's own lock guards this state.
+    'Debug::NoLocking "true"',
+  ].join(';\n')};\n`;
+}
+
+function quoted(text: string): string {
+  if (/["\n]/.test(text)) {
+    throw new IngotError('ENVIRONMENT', `apt cannot use the path ${JSON.stringify(text)}`, {
+      hint: 'keep the store in a folder without quotes or line breaks in its path',
+    });
+  }
+  return `"${text}"`;
+}
+
+function renderSource(source: AptSource): string {
+  return `${[
+    'Types: deb',
+    `URIs: ${source.uri.replaceAll(' ', '%20')}`,
+    `Suites: ${source.suites.join(' ')}`,
+    `Components: ${source.components.join(' ')}`,
+    ...(source.checkValidUntil ? [] : ['Check-Valid-Until: no']),
+    'Signed-By:',
+    ...source.keys
+      .trimEnd()
+      .split('\n')
+      .map((line) => (line.trim() === '' ? ' .' : ` ${line}`)),
+  ].join('\n')}\n`;
+}
+
+/** ASCII armour (RFC 9580 §6.2) around a binary keyring; text that is armoured already is kept. */
+export function armourKeyring(keyring: Uint8Array): string {
+  const text = Buffer.from(keyring).toString('latin1');
+  if (text.trimStart().startsWith('-----BEGIN PGP')) return text;
+  const lines =
+    Buffer.from(keyring)
+      .toString('base64')
+      .match(/.{1,64}/g) ?? [];
+  return [
+    '-----BEGIN PGP PUBLIC KEY BLOCK-----',
+    '',
+    ...lines,
+    '-----END PGP PUBLIC KEY BLOCK-----',
+    '',
+  ].join('\n');
+}
+
+/** Preferences (apt_preferences(5)) that hold packages at a version, even an older one. */
+export function renderPins(pins: readonly SimulatedPackage[]): string {
+  return pins
+    .map(({ name, version }) => `Package: ${name}\nPin: version ${version}\nPin-Priority: 1001\n`)
+    .join('\n');
+}
+
+interface AptOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly proxies?: Readonly<Record<string, string>> | undefined;
+}
+
+async function apt(
+  folder: string,
+  argv: Argv,
+  options: AptOptions & { timeoutMs?: number },
+): Promise<RunResult> {
+  return run(argv, {
+    env: { ...options.proxies, APT_CONFIG: join(folder, CONFIGURATION) },
+    okExitCodes: [0, 100],
+    timeoutMs: options.timeoutMs ?? 120_000,
+    signal: options.signal,
+  });
+}
+
+export function updateArgv(): Argv {
+  return ['apt-get', 'update', '--error-on=any', '-q'];
+}
+
+/** Fetches what has changed of the indexes. Undefined when all is well, else why not. */
+export async function updateAptState(
+  folder: string,
+  options: AptOptions,
+): Promise<UpdateFailure | undefined> {
+  const result = await apt(folder, updateArgv(), { ...options, timeoutMs: 900_000 });
+  return result.exitCode === 0 ? undefined : parseUpdateFailure(`${result.stdout}\n${result.stderr}`);
+}
+
+export type UpdateFailure =
+  | { readonly kind: 'signature' | 'expired' | 'missing' | 'corrupt' | 'disk-full' }
+  /** `reason` is ours: apt's own words name hosts. */
+  | { readonly kind: 'unreachable' | 'other'; readonly reason: string };
+
+/** Sorts apt's complaints. The most telling one wins: a refused signature is also a "failed to fetch". */
+export function parseUpdateFailure(output: string): UpdateFailure {
+  if (output.includes('No space left on device')) return { kind: 'disk-full' };
+  if (
+    /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|GPG error|OpenPGP signature|is not signed|signatures? (were|was|could)/i.test(
+      output,
+    )
+  ) {
+    // "is not signed" is also what apt says of a suite it could not fetch at all.
+    if (/NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|GPG error|OpenPGP/i.test(output)) return { kind: 'signature' };
+  }
+  if (/Release file .* (is expired|is not valid yet)|is expired \(invalid since/.test(output))
+    return { kind: 'expired' };
+  if (/Hash Sum mismatch|unexpected size|File has unexpected|Clearsigned file isn't valid/i.test(output)) {
+    return { kind: 'corrupt' };
+  }
+  if (/Temporary failure resolving|Could not resolve/i.test(output)) {
+    return { kind: 'unreachable', reason: 'its name cannot be resolved' };
+  }
+  if (/Connection refused/i.test(output)) return { kind: 'unreachable', reason: 'connection refused' };
+  if (/timed out|Connection timeout/i.test(output)) return { kind: 'unreachable', reason: 'timed out' };
+  if (/Network is unreachable|No route to host/i.test(output)) {
+    return { kind: 'unreachable', reason: 'network unreachable' };
+  }
+  if (/certificate/i.test(output)) return { kind: 'unreachable', reason: 'its certificate is not trusted' };
+  if (
+    /Connection reset|Connection failed|closed? (the )?connection|Error reading from server/i.test(output)
+  ) {
+    return { kind: 'unreachable', reason: 'the connection was cut' };
+  }
+  const status = /\b(4\d\d|5\d\d) {2}?[A-Z]/.exec(output)?.[1];
+  if (status !== undefined && status !== '404')
+    return { kind: 'unreachable', reason: `it answers ${status}` };
+  if (status === '404' || /does not have a Release file|File not found/.test(output))
+    return { kind: 'missing' };
+  if (output.includes('is not signed')) return { kind: 'signature' };
+  const first = /^E: (.*)$/m.exec(output)?.[1] ?? 'apt-get update failed';
+  return { kind: 'other', reason: first.replaceAll(/\b[a-z+]+:\/\/\S+/g, 'the archive') };
+}
+
+const TARGET_FORMAT = ['$(REPO_URI)', '$(RELEASE)', '$(LABEL)', '$(COMPONENT)', '$(FILENAME)'].join('\t');
+
+function indexTargetsArgv(): Argv {
+  return ['apt-get', 'indextargets', '--format', TARGET_FORMAT, 'Created-By: Packages'];
+}
+
+export function parseIndexTargets(output: string): IndexTarget[] {
+  return output.split('\n').flatMap((line) => {
+    const [uri, release, label, component, file] = line.split('\t');
+    if (uri === undefined || file === undefined || uri === '') return [];
+    return [{ uri, release: release ?? '', label: label ?? '', component: component ?? '', file }];
+  });
+}
+
+/** Package indexes of a private state. */
+export async function aptIndexTargets(folder: string, options: AptOptions): Promise<IndexTarget[]> {
+  return parseIndexTargets((await apt(folder, indexTargetsArgv(), options)).stdout);
+}
+
+/** Package indexes of the machine itself. None where there is no apt. */
+export async function machineIndexTargets(signal?: AbortSignal): Promise<IndexTarget[]> {
+  const result = await tolerant(indexTargetsArgv(), signal);
+  return result === undefined ? [] : parseIndexTargets(result);
+}
+
+/** Proxies that the machine's apt is told to use, as `http_proxy` and `https_proxy`. */
+export async function machineProxies(signal?: AbortSignal): Promise<Record<string, string>> {
+  const result = await tolerant(
+    ['apt-config', 'dump', 'Acquire::http::Proxy', 'Acquire::https::Proxy'],
+    signal,
+  );
+  return result === undefined ? {} : parseProxies(result);
+}
+
+export function parseProxies(dump: string): Record<string, string> {
+  return Object.fromEntries(
+    [...dump.matchAll(/^Acquire::(https?)::Proxy "([^"]+)";$/gim)].flatMap(([, scheme, address]) =>
+      scheme === undefined || address === undefined || address === 'DIRECT'
+        ? []
+        : [[`${scheme.toLowerCase()}_proxy`, address]],
+    ),
+  );
+}
+
+async function tolerant(argv: Argv, signal?: AbortSignal): Promise<string | undefined> {
+  try {
+    return (await run(argv, { signal, timeoutMs: 60_000 })).stdout;
+  } catch (error) {
+    if (error instanceof IngotError && ['TOOL_MISSING', 'TOOL_FAILED'].includes(error.code)) return undefined;
+    throw error;
+  }
+}
+
+export type Simulation =
+  | { readonly packages: readonly SimulatedPackage[] }
+  | { readonly unmet: readonly UnmetDependency[]; readonly messages: readonly string[] };
+
+/** What apt would install into an empty root. `preferences` is a file of pins. */
+export async function simulateInstall(
+  folder: string,
+  wanted: readonly string[],
+  preferences: string | undefined,
+  options: AptOptions,
+): Promise<Simulation> {
+  const result = await apt(folder, simulateArgv(wanted, preferences), options);
+  if (result.exitCode === 0) return { packages: parseInstalls(result.stdout) };
+  return {
+    unmet: parseUnmet(result.stdout),
+    messages: [...result.stderr.matchAll(/^E: (.*)$/gm)].map((match) => match[1] ?? ''),
+  };
+}
+
+export function simulateArgv(wanted: readonly string[], preferences: string | undefined): Argv {
+  return [
+    'apt-get',
+    'install',
+    '--simulate',
+    '--no-remove',
+    '-q',
+    ...(preferences === undefined ? [] : ['-o', `Dir::Etc::preferences=${preferences}`]),
+    '--',
+    ...wanted,
+  ];
+}
+
+/** `Inst bash (5.2.37-2 Debian:13.2/stable [amd64])` */
+export function parseInstalls(output: string): SimulatedPackage[] {
+  return [...output.matchAll(/^Inst ([^\s:]+)(?::\S+)? (?:\[[^\]]*\] )?\((\S+) /gm)].map(
+    ([, name, version]) => ({
+      name: name ?? '',
+      version: version ?? '',
+    }),
+  );
+}
+
+/** The block after "The following packages have unmet dependencies:". */
+export function parseUnmet(output: string): UnmetDependency[] {
+  const block = /unmet dependencies:\n((?: .*\n?)*)/.exec(output)?.[1] ?? '';
+  const unmet: UnmetDependency[] = [];
+  let current = '';
+  for (const line of block.split('\n')) {
+    const [, name, reason] = /^ (\S+) : (.*)$/.exec(line) ?? [];
+    if (name !== undefined) current = name;
+    const text = (reason ?? line).trim();
+    if (text !== '' && current !== '') unmet.push({ package: current, reason: text });
+  }
+  return unmet;
+}
