@@ -76,7 +76,17 @@ export const LayerDefinition = z.strictObject({
   defaultRelease: z.string().optional(),
   install: z.partialRecord(z.enum(['debian']), LayerInstall).default({}),
   health: z
-    .array(z.strictObject({ name: z.string(), run: z.string(), timeout: z.string().default('30s') }))
+    .array(
+      z.strictObject({
+        name: z.string(),
+        run: z.string(),
+        timeout: z
+          .string()
+          .regex(/^[1-9]\d{0,4}[sm]$/, 'a time such as 60s or 2m')
+          .transform((text) => Number.parseInt(text, 10) * (text.endsWith('m') ? 60 : 1))
+          .prefault('30s'),
+      }),
+    )
     .default([]),
 });
 export type LayerDefinition = z.infer<typeof LayerDefinition>;

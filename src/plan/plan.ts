@@ -1,22 +1,34 @@
 /**
- * The plan: the graph of layer builds with their input keys. Pure: made from a lock, a declaration and layer
- * contents; which steps are in the store is looked up by the caller.
+ * The plan: the graph of layer builds with their input keys. Pure: which steps are in the store already is looked
+ * up by the caller.
  */
 import type { Digest } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
+import type { Group, HealthCheck, User } from '../spec/node-image.ts';
 
-/** A file that is written into a layer tree as is. */
+/** A file that is written into a tree as is. */
 export interface PlannedFile {
   readonly path: string;
   readonly content: string;
   readonly mode: number;
-  /** Names, resolved in the image when the seal writes them. */
+  /** Names, looked up in the image when the file is written. */
   readonly user: string;
   readonly group: string;
 }
 
+export interface PlannedUnit {
+  readonly name: string;
+  readonly enabled?: boolean;
+  readonly masked: boolean;
+  readonly content?: string;
+  /** Who asks for it: a layer's file, or where the declaration does; for messages. */
+  readonly origin: string;
+  /** Index in the declaration's `units`, for positions. */
+  readonly declared?: number;
+}
+
 export interface PlanStep {
-  /** `base`, a layer's name, or `seal`. */
+  /** `base`, a layer's name, `seal`, or `tools`. */
   readonly name: string;
   readonly kind: 'base' | 'unpack' | 'seal';
   /** Digest over everything that can change the step's bits. */
@@ -24,19 +36,40 @@ export interface PlanStep {
   /** Names of the steps this one is built on, lowest first. */
   readonly needs: readonly string[];
   readonly packages: readonly LockedPackage[];
+  readonly files: readonly PlannedFile[];
+  /** SOURCE_DATE_EPOCH of this step, seconds. */
+  readonly epoch: number;
   /** One line for people: what the step holds. */
   readonly summary: string;
+}
+
+/** What is computed once over the whole stack: accounts, units, kernel arguments, identity. */
+export interface SealInput {
+  readonly imageName: string;
+  readonly version: string;
+  readonly kernelRelease: string;
+  readonly hostname?: string;
+  readonly groups: readonly Group[];
+  readonly users: readonly User[];
+  readonly units: readonly PlannedUnit[];
+  /** By who asks for them, lowest layer first. */
+  readonly kernelArguments: readonly { readonly origin: string; readonly values: readonly string[] }[];
+  readonly health: readonly HealthCheck[];
 }
 
 export interface Plan {
   readonly name: string;
   readonly version: string;
-  /** SOURCE_DATE_EPOCH, seconds. */
+  /** SOURCE_DATE_EPOCH of the image, seconds. */
   readonly epoch: number;
   readonly architecture: string;
   readonly kernelRelease: string;
+  /** Digest of the lock this plan was made from. */
+  readonly lock: Digest;
+  readonly compressionLevel: number;
   /** Bottom to top; the last is the seal. */
   readonly steps: readonly PlanStep[];
-  /** Digest over all keys and the image configuration: names the image before it is built. */
+  readonly seal: SealInput;
+  /** Digest over all keys and the image's configuration: names the image before it is built. */
   readonly key: Digest;
 }

@@ -1,0 +1,156 @@
+/** Lock → Plan. Pure. */
+import type { CatalogLayer, LayerInstall } from '../catalog/layer.ts';
+import { digestOfJson, type Digest } from '../digest.ts';
+import type { Lock, LockedLayer } from '../resolve/lock.ts';
+import type { NodeImage } from '../spec/node-image.ts';
+import type { Plan, PlannedFile, PlannedUnit, PlanStep, SealInput } from './plan.ts';
+
+export interface PlanInput {
+  readonly image: NodeImage;
+  readonly lock: Lock;
+  /** The catalogue layer of every locked layer that has a definition; key: the locked layer's name. */
+  readonly layers: ReadonlyMap<string, CatalogLayer>;
+  /** Digest over the code that builds. What it does to the bits can't be told, so it is in every key. */
+  readonly builder: Digest;
+}
+
+const FAMILY = 'debian';
+
+export function makePlan({ image, lock, layers, builder }: PlanInput): Plan {
+  const architecture = lock.base.architecture;
+  const common = { builder, architecture, compressor: lock.compressor };
+  const steps: PlanStep[] = [];
+  const base = lock.layers[0];
+  if (base === undefined) throw new TypeError('a lock has at least the base layer');
+  const keys = new Map<string, Digest>();
+  for (const layer of lock.layers) {
+    const isBase = layer === base;
+    // Layers do not depend on each other: each is unpacked over the base alone.
+    const needs = isBase ? [] : [base.name];
+    const files = layerFiles(layers.get(layer.name));
+    const epoch = secondsOf(layer.created);
+    const kind = isBase ? 'base' : 'unpack';
+    const packages = layer.packages.map((file) => file.sha256);
+    const below = needs.map((name) => keys.get(name));
+    const key = digestOfJson({ ...common, kind, packages, files, epoch, below });
+    keys.set(layer.name, key);
+    steps.push({
+      name: layer.name,
+      kind,
+      key,
+      needs,
+      packages: layer.packages,
+      files,
+      epoch,
+      summary: summaryOf(layer),
+    });
+  }
+  const seal = sealInput(image, lock, layers);
+  const epoch = secondsOf(lock.created);
+  const needs = steps.map((step) => step.name);
+  const files = image.files;
+  steps.push({
+    name: 'seal',
+    kind: 'seal',
+    key: digestOfJson({ ...common, kind: 'seal', seal, files, epoch, below: steps.map((step) => step.key) }),
+    needs,
+    packages: [],
+    files,
+    epoch,
+    summary: 'configuration, initramfs, accounts, units',
+  });
+  const lockDigest = digestOfJson(lock);
+  return {
+    name: lock.name,
+    version: lock.version,
+    epoch,
+    architecture,
+    kernelRelease: lock.kernel.release,
+    lock: lockDigest,
+    compressionLevel: lock.compressor.level,
+    steps,
+    seal,
+    key: digestOfJson({ lock: lockDigest, builder, steps: steps.map((step) => step.key) }),
+  };
+}
+
+/** The tools root as a step: a base of its own, that becomes a tree and never a blob. */
+export function planTools(lock: Lock, builder: Digest): PlanStep {
+  const { packages, suite } = lock.tools;
+  return {
+    name: 'tools',
+    kind: 'base',
+    key: digestOfJson({ kind: 'tools', builder, packages: packages.map((file) => file.sha256) }),
+    needs: [],
+    packages,
+    files: [],
+    epoch: 0, // never archived
+    summary: `${packages.length} packages of ${suite}`,
+  };
+}
+
+function secondsOf(isoTime: string): number {
+  return Math.floor(Date.parse(isoTime) / 1000);
+}
+
+function summaryOf(layer: LockedLayer): string {
+  const { length } = layer.packages;
+  const what = layer.definition === undefined ? 'declared packages' : layer.definition.name;
+  return `${what}, ${length} ${length === 1 ? 'package' : 'packages'}`;
+}
+
+function installOf(layer: CatalogLayer | undefined): LayerInstall | undefined {
+  return layer?.definition.install[FAMILY];
+}
+
+function layerFiles(layer: CatalogLayer | undefined): PlannedFile[] {
+  return (installOf(layer)?.files ?? []).map((file) => {
+    const content = layer?.contents.get(file.path);
+    if (content === undefined) throw new TypeError(`the catalogue has not read ${file.path}`);
+    return { path: file.path, content, mode: file.mode, user: 'root', group: 'root' };
+  });
+}
+
+function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, CatalogLayer>): SealInput {
+  const used = lock.layers.flatMap((locked) => {
+    const layer = layers.get(locked.name);
+    return layer === undefined ? [] : [{ name: locked.name, layer }];
+  });
+  const layerUnits = used.flatMap(({ layer }): PlannedUnit[] =>
+    (installOf(layer)?.units ?? []).map((unit) => ({
+      name: unit.name,
+      masked: unit.masked,
+      origin: layer.file,
+      ...(unit.enabled !== undefined && { enabled: unit.enabled }),
+    })),
+  );
+  const declaredUnits = image.units.map((unit, declared): PlannedUnit => ({
+    ...unit,
+    declared,
+    origin: 'units',
+  }));
+  const layerArguments = used.map(({ name, layer }) => ({
+    origin: name,
+    values: installOf(layer)?.kernelArguments ?? [],
+  }));
+  const layerHealth = used.flatMap(({ layer }) =>
+    layer.definition.health.map((check) => ({
+      name: check.name,
+      run: check.run,
+      timeoutSeconds: check.timeout,
+    })),
+  );
+  return {
+    imageName: lock.name,
+    version: lock.version,
+    kernelRelease: lock.kernel.release,
+    ...(image.hostname !== undefined && { hostname: image.hostname }),
+    groups: image.groups,
+    users: image.users,
+    units: [...layerUnits, ...declaredUnits],
+    kernelArguments: [...layerArguments, { origin: 'declaration', values: image.kernelArguments }].filter(
+      ({ values }) => values.length > 0,
+    ),
+    health: [...layerHealth, ...image.health],
+  };
+}
