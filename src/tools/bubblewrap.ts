@@ -15,9 +15,12 @@ export interface Bind {
 }
 
 export interface BubblewrapOptions {
-  readonly root: string;
+  /** Becomes `/`. Left out, `/` is an empty tmpfs that the binds and links fill. */
+  readonly root?: string;
   readonly rootReadOnly?: boolean;
   readonly binds?: readonly Bind[];
+  /** Symbolic links to make in an empty root. */
+  readonly links?: readonly { readonly target: string; readonly path: string }[];
   /** Fresh tmpfs mounts inside, such as `/tmp`. */
   readonly tmpfs?: readonly string[];
   readonly environment?: Readonly<Record<string, string>>;
@@ -37,7 +40,10 @@ export function bubblewrapArgv(program: Argv, options: BubblewrapOptions): Argv 
   ];
   argv.push('--die-with-parent', '--new-session', '--hostname', 'localhost', '--cap-drop', 'ALL');
   for (const capability of options.capabilities ?? []) argv.push('--cap-add', `CAP_${capability}`);
-  argv.push(options.rootReadOnly === true ? '--ro-bind' : '--bind', options.root, '/');
+  if (options.root !== undefined) {
+    argv.push(options.rootReadOnly === true ? '--ro-bind' : '--bind', options.root, '/');
+  }
+  for (const link of options.links ?? []) argv.push('--symlink', link.target, link.path);
   argv.push('--dev', '/dev', '--proc', '/proc');
   for (const path of options.tmpfs ?? ['/tmp', '/run']) argv.push('--tmpfs', path);
   for (const bind of options.binds ?? []) {
