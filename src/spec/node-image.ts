@@ -3,7 +3,7 @@
  * variant applied. `parse.ts` makes it from YAML; everything after the spec works on this value alone.
  */
 
-import type { Location } from '../errors.ts';
+import type { Finding, Location } from '../errors.ts';
 
 export type Architecture = 'amd64';
 
@@ -74,11 +74,13 @@ export interface NodeImage {
 }
 
 /**
- * Where each value of a NodeImage was written, for findings made after parsing.
- * `at(['units', 0, 'name'])` gives the key's place, or the nearest parent's.
+ * Where each value of a NodeImage was written, for findings made after parsing. Paths are those of the NodeImage:
+ * `at(['units', 0, 'name'])` gives the place of the value, `keyAt` that of the key before it. What was left out
+ * has the place of its nearest parent.
  */
 export interface SourceMap {
   at(path: readonly (string | number)[]): Location;
+  keyAt(path: readonly (string | number)[]): Location;
 }
 
 export interface ParsedSpec {
@@ -88,4 +90,6 @@ export interface ParsedSpec {
   readonly file: string;
   /** Names of the variants it declares, in order. */
   readonly variants: readonly string[];
+  /** What looks wrong but need not be. */
+  readonly warnings: readonly Finding[];
 }

@@ -1,0 +1,161 @@
+/**
+ * What takes more than one value of a declaration to see: duplicates, contradictions, cross references. Works on
+ * the source tree, so that it also runs, and says all it can, when other values are wrong.
+ */
+import type { Finding, Location } from '../errors.ts';
+import { SYSTEM_ACCOUNTS } from './accounts.ts';
+import { identityOf } from './merge.ts';
+import { pathText } from './source-schema.ts';
+import { nodeAt, quoted, type SourceMapping, type SourceNode, type SourcePath } from './source-tree.ts';
+import { nearest } from './suggest.ts';
+
+/** Lists whose entries must differ, with the key that tells them apart in a message. */
+const UNIQUE_LISTS: readonly { readonly path: string; readonly key: string }[] = [
+  { path: 'addons', key: 'addon' },
+  { path: 'packages', key: 'package' },
+  { path: 'groups', key: 'group' },
+  { path: 'users', key: 'user' },
+  { path: 'files', key: 'file' },
+  { path: 'units', key: 'unit' },
+  { path: 'kernelArguments', key: 'kernel argument' },
+  { path: 'health', key: 'health check' },
+  { path: 'variants', key: 'variant' },
+];
+
+export function checkDeclaration(root: SourceMapping): Finding[] {
+  const findings: Finding[] = [];
+  const report: Report = (message, location, more = {}) => {
+    findings.push({ code: 'SPEC_INVALID', severity: 'error', message, location, ...more });
+  };
+  for (const { path, key } of UNIQUE_LISTS) checkUnique(entriesOf(root, path), path, key, report);
+  entriesOf(root, 'users').forEach((user, index) => {
+    for (const list of ['groups', 'sshKeys']) {
+      checkUnique(entriesOf(user, list), list, list === 'groups' ? 'group' : 'SSH key', report, [
+        'users',
+        index,
+      ]);
+    }
+  });
+  checkNumbers(root, 'users', 'uid', report);
+  checkNumbers(root, 'groups', 'gid', report);
+  checkAccounts(root, report);
+  checkPaths(root, report);
+  checkUnits(root, report);
+  return findings;
+}
+
+type Report = (
+  message: string,
+  location: Location,
+  more?: Pick<Finding, 'suggestions'> & { readonly severity?: Finding['severity'] },
+) => void;
+
+function checkUnique(
+  items: readonly SourceNode[],
+  listKey: string,
+  noun: string,
+  report: Report,
+  within: SourcePath = [],
+): void {
+  const seen = new Set<string>();
+  for (const item of items) {
+    const identity = identityOf(item, listKey);
+    if (identity === undefined) continue;
+    const inside = within.length === 0 ? '' : ` in ${pathText(within)}`;
+    if (seen.has(identity)) {
+      report(`the ${noun} ${quoted(identity)} is given twice${inside}`, placeOfName(item));
+    }
+    seen.add(identity);
+  }
+}
+
+function checkNumbers(root: SourceMapping, list: string, key: string, report: Report): void {
+  const owners = new Map<number, string>();
+  for (const item of entriesOf(root, list)) {
+    const number = nodeAt(item, [key]);
+    if (number?.kind !== 'scalar' || typeof number.value !== 'number') continue;
+    const owner = owners.get(number.value);
+    const name = textAt(item, 'name') ?? 'another entry';
+    if (owner !== undefined && owner !== name) {
+      report(`${key} ${number.value} already belongs to ${quoted(owner)}`, number.at);
+    }
+    owners.set(number.value, name);
+  }
+}
+
+function checkAccounts(root: SourceMapping, report: Report): void {
+  const declared = new Set<string>();
+  for (const list of ['users', 'groups']) {
+    for (const item of entriesOf(root, list)) {
+      const name = textAt(item, 'name');
+      if (name === undefined) continue;
+      declared.add(name);
+      if (SYSTEM_ACCOUNTS.has(name) || name.startsWith('systemd-')) {
+        report(`${quoted(name)} is an account of the system and cannot be declared`, placeOfName(item));
+      }
+    }
+  }
+  const known = new Set([...SYSTEM_ACCOUNTS, ...declared]);
+  for (const user of entriesOf(root, 'users')) {
+    for (const group of entriesOf(user, 'groups')) {
+      if (group.kind !== 'scalar' || typeof group.value !== 'string' || known.has(group.value)) continue;
+      // A package may bring the group, so only what looks like a slip is worth a word.
+      const suggestions = nearest(group.value, known);
+      if (suggestions.length === 0) continue;
+      report(`the group ${quoted(group.value)} is neither declared nor one of the system's own`, group.at, {
+        severity: 'warning',
+        suggestions,
+      });
+    }
+  }
+}
+
+/** A path that is a file cannot also be a folder of another file. */
+function checkPaths(root: SourceMapping, report: Report): void {
+  const paths = new Set(entriesOf(root, 'files').map((item) => textAt(item, 'path') ?? ''));
+  for (const item of entriesOf(root, 'files')) {
+    const parts = (textAt(item, 'path') ?? '').split('/');
+    for (let length = parts.length - 1; length > 1; length--) {
+      const parent = parts.slice(0, length).join('/');
+      if (!paths.has(parent)) continue;
+      report(`${quoted(parent)} is declared as a file, so nothing can be below it`, placeOfName(item));
+      break;
+    }
+  }
+}
+
+function checkUnits(root: SourceMapping, report: Report): void {
+  for (const unit of entriesOf(root, 'units')) {
+    const name = quoted(textAt(unit, 'name') ?? 'the unit');
+    const enabled = nodeAt(unit, ['enabled']);
+    const masked = nodeAt(unit, ['masked']);
+    const content = nodeAt(unit, ['content']);
+    const isEnabled = enabled?.kind === 'scalar' && enabled.value === true;
+    if (masked?.kind === 'scalar' && masked.value === true) {
+      if (isEnabled) report(`${name} cannot be both enabled and masked`, masked.at);
+      if (content !== undefined) report(`${name} is masked, so its content would never be used`, masked.at);
+    }
+    if (
+      isEnabled &&
+      content?.kind === 'scalar' &&
+      typeof content.value === 'string' &&
+      !/^\[Install\]\s*$/m.test(content.value)
+    ) {
+      report(`${name} is enabled, but its content has no [Install] section that says for what`, enabled.at);
+    }
+  }
+}
+
+function entriesOf(node: SourceNode, key: string): readonly SourceNode[] {
+  const list = nodeAt(node, [key]);
+  return list?.kind === 'list' ? list.items : [];
+}
+
+function textAt(node: SourceNode, key: string): string | undefined {
+  const value = nodeAt(node, [key]);
+  return value?.kind === 'scalar' && typeof value.value === 'string' ? value.value : undefined;
+}
+
+function placeOfName(item: SourceNode): Location {
+  return (nodeAt(item, ['path']) ?? nodeAt(item, ['name']) ?? item).at;
+}

@@ -1,0 +1,78 @@
+/** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
+import { digestOfJson, type Digest } from '../digest.ts';
+import type { NodeImage } from './node-image.ts';
+import type { NodeImageInput } from './schema.ts';
+
+export interface NormaliseOptions {
+  readonly variant?: string | undefined;
+  /** The release that a base means when none is named. */
+  readonly defaultRelease?: ((base: string) => string | undefined) | undefined;
+}
+
+/** Undefined `release` means that none is named and the base has no default. */
+export function baseOf(
+  input: NodeImageInput['base'],
+  defaultRelease: NormaliseOptions['defaultRelease'],
+): { readonly name: string; readonly release: string | undefined } {
+  const [name = '', release] =
+    typeof input === 'string' ? input.split('@', 2) : [input.use, input.release?.toString()];
+  return { name, release: release ?? defaultRelease?.(name) };
+}
+
+/** `release` is the base's, already decided. */
+export function normalise(input: NodeImageInput, release: string, options: NormaliseOptions): NodeImage {
+  const kernel = typeof input.kernel === 'string' ? { flavour: input.kernel } : input.kernel;
+  return {
+    name: input.name,
+    ...defined({ version: input.version, variant: options.variant }),
+    architecture: input.arch ?? 'amd64',
+    base: { name: baseOf(input.base, undefined).name, release },
+    kernel: { flavour: kernel?.flavour ?? 'generic', ...defined({ version: kernel?.version }) },
+    addons: input.addons ?? [],
+    packages: input.packages ?? [],
+    ...defined({ hostname: input.hostname }),
+    groups: (input.groups ?? []).map(({ name, gid }) => ({ name, ...defined({ gid }) })),
+    users: (input.users ?? []).map((user) => ({
+      name: user.name,
+      ...defined({ uid: user.uid }),
+      gecos: user.gecos ?? '',
+      shell: user.shell ?? '/bin/bash',
+      groups: user.groups ?? [],
+      sshKeys: user.sshKeys ?? [],
+    })),
+    files: (input.files ?? []).map((file) => ({
+      path: file.path,
+      content: file.content,
+      mode: Number.parseInt(file.mode ?? '0644', 8),
+      user: file.user ?? 'root',
+      group: file.group ?? 'root',
+    })),
+    units: (input.units ?? []).map((unit) => ({
+      name: unit.name,
+      ...defined({ enabled: unit.enabled, content: unit.content }),
+      masked: unit.masked ?? false,
+    })),
+    kernelArguments: input.kernelArguments ?? [],
+    health: (input.health ?? []).map((check) => ({
+      name: check.name,
+      run: check.run,
+      timeoutSeconds: secondsOf(check.timeout ?? '30s'),
+    })),
+  };
+}
+
+/** `60s` or `2m` in seconds. */
+export function secondsOf(duration: string): number {
+  return Number.parseInt(duration, 10) * (duration.endsWith('m') ? 60 : 1);
+}
+
+/** Digest of the normalised declaration: a lock made for another one is stale. */
+export function declarationDigest(image: NodeImage): Digest {
+  return digestOfJson(image);
+}
+
+function defined<T extends object>(members: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
+  return Object.fromEntries(Object.entries(members).filter(([, value]) => value !== undefined)) as {
+    [Key in keyof T]?: Exclude<T[Key], undefined>;
+  };
+}

@@ -1,0 +1,250 @@
+/**
+ * From the text of a declaration to a ParsedSpec. Every mistake of the file, of what it extends and of all its
+ * variants is found before any is reported.
+ */
+import { dirname, isAbsolute, join } from 'node:path';
+
+import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
+import { checkDeclaration } from './check.ts';
+import { mergeMappings, withoutKeys } from './merge.ts';
+import type { NodeImage, ParsedSpec, SourceMap } from './node-image.ts';
+import { baseOf, normalise, type NormaliseOptions } from './normalise.ts';
+import { NodeImageInput } from './schema.ts';
+import { applySchema, type SchemaFinding } from './source-schema.ts';
+import {
+  keyLocationAt,
+  locationAt,
+  nodeAt,
+  parseSource,
+  quoted,
+  type SourceMapping,
+  type SourceNode,
+} from './source-tree.ts';
+import { nearest } from './suggest.ts';
+
+const MAX_FINDINGS = 100;
+const MAX_EXTENDED = 32;
+
+export interface ParseOptions extends NormaliseOptions {
+  /**
+   * Text of an extended declaration.
+   *
+   * @throws IngotError when it cannot be read; its message becomes the finding.
+   */
+  readonly readExtended?: (file: string) => Promise<string>;
+}
+
+/**
+ * @param file as findings name it; `extends` is relative to its folder
+ * @throws FindingsError SPEC_INVALID with everything that is wrong
+ * @throws IngotError IMAGE_UNKNOWN when there is no such variant
+ */
+export async function parseSpec(text: string, file: string, options: ParseOptions = {}): Promise<ParsedSpec> {
+  const reader = new DeclarationReader(options.readExtended);
+  const whole = await reader.read(text, file);
+  const findings: Finding[] = [...reader.findings];
+  const variants = whole === undefined ? [] : variantsOf(whole);
+  let image: NodeImage | undefined;
+  if (whole !== undefined) {
+    for (const variant of [undefined, ...variants]) {
+      const root = variant === undefined ? whole : applyVariant(whole, variant.node);
+      const judged = judge(root, { ...options, variant: variant?.name });
+      findings.push(...judged.findings.filter((finding) => !alreadySaid(finding, findings)));
+      if (variant?.name === options.variant) image = judged.image;
+    }
+  }
+  const { errors, warnings } = sortFindings(findings);
+  if (errors.length > 0) throw new FindingsError([...errors, ...warnings]);
+
+  const names = variants.map(({ name }) => name);
+  const chosen = variants.find(({ name }) => name === options.variant);
+  if (image === undefined || whole === undefined) throw unknownVariant(options.variant ?? '', names, file);
+  const root = chosen === undefined ? whole : applyVariant(whole, chosen.node);
+  return { image, sources: sourceMap(root), file, variants: names, warnings };
+}
+
+/** Reads a declaration and what it extends, merged, checking each file on its own on the way. */
+class DeclarationReader {
+  readonly findings: Finding[] = [];
+  private readonly readExtended: ParseOptions['readExtended'];
+  private extended = 0;
+
+  constructor(readExtended: ParseOptions['readExtended']) {
+    this.readExtended = readExtended;
+  }
+
+  async read(text: string, file: string, above: readonly string[] = []): Promise<SourceMapping | undefined> {
+    const { root, findings } = parseSource({ file, text }, 'SPEC_INVALID');
+    this.findings.push(...findings);
+    if (root === undefined) return undefined;
+    // What a file lacks another may give; what it says must be right by itself.
+    this.findings.push(
+      ...applySchema(root, NodeImageInput, 'SPEC_INVALID').findings.filter((finding) => !finding.missing),
+      ...checkDeclaration(root),
+    );
+    let merged: SourceMapping | undefined;
+    for (const reference of referencesOf(root)) {
+      const below = await this.readReference(reference.path, reference.node, file, [...above, file]);
+      if (below !== undefined) merged = merged === undefined ? below : mergeMappings(merged, below);
+    }
+    const own = withoutKeys(root, ['extends']);
+    return merged === undefined ? own : mergeMappings(merged, own);
+  }
+
+  private async readReference(
+    reference: string,
+    node: SourceNode,
+    from: string,
+    above: readonly string[],
+  ): Promise<SourceMapping | undefined> {
+    const file = isAbsolute(reference) ? reference : join(dirname(from), reference);
+    const refuse = (message: string): undefined => {
+      this.findings.push({ code: 'SPEC_INVALID', severity: 'error', message, location: node.at });
+      return undefined;
+    };
+    const cycle = above.findIndex((other) => join(other) === join(file));
+    if (cycle >= 0) {
+      return refuse(`extends itself: ${[...above.slice(cycle), file].join(' → ')}`);
+    }
+    if (++this.extended > MAX_EXTENDED) return refuse(`extends more than ${MAX_EXTENDED} declarations`);
+    if (this.readExtended === undefined) return refuse('a declaration without a file cannot extend another');
+    let text;
+    try {
+      text = await this.readExtended(file);
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      return refuse(`cannot extend ${quoted(reference)}: ${error.message}`);
+    }
+    return this.read(text, file, above);
+  }
+}
+
+function referencesOf(root: SourceMapping): { path: string; node: SourceNode }[] {
+  const value = nodeAt(root, ['extends']);
+  const nodes = value === undefined ? [] : value.kind === 'list' ? value.items : [value];
+  return nodes.flatMap((node) =>
+    node.kind === 'scalar' && typeof node.value === 'string' && node.value !== ''
+      ? [{ path: node.value, node }]
+      : [],
+  );
+}
+
+interface Variant {
+  readonly name: string;
+  readonly node: SourceMapping;
+}
+
+function variantsOf(root: SourceMapping): Variant[] {
+  const list = nodeAt(root, ['variants']);
+  return (list?.kind === 'list' ? list.items : []).flatMap((node) => {
+    const name = nodeAt(node, ['name']);
+    return node.kind === 'mapping' && name?.kind === 'scalar' && typeof name.value === 'string'
+      ? [{ name: name.value, node }]
+      : [];
+  });
+}
+
+function applyVariant(root: SourceMapping, variant: SourceMapping): SourceMapping {
+  return mergeMappings(withoutKeys(root, ['variants']), withoutKeys(variant, ['name']));
+}
+
+/** Checks a merged declaration, and makes the NodeImage when nothing is wrong. */
+function judge(
+  root: SourceMapping,
+  options: NormaliseOptions,
+): { readonly image?: NodeImage; readonly findings: readonly Finding[] } {
+  const { value, findings } = applySchema(root, NodeImageInput, 'SPEC_INVALID');
+  const relevant = [...findings.filter((finding) => !isLackOfVariant(finding)), ...checkDeclaration(root)];
+  if (value === undefined) return { findings: relevant };
+  const { name, release } = baseOf(value.base, options.defaultRelease);
+  if (release === undefined) {
+    const message = `base must name a release, such as ${name}@13`;
+    return {
+      findings: [
+        ...relevant,
+        { code: 'SPEC_INVALID', severity: 'error', message, location: locationAt(root, ['base']) },
+      ],
+    };
+  }
+  return { image: normalise(value, release, options), findings: relevant };
+}
+
+/** A variant need not be whole; only the declaration with it applied must be. */
+function isLackOfVariant(finding: SchemaFinding): boolean {
+  return finding.missing && finding.path[0] === 'variants' && finding.path.length > 3;
+}
+
+/**
+ * Merging moves list entries, so one mistake can come back under another path, but never at another place. What a
+ * merged declaration lacks has no place of its own.
+ */
+function alreadySaid(finding: Finding, earlier: readonly Finding[]): boolean {
+  const { location } = finding;
+  return earlier.some(
+    (other) =>
+      isSamePlace(location, other.location) &&
+      ('missing' in finding && finding.missing === true ? other.message === finding.message : true),
+  );
+}
+
+function isSamePlace(left: Location | undefined, right: Location | undefined): boolean {
+  return left?.file === right?.file && left?.line === right?.line && left?.column === right?.column;
+}
+
+/** Each finding once, in the order of the text, errors and warnings apart, and not too many. */
+function sortFindings(findings: readonly Finding[]): { errors: Finding[]; warnings: Finding[] } {
+  const unique = new Map<string, Finding>();
+  const files = new Map<string, number>();
+  for (const finding of findings) {
+    const { file = '', line = 0, column = 0 } = finding.location ?? {};
+    if (!files.has(file)) files.set(file, files.size);
+    const key = JSON.stringify([file, line, column, finding.message]);
+    if (!unique.has(key)) unique.set(key, finding);
+  }
+  const order = (finding: Finding): [number, number, number] => [
+    files.get(finding.location?.file ?? '') ?? 0,
+    finding.location?.line ?? 0,
+    finding.location?.column ?? 0,
+  ];
+  const sorted = [...unique.values()].sort((left, right) => {
+    const [a, b] = [order(left), order(right)];
+    return a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
+  });
+  const errors = sorted.filter((finding) => finding.severity === 'error');
+  const more = errors.length - MAX_FINDINGS;
+  if (more > 0) {
+    errors.length = MAX_FINDINGS;
+    errors.push({ code: 'SPEC_INVALID', severity: 'error', message: `${more} more problems are not shown` });
+  }
+  return { errors, warnings: sorted.filter((finding) => finding.severity === 'warning') };
+}
+
+function unknownVariant(variant: string, names: readonly string[], file: string): IngotError {
+  const near = nearest(variant, names);
+  return new IngotError('IMAGE_UNKNOWN', `${file} has no variant ${quoted(variant)}`, {
+    hint:
+      names.length === 0
+        ? 'it declares no variants: leave --variant out'
+        : `${near[0] === undefined ? '' : `did you mean ${quoted(near[0])}? `}it declares: ${names.join(', ')}`,
+  });
+}
+
+/** Names that differ between the declaration and the NodeImage. */
+const WRITTEN_AS: Readonly<Record<string, string>> = {
+  'base.name': 'use',
+  architecture: 'arch',
+  timeoutSeconds: 'timeout',
+};
+
+function sourceMap(root: SourceMapping): SourceMap {
+  const written = (path: readonly (string | number)[]): (string | number)[] =>
+    path.map((step, index) =>
+      typeof step === 'number'
+        ? step
+        : (WRITTEN_AS[`${String(path[index - 1])}.${step}`] ?? WRITTEN_AS[step] ?? step),
+    );
+  return {
+    at: (path) => locationAt(root, written(path)),
+    keyAt: (path) => keyLocationAt(root, written(path)),
+  };
+}

@@ -1,0 +1,223 @@
+/**
+ * The declaration as a person writes it, short forms included. `schema/node-image.schema.json` is generated from
+ * this, so every key says what it is for.
+ *
+ * Messages follow `source-schema.ts`: a pattern's says what the value must be, a refinement's what is wrong.
+ * What takes more than one value to see (duplicates, cross references) is in `check.ts`.
+ */
+import { z } from 'zod';
+
+/** Names of people's and services' accounts; systemd's strict form. */
+const ACCOUNT = /^[a-z_][a-z0-9_-]{0,30}$/;
+const MAX_PATH = 1024;
+/** Lower numbers belong to packages, higher ones to the distribution. */
+const FIRST_ID = 1000;
+const LAST_ID = 59_999;
+
+function text(pattern: RegExp, wanted: string): z.ZodString {
+  return z.string().regex(pattern, wanted);
+}
+
+const oneLine = (wanted: string): z.ZodString => text(/^[^\p{Cc}]+$/u, wanted);
+
+export const ImageName = text(
+  /^[a-z0-9]+(?:[._-][a-z0-9]+)*$/,
+  'lower-case letters and digits, separated by single . _ or -',
+).max(63);
+
+export const UnitName = text(
+  /^[\w@:.\\-]{1,200}\.(?:service|socket|target|timer|path|mount|automount|swap|slice)$/,
+  'a unit name with its suffix, such as chrony.service',
+);
+
+export const PackageRequest = text(
+  /^[a-z0-9][a-z0-9+.-]+(?:=(?:\d+:)?\d[A-Za-z0-9.+~-]*)?$/,
+  'a Debian package name, or name=version',
+);
+
+export const FileMode = text(/^0?[0-7]{3,4}$/, 'octal permission bits in quotes, such as "0644"');
+
+/** Absolute, normalised, under /etc or /usr, and nothing that Ingot itself writes. */
+export const FilePath = z
+  .string()
+  .max(MAX_PATH)
+  .regex(/^\/(?:etc|usr)\/[^\p{Cc}]+$/u, 'an absolute path under /etc or /usr')
+  .refine((path) => isNormalPath(path), 'is not a plain path: no ".", "..", "//" or "/" at the end')
+  .refine(
+    (path) => !isOwnPath(path),
+    'is written by Ingot itself; use the key for it (users, groups, hostname)',
+  );
+
+function isNormalPath(path: string): boolean {
+  const parts = path.slice(1).split('/');
+  return parts.every(
+    (part) => part !== '' && part !== '.' && part !== '..' && Buffer.byteLength(part) <= 255,
+  );
+}
+
+const OWN_PATHS =
+  /^\/(?:etc\/(?:passwd|group|shadow|gshadow|machine-id|hostname|resolv\.conf|fstab|ssh\/ssh_host_[^/]*)|usr\/etc(?:\/.*)?|usr\/lib\/sysimage\/dpkg(?:\/.*)?|usr\/lib\/modules\/.*)$/;
+
+function isOwnPath(path: string): boolean {
+  return OWN_PATHS.test(path);
+}
+
+/** Set by Ingot when a deployment is made: the root file system and the deployment in it. */
+const OWN_ARGUMENTS = new Set(['root', 'rootfstype', 'rootflags', 'ostree', 'ro', 'rw']);
+
+export const KernelArgument = text(/^[!-~]+$/, 'one kernel argument of printable ASCII, without spaces')
+  .regex(/^[^"'`\\]+$/, 'one kernel argument without quotes or backslashes')
+  .refine(
+    (argument) => !OWN_ARGUMENTS.has(argument.split('=', 1)[0] ?? ''),
+    'is set by Ingot itself for every deployment',
+  );
+
+const LayerName = text(/^[a-z][a-z0-9.+-]*$/, 'the name of a layer: lower-case letters, digits, and . + -');
+
+export const BaseInput = z
+  .union([
+    text(/^[a-z][a-z0-9.+-]*(?:@[a-z0-9.]+)?$/, 'a base and its release, such as debian@13'),
+    z.strictObject({
+      use: LayerName.describe('Name of a base layer.'),
+      release: z
+        .union([text(/^[a-z0-9.]+$/, 'a release, such as "13"'), z.int().positive()])
+        .optional()
+        .describe('Release of the distribution. Default: the base layer’s own.'),
+    }),
+  ])
+  .describe('What the image is built on: `debian@13`, or a mapping.');
+
+export const KernelInput = z
+  .union([
+    LayerName,
+    z.strictObject({
+      flavour: LayerName.optional().describe('Name of a kernel layer: `cloud` or `generic`.'),
+      version: text(/^\d+(?:\.\d+)*(?:[+~-][\w.+~-]*)?$/, 'a version or the start of one, such as "6.12"')
+        .optional()
+        .describe('Version, or the start of one. Default: the newest of the release.'),
+    }),
+  ])
+  .describe('`cloud` for virtual machines, `generic` for any hardware. Default: generic.');
+
+export const GroupInput = z.strictObject({
+  name: text(ACCOUNT, 'a group name: lower-case letters, digits, _ and -, at most 31'),
+  gid: z.int().min(FIRST_ID).max(LAST_ID).optional().describe('Default: allocated when the image is built.'),
+});
+
+const SSH_KEY =
+  /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) ([A-Za-z0-9+/]{16,}={0,3})(?: [^\p{Cc}]*)?$/u;
+
+/** Never shown in a message: what was pasted may be a secret. */
+export const SshKey = z.string().superRefine((key, context) => {
+  const match = SSH_KEY.exec(key);
+  // The key repeats its type inside, after a 32-bit length (RFC 4253, section 6.6).
+  const decoded = Buffer.from(match?.[2] ?? '', 'base64');
+  const type = decoded.length > 4 ? decoded.toString('latin1', 4, 4 + decoded.readUInt32BE(0)) : undefined;
+  if (match !== null && type === match[1]) return;
+  const message = key.includes('PRIVATE KEY')
+    ? 'is a private key: remove it from this file, and give the public one (*.pub)'
+    : match !== null
+      ? 'is cut short or damaged: its text does not hold a key of the type it names'
+      : 'is not an SSH public key; one looks like "ssh-ed25519 AAAA… comment"';
+  context.addIssue({ code: 'custom', message });
+});
+
+export const UserInput = z.strictObject({
+  name: text(ACCOUNT, 'a user name: lower-case letters, digits, _ and -, at most 31'),
+  uid: z.int().min(FIRST_ID).max(LAST_ID).optional().describe('Default: allocated when the image is built.'),
+  gecos: text(/^[^:\p{Cc}]*$/u, 'a full name without colons')
+    .optional()
+    .describe('Full name.'),
+  shell: text(/^\/[^\s:]+$/, 'an absolute path')
+    .optional()
+    .describe('Login shell. Default: /bin/bash.'),
+  groups: z
+    .array(text(ACCOUNT, 'a group name'))
+    .optional()
+    .describe('Groups besides the user’s own, such as sudo.'),
+  sshKeys: z.array(SshKey).optional().describe('Public keys that may log in as this user.'),
+});
+
+export const FileInput = z.strictObject({
+  path: FilePath.describe('Absolute path in the image, under /etc or /usr.'),
+  content: z.string().describe('The whole text of the file.'),
+  mode: FileMode.optional().describe('Octal permission bits, in quotes. Default: "0644".'),
+  user: text(ACCOUNT, 'a user name').optional().describe('Owner. Default: root.'),
+  group: text(ACCOUNT, 'a group name').optional().describe('Default: root.'),
+});
+
+export const UnitInput = z.strictObject({
+  name: UnitName.describe('With suffix, such as `chrony.service`.'),
+  enabled: z.boolean().optional().describe('Default: as the distribution presets it.'),
+  masked: z.boolean().optional().describe('True makes the unit impossible to start.'),
+  content: z
+    .string()
+    .refine((unit) => /^\[[A-Z][A-Za-z]*\]\s*$/m.test(unit), 'is not a unit file: it has no [Section]')
+    .optional()
+    .describe('Text of the unit file, for a unit that no package brings.'),
+});
+
+export const HealthInput = z.strictObject({
+  name: text(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, and . _ -'),
+  run: text(/^[^\0]*\S[^\0]*$/, 'a shell command').describe(
+    'Shell command, run as root on the node; exit status 0 is healthy.',
+  ),
+  timeout: text(/^[1-9]\d{0,4}[sm]$/, 'a time such as 60s or 2m')
+    .optional()
+    .describe('Default: 30s.'),
+});
+
+const parts = {
+  version: text(/^[A-Za-z0-9_][A-Za-z0-9._+~-]{0,127}$/, 'letters, digits, and . _ + ~ -')
+    .optional()
+    .describe('Version of the image. Default: the date of the lock and a counter.'),
+  summary: oneLine('one line of text').optional().describe('One line that says what the image is for.'),
+  arch: z.enum(['amd64']).optional().describe('Architecture of the node. Default: amd64.'),
+  base: BaseInput.optional(),
+  kernel: KernelInput.optional(),
+  addons: z.array(LayerName).optional().describe('Addon layers of the catalogue, such as ssh.'),
+  packages: z
+    .array(PackageRequest)
+    .optional()
+    .describe('Debian packages besides those of the layers; `name`, or `name=version`.'),
+  hostname: text(
+    /^(?=.{1,64}$)(?!localhost$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/,
+    'a host name: lower-case letters, digits and -, in labels of at most 63',
+  )
+    .optional()
+    .describe('Static host name. Default: from the network, or localhost.'),
+  groups: z.array(GroupInput).optional().describe('Groups to create.'),
+  users: z.array(UserInput).optional().describe('Accounts to create.'),
+  files: z.array(FileInput).optional().describe('Files to put into the image.'),
+  units: z.array(UnitInput).optional().describe('systemd units to enable, disable, mask or add.'),
+  kernelArguments: z.array(KernelArgument).optional().describe('Added to the kernel command line.'),
+  health: z.array(HealthInput).optional().describe('What must hold for a boot to count as good.'),
+};
+
+/** A variant: a name, and whatever differs. */
+export const VariantInput = z.strictObject({
+  name: ImageName.describe('What `--variant` takes.'),
+  ...parts,
+});
+export type VariantInput = z.infer<typeof VariantInput>;
+
+const Reference = oneLine('the path of another declaration');
+
+export const NodeImageInput = z
+  .strictObject({
+    name: ImageName.describe('Name of the image; also of its repository in a registry.'),
+    extends: z
+      .union([Reference, z.array(Reference)])
+      .optional()
+      .describe(
+        'Declarations to start from, relative to this file; a later one wins over an earlier one, and this file over all. Mappings merge, single values replace, lists append, and list entries with the same name (files: path) replace.',
+      ),
+    ...parts,
+    base: BaseInput,
+    variants: z
+      .array(VariantInput)
+      .optional()
+      .describe('Variations of this image, merged over it as `extends` merges.'),
+  })
+  .meta({ title: 'Ingot node image', description: 'One immutable, bootable OS image for a node.' });
+export type NodeImageInput = z.infer<typeof NodeImageInput>;
