@@ -25,6 +25,7 @@ export type ErrorCode =
   | 'TOOL_FAILED'
   | 'TIMEOUT'
   | 'MIRROR_UNREACHABLE'
+  | 'MIRROR_UNTRUSTED'
   | 'PACKAGE_GONE'
   | 'DIGEST_MISMATCH'
   | 'DISK_FULL'
