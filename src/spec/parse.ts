@@ -42,14 +42,14 @@ export interface ParseOptions extends NormaliseOptions {
 export async function parseSpec(text: string, file: string, options: ParseOptions = {}): Promise<ParsedSpec> {
   const reader = new DeclarationReader(options.readExtended);
   const whole = await reader.read(text, file);
-  const findings: Finding[] = [...reader.findings];
+  const findings = reader.findings;
   const variants = whole === undefined ? [] : variantsOf(whole);
   let image: NodeImage | undefined;
   if (whole !== undefined) {
     for (const variant of [undefined, ...variants]) {
       const root = variant === undefined ? whole : applyVariant(whole, variant.node);
       const judged = judge(root, { ...options, variant: variant?.name });
-      findings.push(...judged.findings.filter((finding) => !alreadySaid(finding, findings)));
+      for (const finding of newOnes(judged.findings, findings)) findings.push(finding);
       if (variant?.name === options.variant) image = judged.image;
     }
   }
@@ -75,13 +75,12 @@ class DeclarationReader {
 
   async read(text: string, file: string, above: readonly string[] = []): Promise<SourceMapping | undefined> {
     const { root, findings } = parseSource({ file, text }, 'SPEC_INVALID');
-    this.findings.push(...findings);
+    this.add(findings);
     if (root === undefined) return undefined;
     // What a file lacks another may give; what it says must be right by itself.
-    this.findings.push(
-      ...applySchema(root, NodeImageInput, 'SPEC_INVALID').findings.filter((finding) => !finding.missing),
-      ...checkDeclaration(root),
-    );
+    const { findings: mistakes } = applySchema(root, NodeImageInput, 'SPEC_INVALID');
+    this.add(mistakes.filter((finding) => !finding.missing));
+    this.add(checkDeclaration(root));
     let merged: SourceMapping | undefined;
     for (const reference of referencesOf(root)) {
       const below = await this.readReference(reference.path, reference.node, file, [...above, file]);
@@ -91,6 +90,10 @@ class DeclarationReader {
     return merged === undefined ? own : mergeMappings(merged, own);
   }
 
+  private add(findings: readonly Finding[]): void {
+    for (const finding of findings) this.findings.push(finding);
+  }
+
   private async readReference(
     reference: string,
     node: SourceNode,
@@ -98,8 +101,8 @@ class DeclarationReader {
     above: readonly string[],
   ): Promise<SourceMapping | undefined> {
     const file = isAbsolute(reference) ? reference : join(dirname(from), reference);
-    const refuse = (message: string): undefined => {
-      this.findings.push({ code: 'SPEC_INVALID', severity: 'error', message, location: node.at });
+    const refuse = (message: string): SourceMapping | undefined => {
+      this.add([{ code: 'SPEC_INVALID', severity: 'error', message, location: node.at }]);
       return undefined;
     };
     const cycle = above.findIndex((other) => join(other) === join(file));
@@ -175,20 +178,21 @@ function isLackOfVariant(finding: SchemaFinding): boolean {
 }
 
 /**
- * Merging moves list entries, so one mistake can come back under another path, but never at another place. What a
- * merged declaration lacks has no place of its own.
+ * The findings of a merged declaration that no file by itself has shown. Merging moves list entries, so one mistake
+ * can come back under another path, but never at another place; what is missing has no place of its own.
  */
-function alreadySaid(finding: Finding, earlier: readonly Finding[]): boolean {
-  const { location } = finding;
-  return earlier.some(
-    (other) =>
-      isSamePlace(location, other.location) &&
-      ('missing' in finding && finding.missing === true ? other.message === finding.message : true),
+function newOnes(judged: readonly Finding[], earlier: readonly Finding[]): Finding[] {
+  const places = new Set(earlier.map(({ location }) => placeKey(location)));
+  const said = new Set(earlier.map(({ location, message }) => placeKey(location) + message));
+  return judged.filter((finding) =>
+    'missing' in finding && finding.missing === true
+      ? !said.has(placeKey(finding.location) + finding.message)
+      : !places.has(placeKey(finding.location)),
   );
 }
 
-function isSamePlace(left: Location | undefined, right: Location | undefined): boolean {
-  return left?.file === right?.file && left?.line === right?.line && left?.column === right?.column;
+function placeKey(location: Location | undefined): string {
+  return JSON.stringify([location?.file, location?.line, location?.column]);
 }
 
 /** Each finding once, in the order of the text, errors and warnings apart, and not too many. */
@@ -196,9 +200,9 @@ function sortFindings(findings: readonly Finding[]): { errors: Finding[]; warnin
   const unique = new Map<string, Finding>();
   const files = new Map<string, number>();
   for (const finding of findings) {
-    const { file = '', line = 0, column = 0 } = finding.location ?? {};
+    const file = finding.location?.file ?? '';
     if (!files.has(file)) files.set(file, files.size);
-    const key = JSON.stringify([file, line, column, finding.message]);
+    const key = placeKey(finding.location) + finding.message;
     if (!unique.has(key)) unique.set(key, finding);
   }
   const order = (finding: Finding): [number, number, number] => [
