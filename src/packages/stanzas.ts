@@ -105,6 +105,19 @@ export class PackageIndex {
     return { archive: source.archive, stanza: parseStanza(source.text.slice(entry.start, entry.end)) };
   }
 
+  /** Names of packages that are `Essential: yes`, in name order. */
+  essentialNames(): string[] {
+    const found = new Set<string>();
+    for (const { text } of this.#sources) {
+      for (const match of text.matchAll(/^Essential: yes$/gm)) {
+        const before = text.lastIndexOf('\n\n', match.index);
+        const name = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);
+        if (name !== undefined) found.add(name);
+      }
+    }
+    return [...found].sort();
+  }
+
   /** Names of packages whose Provides has `name`. Looks at every stanza: for error messages only. */
   providersOf(name: string): string[] {
     const pattern = new RegExp(

@@ -1,0 +1,163 @@
+/**
+ * Package indexes: one private apt state per release, architecture and mirror, below the store's `apt/`.
+ *
+ * Each operation holds the state's lock for itself alone. Between two of them another process may move the
+ * indexes forward, which is harmless: whatever is chosen afterwards is checked by hash.
+ */
+import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+
+import type { Release } from '../catalog/layer.ts';
+import { digestOfJson, hexOf, type Digest } from '../digest.ts';
+import { errnoOf, IngotError } from '../errors.ts';
+import type { Reporter } from '../report/events.ts';
+import type { Store } from '../store/store.ts';
+import { aptIndexTargets, armourKeyring, renderAptState, updateAptState } from '../tools/apt.ts';
+import type { AptSource, UpdateFailure } from '../tools/apt.ts';
+import type { Mirrors } from './mirror.ts';
+import { PackageIndex } from './stanzas.ts';
+
+export interface IndexOptions {
+  readonly store: Store;
+  readonly mirrors: Mirrors;
+  readonly release: Release;
+  readonly architecture: string;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface Indexes {
+  /** Names this state: equal for equal releases, architectures, keys and mirrors. */
+  readonly key: string;
+  readonly release: Release;
+  readonly architecture: string;
+  readonly folder: string;
+  readonly store: Store;
+  readonly mirrors: Mirrors;
+}
+
+/** Prepares the state without fetching anything. @throws IngotError ENVIRONMENT without the archive's keyring. */
+export async function openIndexes(options: IndexOptions): Promise<Indexes> {
+  const { store, mirrors, release, architecture } = options;
+  const sources: AptSource[] = [];
+  for (const archive of release.archives) {
+    sources.push({
+      uri: mirrors.urlOf(archive.name),
+      suites: archive.suites,
+      components: archive.components,
+      keys: armourKeyring(await readKeyring(archive.keyring)),
+      checkValidUntil: release.checkValidUntil,
+    });
+  }
+  const key = hexOf(digestOfJson({ sources, architecture })).slice(0, 16);
+  const folder = store.path('apt', key);
+  await using _held = await holdState({ store, key }, options.reporter, options.signal);
+  for (const part of ['lists/partial', 'cache/archives/partial']) {
+    await mkdir(`${folder}/${part}`, { recursive: true, mode: 0o700 });
+  }
+  for (const [name, content] of renderAptState(folder, architecture, sources)) {
+    // Addresses may hold credentials.
+    await writeFile(`${folder}/${name}`, content, { mode: 0o600 });
+  }
+  return { key, release, architecture, folder, store, mirrors };
+}
+
+/** Holds the apt state alone until disposed. */
+export async function holdState(
+  { store, key }: Pick<Indexes, 'store' | 'key'>,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<AsyncDisposable> {
+  return store.lock(`apt-${key}`, signal, () => {
+    reporter.info('waiting for another ingot that uses the same package indexes');
+  });
+}
+
+/**
+ * Fetches what has changed since the last time; a few requests when nothing has.
+ *
+ * @throws IngotError MIRROR_UNREACHABLE, MIRROR_UNTRUSTED, DISK_FULL, TIMEOUT or INTERRUPTED
+ */
+export async function updateIndexes(
+  indexes: Indexes,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  await using _held = await holdState(indexes, reporter, signal);
+  if (!indexes.release.checkValidUntil) {
+    reporter.info(`indexes of ${indexes.release.suite} may be past their date: not checked`);
+  }
+  const failure = await updateAptState(indexes.folder, { signal, proxies: indexes.mirrors.proxies });
+  if (failure !== undefined) throw describeUpdateFailure(failure, indexes);
+}
+
+/** Digest over the signed Release files: changes exactly when the indexes do. The caller holds the state. */
+export async function stampOf(indexes: Indexes): Promise<Digest> {
+  const lists = `${indexes.folder}/lists`;
+  const releases: [string, string][] = [];
+  for (const name of (await readdir(lists)).sort()) {
+    if (/_(In)?Release$/.test(name)) releases.push([name, await readFile(`${lists}/${name}`, 'latin1')]);
+  }
+  return digestOfJson(releases);
+}
+
+/** Reads the downloaded indexes, in the order of the release's archives. The caller holds the state. */
+export async function readIndex(indexes: Indexes, signal?: AbortSignal): Promise<PackageIndex> {
+  const targets = await aptIndexTargets(indexes.folder, { signal });
+  const sources = [];
+  for (const archive of indexes.release.archives) {
+    const address = `${indexes.mirrors.urlOf(archive.name)}/`;
+    for (const target of targets) {
+      if (target.uri !== address || !archive.suites.includes(target.release)) continue;
+      sources.push({ archive: archive.name, text: await readFile(target.file, 'latin1') });
+    }
+  }
+  return new PackageIndex(sources);
+}
+
+async function readKeyring(path: string): Promise<Buffer> {
+  try {
+    return await readFile(path);
+  } catch (error) {
+    throw new IngotError(
+      'ENVIRONMENT',
+      `the archive keyring ${path} cannot be read (${errnoOf(error) ?? 'error'})`,
+      {
+        hint: 'install the package debian-archive-keyring',
+      },
+    );
+  }
+}
+
+function describeUpdateFailure(failure: UpdateFailure, { release }: Indexes): IngotError {
+  const indexes = `the package indexes of ${release.suite}`;
+  const elsewhere = 'set INGOT_MIRROR to another mirror';
+  switch (failure.kind) {
+    case 'signature':
+      return new IngotError('MIRROR_UNTRUSTED', `${indexes} are not signed by a key of the release`, {
+        hint: `${elsewhere}, or update the package debian-archive-keyring if the release is newer than it`,
+      });
+    case 'expired':
+      return new IngotError('MIRROR_UNTRUSTED', `${indexes} are past the date until which they are valid`, {
+        hint: `the mirror is no longer updated, or this machine's clock is wrong; ${elsewhere}`,
+      });
+    case 'corrupt':
+      return new IngotError('MIRROR_UNTRUSTED', `${indexes} differ from what the release's signature names`, {
+        hint: `the mirror may be in the middle of an update: try again in a while, or ${elsewhere}`,
+      });
+    case 'missing':
+      return new IngotError('MIRROR_UNREACHABLE', `the configured mirror does not have all of ${indexes}`, {
+        hint: `needed: ${release.archives.map(({ name, suites }) => `${name} (${suites.join(', ')})`).join(', ')}; ${elsewhere}`,
+      });
+    case 'disk-full':
+      return new IngotError('DISK_FULL', `no space is left for ${indexes}`, {
+        hint: 'free some space, run `ingot store gc`, or set INGOT_STORE to a larger file system',
+      });
+    case 'unreachable':
+    case 'other':
+      return new IngotError(
+        'MIRROR_UNREACHABLE',
+        `${indexes} cannot be fetched from the configured mirror: ${failure.reason}`,
+        { hint: `check the network and the machine's apt configuration, or ${elsewhere}` },
+      );
+  }
+}

@@ -1,0 +1,22 @@
+/** What apt chose: the packages of one root, each with what its place in the layers depends on. */
+import { z } from 'zod';
+
+import { LockedArchive, LockedPackage } from './package.ts';
+
+export const SolvedPackage = z.strictObject({
+  package: LockedPackage,
+  /** Its control file says `Essential: yes`. */
+  essential: z.boolean(),
+  /** Pre-Depends and Depends, as written. */
+  depends: z.string(),
+  provides: z.string(),
+});
+export type SolvedPackage = z.infer<typeof SolvedPackage>;
+
+export const Solution = z.strictObject({
+  suite: z.string(),
+  archives: z.array(LockedArchive),
+  /** In name order. */
+  packages: z.array(SolvedPackage),
+});
+export type Solution = z.infer<typeof Solution>;

@@ -1,0 +1,235 @@
+/**
+ * One apt solution for everything an image installs: exact versions, with the hash and size of each file.
+ *
+ * apt solves for an empty root, so that the answer depends on the indexes and the request alone. The answer is
+ * recorded under both, since apt takes seconds to give it again.
+ */
+import { writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { digestOfJson, hexOf } from '../digest.ts';
+import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
+import type { Reporter } from '../report/events.ts';
+import { nearest } from '../spec/suggest.ts';
+import { renderPins, simulateInstall, type SimulatedPackage, type UnmetDependency } from '../tools/apt.ts';
+import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
+import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
+import type { LockedPackage } from './package.ts';
+import { Solution, type SolvedPackage } from './solution.ts';
+import type { PackageIndex } from './stanzas.ts';
+
+/** A package that somebody asked for. */
+export interface PackageRequest {
+  readonly name: string;
+  /** Exactly this version. */
+  readonly version?: string;
+  /** A kernel of this series, such as `6.12`; for kernel packages only. */
+  readonly series?: string;
+  /** Who asks, for messages: `packages`, `layer ssh`. */
+  readonly by: string;
+  readonly location?: Location;
+}
+
+export interface SolveRequest {
+  readonly wanted: readonly PackageRequest[];
+  /** Versions to stay with where they still exist and fit. */
+  readonly keep: readonly SimulatedPackage[];
+}
+
+/** Raised when the recorded form or the way of solving changes. */
+const RECORD_VERSION = 1;
+const MAX_RELAXATIONS = 12;
+
+/** `name`, or `name=version`. */
+export function parsePackageTerm(term: string): { readonly name: string; readonly version?: string } {
+  const [name = '', version] = term.split('=', 2);
+  return { name, ...(version !== undefined && version !== '' && { version }) };
+}
+
+/**
+ * Solves for the essential packages and everything wanted.
+ *
+ * @throws FindingsError PACKAGE_UNKNOWN with all unknown names at once; IngotError PACKAGES_CONFLICT
+ */
+export async function solvePackages(
+  indexes: Indexes,
+  request: SolveRequest,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<Solution> {
+  await using _held = await holdState(indexes, reporter, signal);
+  const stamp = await stampOf(indexes);
+  const keep = [...request.keep].sort(byName);
+  const wanted = request.wanted.map(({ name, version, series }) => ({ name, version, series }));
+  const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, wanted, keep, ...pick(indexes) }));
+  const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
+  if (recorded.success) return recorded.data;
+  const index = await readIndex(indexes, signal);
+  const terms = chooseTerms(index, request.wanted, indexes.release.suite);
+  const chosen = await solve(indexes, index, request.wanted, terms, keep, reporter, signal);
+  const solution: Solution = {
+    suite: indexes.release.suite,
+    archives: indexes.release.archives.map(({ name, suites, components }) => ({ name, suites, components })),
+    packages: chosen.map((item) => describePackage(index, item)).sort(byPackageName),
+  };
+  await indexes.store.writeRecord('solution', key, solution);
+  return solution;
+}
+
+function pick({ release, architecture }: Indexes): {
+  readonly release: unknown;
+  readonly architecture: string;
+} {
+  return { release, architecture };
+}
+
+/** Asks apt, letting go of kept versions that stand in the way, first those that apt complains about. */
+async function solve(
+  indexes: Indexes,
+  index: PackageIndex,
+  wanted: readonly PackageRequest[],
+  terms: ReadonlyMap<string, string>,
+  keep: readonly SimulatedPackage[],
+  reporter: Reporter,
+  signal: AbortSignal | undefined,
+): Promise<readonly SimulatedPackage[]> {
+  // Not apt's `?essential`: that counts apt itself in, which an image has no use for.
+  const asked = [...index.essentialNames().filter((name) => !terms.has(name)), ...new Set(terms.values())];
+  let pins = keep.filter(({ name, version }) => !terms.get(name)?.includes('=') && index.has(name, version));
+  await using scratch = await indexes.store.scratch('solve');
+  const preferences = join(scratch.path, 'preferences');
+  for (let round = 0; ; round += 1) {
+    await writeFile(preferences, renderPins(pins));
+    const pinned = pins.length === 0 ? undefined : preferences;
+    const result = await simulateInstall(indexes.folder, asked, pinned, { signal });
+    if ('packages' in result) return result.packages;
+    if (pins.length === 0)
+      throw describeConflict(wanted, result.unmet, result.messages, indexes.release.suite);
+    const named = namesIn(result.unmet);
+    const rest = pins.filter(({ name }) => !named.has(name));
+    pins = rest.length === pins.length || round >= MAX_RELAXATIONS ? [] : rest;
+    reporter.debug(`not all locked versions go together: ${pins.length} are still held`);
+  }
+}
+
+function namesIn(unmet: readonly UnmetDependency[]): ReadonlySet<string> {
+  return new Set(
+    unmet.flatMap((item) => [item.package, ...(item.reason.match(/[a-z0-9][a-z0-9.+-]+/g) ?? [])]),
+  );
+}
+
+/** What to tell apt for each wanted package. @throws FindingsError with every name or version that is not there */
+function chooseTerms(
+  index: PackageIndex,
+  wanted: readonly PackageRequest[],
+  suite: string,
+): ReadonlyMap<string, string> {
+  const terms = new Map<string, string>();
+  const findings: Finding[] = [];
+  for (const request of wanted) {
+    const term = chooseTerm(index, request);
+    if (term !== undefined) terms.set(request.name, term);
+    else findings.push(describeUnknown(index, request, suite));
+  }
+  if (findings.length > 0) throw new FindingsError(findings);
+  return terms;
+}
+
+function chooseTerm(index: PackageIndex, { name, version, series }: PackageRequest): string | undefined {
+  if (version !== undefined) return index.has(name, version) ? `${name}=${version}` : undefined;
+  if (series === undefined) return index.has(name) ? name : undefined;
+  const fits = (candidate: string): boolean => isDebVersion(candidate) && hasVersionPrefix(candidate, series);
+  const meta = index.versions(name).find(fits);
+  if (meta !== undefined) return `${name}=${meta}`;
+  // The metapackage has moved on to a newer series; the images themselves may still be there.
+  const images = kernelImages(index, name).filter((image) => fits(image.version));
+  return images[0] === undefined ? undefined : `${images[0].name}=${images[0].version}`;
+}
+
+/** Kernel images that a metapackage such as `linux-image-cloud-amd64` may stand for, newest first. */
+function kernelImages(index: PackageIndex, meta: string): SimulatedPackage[] {
+  const flavour = meta.replace(/^linux-image-/, '').replaceAll('+', String.raw`\+`);
+  // `6.12.57+deb13`, and `6.1.0-40` up to bookworm.
+  const pattern = new RegExp(String.raw`^linux-image-\d[\w.+~]*(-\d+)?-${flavour}$`);
+  return [...index.names()]
+    .filter((name) => pattern.test(name))
+    .flatMap((name) => index.versions(name).map((version) => ({ name, version })))
+    .sort((left, right) => right.version.localeCompare(left.version, 'en', { numeric: true }));
+}
+
+function describeUnknown(index: PackageIndex, request: PackageRequest, suite: string): Finding {
+  const { name, version, series, by, location } = request;
+  const finding = (message: string, suggestions: readonly string[]): Finding => ({
+    code: 'PACKAGE_UNKNOWN',
+    severity: 'error',
+    message: `${message} (asked for by ${by})`,
+    ...(location !== undefined && { location }),
+    suggestions,
+  });
+  const versions = index.versions(name);
+  if (versions.length > 0) {
+    return series !== undefined
+      ? finding(`${suite} has no kernel ${series} of ${name}`, versions)
+      : finding(
+          `${suite} has no version ${version ?? ''} of ${name}`,
+          versions.map((known) => `${name}=${known}`),
+        );
+  }
+  const providers = index.providersOf(name);
+  if (providers.length > 0)
+    return finding(`${name} is a virtual package: name one that provides it`, providers);
+  return finding(`${suite} has no package ${name}`, nearest(name, index.names()));
+}
+
+function describeConflict(
+  wanted: readonly PackageRequest[],
+  unmet: readonly UnmetDependency[],
+  messages: readonly string[],
+  suite: string,
+): IngotError {
+  const involved = namesIn(unmet);
+  const requests = wanted.filter(({ name }) => involved.has(name));
+  // apt also names bystanders that cannot be installed; the requests' own lines explain the conflict.
+  const telling = unmet.filter((item) => requests.some(({ name }) => name === item.package));
+  const lines = (telling.length > 0 ? telling : unmet).map((item) => `  ${item.package}: ${item.reason}`);
+  const reasons = lines.length > 0 ? lines : messages.map((message) => `  ${message}`);
+  const location = requests.find((request) => request.location !== undefined)?.location;
+  const askers = requests.map(({ name, by }) => `${name} (asked for by ${by})`).join(', ');
+  return new IngotError(
+    'PACKAGES_CONFLICT',
+    [`the packages cannot be installed together from ${suite}:`, ...reasons].join('\n'),
+    {
+      hint: askers === '' ? 'remove or change one of the packages' : `change one of: ${askers}`,
+      ...(location !== undefined && { location }),
+    },
+  );
+}
+
+function describePackage(index: PackageIndex, { name, version }: SimulatedPackage): SolvedPackage {
+  const found = index.find(name, version);
+  if (found === undefined) throw new TypeError(`apt chose ${name} ${version}, which no index has`);
+  const { stanza, archive } = found;
+  const field = (key: string): string => stanza.get(key) ?? '';
+  return {
+    package: {
+      name,
+      version,
+      architecture: field('architecture'),
+      sha256: field('sha256'),
+      size: Number(field('size')),
+      filename: field('filename').replace(/^\.\//, ''),
+      archive,
+    } satisfies LockedPackage,
+    essential: field('essential') === 'yes',
+    depends: [field('pre-depends'), field('depends')].filter((text) => text !== '').join(', '),
+    provides: field('provides'),
+  };
+}
+
+function byName(left: SimulatedPackage, right: SimulatedPackage): number {
+  return left.name < right.name ? -1 : left.name > right.name ? 1 : 0;
+}
+
+function byPackageName(left: SolvedPackage, right: SolvedPackage): number {
+  return byName(left.package, right.package);
+}
