@@ -85,7 +85,7 @@ export class LayerBlobWriter implements BlockSink, AsyncDisposable {
     this.#plainBytes += length;
     this.#options.onProgress?.(this.#plainBytes);
     const result = compress(plain, {
-      chunkSize: 1024 * 1024,
+      chunkSize: FRAME_BYTES + FRAME_BYTES / 64, // holds any frame whole
       params: {
         [constants.ZSTD_c_compressionLevel]: this.#options.level,
         [constants.ZSTD_c_checksumFlag]: 1,
@@ -94,7 +94,7 @@ export class LayerBlobWriter implements BlockSink, AsyncDisposable {
     // Awaited in order below; an earlier failure must not leave a later one unhandled.
     result.catch(() => undefined);
     this.#frames.push({ block, result });
-    while (this.#frames.length > this.#parallel) await this.#writeOldest();
+    while (this.#frames.length > this.#parallel + 1) await this.#writeOldest();
     return this.#idle.pop() ?? Buffer.allocUnsafeSlow(FRAME_BYTES);
   }
 

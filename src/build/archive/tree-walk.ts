@@ -38,6 +38,7 @@ interface OpenDirectory {
  *   readers would take for whiteouts.
  */
 export function* walkTree(root: string, options: WalkOptions): Generator<TreeEntry> {
+  if (!lstatSync(root).isDirectory()) throw refusal(root, 'is no directory', 'give the directory itself');
   const firstLinks = new Map<string, string>();
   const stack: OpenDirectory[] = [{ prefix: '', names: listNames(root, ''), next: 0 }];
   for (let top = stack.at(-1); top !== undefined; top = stack.at(-1)) {

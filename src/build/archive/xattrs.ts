@@ -6,7 +6,7 @@
  * the build host, not the image, and is left out. POSIX ACLs are refused: an image that silently lost one would
  * have other permissions than its author saw.
  */
-import { realpath } from 'node:fs/promises';
+import { resolve } from 'node:path';
 
 import { IngotError } from '../../errors.ts';
 import { run } from '../../proc/run.ts';
@@ -30,7 +30,8 @@ const OVERLAY_BOOKKEEPING = new Set(['origin', 'impure', 'nlink', 'upper', 'uuid
  * @throws IngotError BUILD_FAILED for an attribute that cannot be archived faithfully.
  */
 export async function readTreeAttributes(tree: string, signal?: AbortSignal): Promise<TreeAttributes> {
-  const root = await realpath(tree);
+  // Not realpath: a tree in another mount namespace is reached through /proc/PID/root, which would be resolved.
+  const root = resolve(tree);
   const { stdout } = await run(getfattrArgv(root, MATCH), { signal });
   return sortAttributes(root, parseGetfattr(stdout));
 }
