@@ -7,6 +7,7 @@
  * disposed, when our end of its pipe closes, and by its parent-death signal: kill -9 of Ingot leaves nothing.
  */
 import { IngotError } from '../errors.ts';
+import { toolMissing } from './find-program.ts';
 import { startHolder, type Holder } from './holder.ts';
 import { run, type Argv, type RunOptions, type RunResult } from './run.ts';
 
@@ -52,11 +53,18 @@ export class MountNamespace implements AsyncDisposable {
     const { cwd, ...rest } = options;
     // Entering a mount namespace moves the process to its root directory, so the folder is set after it.
     const chdir = cwd === undefined ? [] : ['env', `--chdir=${cwd}`];
-    return run([...this.enterArgv, ...chdir, ...argv], {
-      ...rest,
-      shown: options.shown ?? argv,
-      label: options.label ?? argv[0].replace(/^.*\//, ''),
-    });
+    try {
+      return await run([...this.enterArgv, ...chdir, ...argv], {
+        ...rest,
+        shown: options.shown ?? argv,
+        label: options.label ?? argv[0].replace(/^.*\//, ''),
+      });
+    } catch (error) {
+      if (!(error instanceof IngotError) || error.code !== 'TOOL_FAILED') throw error;
+      // Only the wrapper looked for the program.
+      const complaints = [`nsenter: failed to execute ${argv[0]}: `, `env: ‘${argv[0]}’: No such file`];
+      throw complaints.some((words) => error.output?.startsWith(words)) ? toolMissing(argv[0]) : error;
+    }
   }
 
   /** How a path inside looks from outside: the kernel walks into the namespace through its holder. */

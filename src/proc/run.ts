@@ -6,14 +6,15 @@
  * output kept for the error message. Nothing secret belongs in argv or in `env` values that are logged.
  */
 import { execa } from 'execa';
-import type { Readable, Writable } from 'node:stream';
-import { StringDecoder } from 'node:string_decoder';
+import { stat } from 'node:fs/promises';
+import { Readable, type Writable } from 'node:stream';
 
 import { errnoOf, IngotError } from '../errors.ts';
-import { killGroup } from './children.ts';
+import { killGroup, trackGroup } from './children.ts';
 import { PROGRAM_PATH, toolMissing } from './find-program.ts';
+import { closeOutputAfterExit, OutputTail, splitLines } from './output.ts';
 
-export { killGroup };
+export { killGroup, splitLines };
 
 export type Argv = readonly [program: string, ...args: string[]];
 
@@ -29,7 +30,10 @@ export interface RunOptions {
   readonly okExitCodes?: readonly number[];
   /** Receives every line of stdout and stderr as it comes, without its newline. */
   readonly onLine?: (line: string) => void;
-  /** Streams stdout here instead of keeping it in memory; `stdout` of the result is then empty. */
+  /**
+   * Streams stdout here, byte for byte and no faster than it is taken, instead of keeping it in memory; `stdout`
+   * of the result is then empty. Left open; when it breaks, the program is ended and its error thrown.
+   */
   readonly stdoutTo?: Writable;
   /** How the program is called in error messages. Default: its base name. */
   readonly label?: string;
@@ -38,13 +42,15 @@ export interface RunOptions {
 }
 
 export interface RunResult {
+  /** As UTF-8, without the final newline. */
   readonly stdout: string;
   readonly stderr: string;
   readonly exitCode: number;
   readonly seconds: number;
 }
 
-const TAIL_LINES = 25;
+/** Output kept in memory is text of bounded size; whatever may be larger goes through `stdoutTo`. */
+const MAX_KEPT_BYTES = 256 * 1024 * 1024;
 const KILL_GRACE_MS = 2_000;
 
 /** The environment every program starts from. */
@@ -66,114 +72,172 @@ export function quoteArgv(argv: readonly string[]): string {
 }
 
 /**
- * Runs a program to its end.
+ * Runs a program to its end. Output of a grandchild that outlives the program is not waited for.
  *
- * @throws IngotError TOOL_MISSING when there is no such program, TOOL_FAILED on an unexpected exit,
- *   TIMEOUT, or INTERRUPTED when `signal` fires.
+ * @throws IngotError TOOL_MISSING when there is no such program, TOOL_FAILED on an unexpected exit, DISK_FULL
+ *   when that is why, TIMEOUT, or INTERRUPTED when `signal` fires.
  */
 export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResult> {
   const [program, ...args] = argv;
   const label = options.label ?? program.replace(/^.*\//, '');
   if (options.signal?.aborted === true) throw interrupted(label);
   const started = performance.now();
-  const tail: string[] = [];
-  const keep = (line: string): void => {
-    tail.push(line);
-    if (tail.length > TAIL_LINES) tail.shift();
-    options.onLine?.(line);
-  };
   const child = execa(program, args, {
     env: minimalEnvironment(options.env),
     extendEnv: false,
     reject: false,
     detached: true, // its own process group
     cleanup: false, // we end the group ourselves; execa would end the leader alone
-    stripFinalNewline: true,
-    maxBuffer: 512 * 1024 * 1024,
+    buffer: false,
     ...(options.cwd !== undefined && { cwd: options.cwd }),
-    ...(options.stdin === undefined
-      ? { stdin: 'ignore' as const }
-      : typeof options.stdin === 'string' || options.stdin instanceof Uint8Array
-        ? { input: options.stdin }
-        : { stdin: 'pipe' as const }),
-    buffer: { stdout: options.stdoutTo === undefined, stderr: true },
+    stdin: options.stdin === undefined ? 'ignore' : 'pipe',
   });
-  if (
-    options.stdin !== undefined &&
-    typeof options.stdin !== 'string' &&
-    !(options.stdin instanceof Uint8Array)
-  ) {
-    options.stdin.pipe(child.stdin).on('error', () => undefined);
-  }
-  if (options.stdoutTo === undefined) splitLines(child.stdout, keep);
-  else child.stdout.pipe(options.stdoutTo, { end: false });
-  splitLines(child.stderr, keep);
+  const untrack = child.pid === undefined ? undefined : trackGroup(child.pid);
+  closeOutputAfterExit(child, [child.stdout, child.stderr]);
 
-  let ended: 'timeout' | 'abort' | undefined;
+  let ending: Ending | undefined;
   let grace: NodeJS.Timeout | undefined;
-  const end = (why: 'timeout' | 'abort'): void => {
+  const end = (why: Ending): void => {
     const pid = child.pid;
-    if (pid === undefined || ended !== undefined) return;
-    ended = why;
+    if (pid === undefined || ending !== undefined) return;
+    ending = why;
     killGroup(pid, 'SIGTERM');
     grace = setTimeout(() => {
       killGroup(pid, 'SIGKILL');
     }, KILL_GRACE_MS);
   };
   const onAbort = (): void => {
-    end('abort');
+    end({ why: 'abort' });
   };
   options.signal?.addEventListener('abort', onAbort, { once: true });
+  const { timeoutMs } = options;
   const timer =
-    options.timeoutMs === undefined
+    timeoutMs === undefined
       ? undefined
       : setTimeout(() => {
-          end('timeout');
-        }, options.timeoutMs);
+          end({ why: 'timeout', timeoutMs });
+        }, timeoutMs);
+
+  const tail = new OutputTail();
+  const onLine = (line: string): void => {
+    tail.add(line);
+    options.onLine?.(line);
+  };
+  const onBroken = (error: Error): void => {
+    end({ why: 'broken', error });
+  };
+  const stderr = keepText(child.stderr, onBroken);
+  splitLines(child.stderr, onLine);
+  let stdout: (() => string) | undefined;
+  if (options.stdoutTo === undefined) {
+    stdout = keepText(child.stdout, onBroken);
+    splitLines(child.stdout, onLine);
+  } else {
+    options.stdoutTo.on('error', onBroken);
+    child.stdout.pipe(options.stdoutTo, { end: false });
+  }
+  if (options.stdin !== undefined && child.stdin !== null) feed(options.stdin, child.stdin, onBroken);
+
   try {
     const result = await child;
     const seconds = (performance.now() - started) / 1000;
-    if (errnoOf(result.cause) === 'ENOENT' || result.code === 'ENOENT') {
-      throw toolMissing(program);
+    const output = tail.text;
+    if (child.pid === undefined) throw await cannotStart(program, label, options.cwd, result.code);
+    if (ending !== undefined) throw endingError(ending, label, output);
+    const exitCode = result.exitCode;
+    if (exitCode === undefined || !(options.okExitCodes ?? [0]).includes(exitCode)) {
+      const how = exitCode === undefined ? `was ended by ${result.signal ?? '?'}` : `exited with ${exitCode}`;
+      throw failure(`${label} ${how}: ${quoteArgv(options.shown ?? argv)}`, label, output);
     }
-    if (ended === 'abort') throw interrupted(label);
-    if (ended === 'timeout') {
-      throw new IngotError('TIMEOUT', `${label} did not finish within ${(options.timeoutMs ?? 0) / 1000} s`, {
-        output: tail.join('\n'),
-      });
-    }
-    const exitCode = result.exitCode ?? 128;
-    if (result.exitCode === undefined || !(options.okExitCodes ?? [0]).includes(exitCode)) {
-      const how = result.signal === undefined ? `exited with ${exitCode}` : `was ended by ${result.signal}`;
-      throw new IngotError('TOOL_FAILED', `${label} ${how}: ${quoteArgv(options.shown ?? argv)}`, {
-        output: tail.join('\n'),
-      });
-    }
-    return { stdout: result.stdout, stderr: result.stderr, exitCode, seconds };
+    return { stdout: stdout?.() ?? '', stderr: stderr(), exitCode, seconds };
   } finally {
     clearTimeout(timer);
     clearTimeout(grace);
     options.signal?.removeEventListener('abort', onAbort);
+    options.stdoutTo?.off('error', onBroken);
+    untrack?.();
     // A grandchild may have outlived its parent.
-    if (ended !== undefined && child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
+    if (ending !== undefined && child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
   }
+}
+
+type Ending =
+  | { readonly why: 'abort' }
+  | { readonly why: 'timeout'; readonly timeoutMs: number }
+  /** A stream that the program reads or writes has failed on our side. */
+  | { readonly why: 'broken'; readonly error: Error };
+
+function endingError(ending: Ending, label: string, output: string): Error {
+  switch (ending.why) {
+    case 'abort':
+      return interrupted(label);
+    case 'timeout':
+      return new IngotError('TIMEOUT', `${label} did not finish within ${ending.timeoutMs / 1000} s`, {
+        output,
+      });
+    case 'broken':
+      return errnoOf(ending.error) === 'ENOSPC' ? diskFull(label, output, ending.error) : ending.error;
+  }
+}
+
+/** Keeps a stream's text, up to a bound. The returned function gives it without its final newline. */
+function keepText(stream: Readable, onBroken: (error: Error) => void): () => string {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  stream.on('data', (chunk: Buffer) => {
+    size += chunk.length;
+    if (size <= MAX_KEPT_BYTES) chunks.push(chunk);
+    else onBroken(new RangeError(`more than ${MAX_KEPT_BYTES} bytes of output; use stdoutTo`));
+  });
+  return () =>
+    Buffer.concat(chunks)
+      .toString('utf8')
+      .replace(/\r?\n$/, '');
+}
+
+function feed(
+  input: string | Uint8Array | Readable,
+  stdin: Writable,
+  onBroken: (error: Error) => void,
+): void {
+  // A program need not read all it is offered; its exit code says whether that was right.
+  stdin.on('error', () => undefined);
+  if (input instanceof Readable) {
+    input.once('error', onBroken);
+    input.pipe(stdin);
+  } else {
+    stdin.end(input);
+  }
+}
+
+async function cannotStart(
+  program: string,
+  label: string,
+  cwd: string | undefined,
+  errno: string | undefined,
+): Promise<IngotError> {
+  if (errno !== 'ENOENT')
+    return new IngotError('TOOL_FAILED', `${label} cannot be started (${errno ?? '?'})`);
+  // The same ENOENT stands for a missing folder.
+  const folder = cwd === undefined ? true : await stat(cwd).catch(() => undefined);
+  if (folder !== undefined) return toolMissing(program);
+  return new IngotError('TOOL_FAILED', `${label} cannot be started in ${cwd ?? ''}: there is no such folder`);
+}
+
+/** TOOL_FAILED, or DISK_FULL where the program's last words say that this was the reason. */
+function failure(message: string, label: string, output: string): IngotError {
+  if (/No space left on device|\bENOSPC\b|Disk quota exceeded/.test(output)) return diskFull(label, output);
+  return new IngotError('TOOL_FAILED', message, { output });
+}
+
+function diskFull(label: string, output: string, cause?: Error): IngotError {
+  return new IngotError('DISK_FULL', `no space left on the disk during ${label}`, {
+    output,
+    hint: 'make room (`ingot store gc` frees what no build uses), or set INGOT_STORE to a larger disk',
+    cause,
+  });
 }
 
 function interrupted(label: string): IngotError {
   return new IngotError('INTERRUPTED', `interrupted during ${label}`);
-}
-
-/** Calls `onLine` for each line of a text stream; a last line without a newline counts. */
-export function splitLines(stream: Readable, onLine: (line: string) => void): void {
-  let rest = '';
-  // Not setEncoding: others read the same stream as bytes.
-  const decoder = new StringDecoder('utf8');
-  stream.on('data', (chunk: Buffer) => {
-    const parts = (rest + decoder.write(chunk)).split(/\r?\n/);
-    rest = parts.pop() ?? '';
-    for (const part of parts) onLine(part);
-  });
-  stream.on('end', () => {
-    if (rest !== '') onLine(rest);
-  });
 }
