@@ -1,5 +1,6 @@
 /** Content digests as the OCI image spec writes them: `sha256:` and 64 lower-case hex digits. */
 import { createHash } from 'node:crypto';
+import { z } from 'zod';
 
 declare const digestBrand: unique symbol;
 /** `sha256:<64 hex>`; branded so that no other string is taken for one. */
@@ -10,6 +11,12 @@ const PATTERN = /^sha256:[0-9a-f]{64}$/;
 export function isDigest(text: string): text is Digest {
   return PATTERN.test(text);
 }
+
+/** A digest in a file or a record. */
+export const DigestText = z.custom<Digest>(
+  (value) => typeof value === 'string' && isDigest(value),
+  'sha256: and 64 hex digits',
+);
 
 /** @throws TypeError when the text is not a sha256 digest. */
 export function parseDigest(text: string): Digest {

@@ -64,6 +64,14 @@ export class Store {
     return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait });
   }
 
+  /**
+   * Held by everything that relies on what it finds in the store. `gc` waits for all such holders, and they for it;
+   * they do not wait for each other.
+   */
+  async use(signal?: AbortSignal, onWait?: () => void): Promise<FileLock> {
+    return acquireFileLock(this.path('locks', 'store.lock'), { signal, onWait, shared: true });
+  }
+
   /** A fresh folder under tmp/, removed when disposed. */
   async scratch(prefix: string): Promise<ScratchDirectory> {
     const path = await mkdtemp(this.path('tmp', `${prefix}-${process.pid}-`));

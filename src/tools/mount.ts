@@ -1,0 +1,29 @@
+/** mount(8) for overlay file systems. */
+import type { Argv } from '../proc/run.ts';
+
+export interface OverlayOptions {
+  /** Lowest first. */
+  readonly lower: readonly string[];
+  readonly upper: string;
+  readonly work: string;
+  readonly target: string;
+}
+
+/**
+ * Mounts a stack. Trees stay plain: nothing in an upper directory may point into a lower one, since uppers are
+ * archived on their own. No syncing: a build that did not end is made again from scratch.
+ */
+export function mountOverlayArgv(options: OverlayOptions): Argv {
+  const settings = [
+    `lowerdir=${[...options.lower].reverse().map(escapePath).join(':')}`,
+    `upperdir=${escapePath(options.upper)}`,
+    `workdir=${escapePath(options.work)}`,
+    'index=off,metacopy=off,redirect_dir=off,xino=off,volatile',
+  ];
+  return ['mount', '-t', 'overlay', '-o', settings.join(','), 'overlay', options.target];
+}
+
+/** In overlay options `:` parts lower directories and `,` options; a backslash takes that meaning away. */
+function escapePath(path: string): string {
+  return path.replaceAll(/[\\:,]/g, (character) => `\\${character}`);
+}
