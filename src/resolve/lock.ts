@@ -59,6 +59,8 @@ export const Lock = z.strictObject({
   layers: z.array(LockedLayer).min(1),
   /** The root that ostree, GRUB, QEMU and friends run from: packages of `suite`, made by the same code. */
   tools: z.strictObject({
+    /** Digest of the tools definition that this was solved for. */
+    definition: DigestText,
     suite: z.string(),
     archives: z.array(LockedArchive),
     packages: z.array(LockedPackage),

@@ -1,0 +1,75 @@
+/** Whether a lock still holds for its declaration, the catalogue and this builder. Pure. */
+import type { Catalog } from '../catalog/layer.ts';
+import type { Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import type { NodeImage } from '../spec/node-image.ts';
+import { declarationDigest, layersOf } from './layers.ts';
+import type { Lock } from './lock.ts';
+
+/** What the builder itself brings to the bits. */
+export interface BuilderFacts {
+  readonly compressor: Lock['compressor'];
+  readonly toolsDefinition: Digest;
+}
+
+export interface StaleReason {
+  readonly what: 'declaration' | 'layer' | 'compressor' | 'tools';
+  readonly message: string;
+}
+
+/** Why the lock no longer holds; empty when it does. */
+export function checkLock(
+  lock: Lock,
+  image: NodeImage,
+  catalog: Catalog,
+  builder: BuilderFacts,
+): readonly StaleReason[] {
+  const reasons: StaleReason[] = [];
+  if (lock.declaration !== declarationDigest(image)) {
+    reasons.push({ what: 'declaration', message: 'the declaration has changed' });
+  }
+  const locked = new Map(lock.layers.map((layer) => [layer.name, layer]));
+  for (const layer of layersOf(image, catalog)) {
+    const before = locked.get(layer.name);
+    locked.delete(layer.name);
+    if (before === undefined) {
+      reasons.push({ what: 'layer', message: `the layer ${layer.name} is not in it` });
+    } else if (before.definition?.digest !== layer.definition?.digest) {
+      reasons.push({ what: 'layer', message: `the definition of the layer ${layer.name} has changed` });
+    }
+  }
+  for (const name of locked.keys()) {
+    reasons.push({ what: 'layer', message: `the layer ${name} is no longer part of the image` });
+  }
+  const { compressor, toolsDefinition } = builder;
+  if (lock.compressor.version !== compressor.version || lock.compressor.level !== compressor.level) {
+    const describe = ({ name, version, level }: Lock['compressor']): string =>
+      `${name} ${version} level ${level}`;
+    reasons.push({
+      what: 'compressor',
+      message: `it was made for ${describe(lock.compressor)}, this builder has ${describe(compressor)}`,
+    });
+  }
+  if (lock.tools.definition !== toolsDefinition) {
+    reasons.push({ what: 'tools', message: 'the definition of the tools root has changed' });
+  }
+  return reasons;
+}
+
+/** @throws IngotError LOCK_STALE with all reasons and the command that mends it */
+export function requireFresh(
+  reasons: readonly StaleReason[],
+  lockFile: string,
+  declarationFile: string,
+): void {
+  if (reasons.length === 0) return;
+  throw new IngotError(
+    'LOCK_STALE',
+    `${lockFile} is stale: ${reasons.map((reason) => reason.message).join('; ')}`,
+    { hint: `\`ingot lock ${quote(declarationFile)}\` makes it anew and keeps the versions that still fit` },
+  );
+}
+
+function quote(path: string): string {
+  return /^[\w@%+=:,./-]+$/.test(path) ? path : `'${path.replaceAll("'", `'\\''`)}'`;
+}

@@ -1,0 +1,145 @@
+/** NodeImage × catalogue × package solutions → Lock. Pure. */
+import type { Catalog } from '../catalog/layer.ts';
+import { canonicalJson, type Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import type { LockedPackage } from '../packages/package.ts';
+import type { Solution, SolvedPackage } from '../packages/solution.ts';
+import type { NodeImage } from '../spec/node-image.ts';
+import { essentialClosure } from './closure.ts';
+import { declarationDigest, layersOf, type LayerRequest } from './layers.ts';
+import { LOCK_SCHEMA_VERSION, type Lock, type LockedLayer } from './lock.ts';
+import { ownPackages } from './own-packages.ts';
+
+export interface LockInput {
+  readonly image: NodeImage;
+  readonly catalog: Catalog;
+  readonly solution: Solution;
+  readonly tools: { readonly definition: Digest; readonly solution: Solution };
+  readonly compressor: Lock['compressor'];
+  readonly now: Date;
+  /** The lock that this one replaces. */
+  readonly previous?: Lock | undefined;
+}
+
+/**
+ * The lock of one image. When nothing but the time differs from the previous lock, it is the previous lock.
+ *
+ * @throws IngotError CATALOG_INVALID when the kernel layer brings no kernel, or more than one
+ */
+export function makeLock(input: LockInput): Lock {
+  const { image, catalog, solution, tools, now, previous } = input;
+  const created = toSeconds(now);
+  const requests = layersOf(image, catalog);
+  const lock: Lock = {
+    schemaVersion: LOCK_SCHEMA_VERSION,
+    name: image.name,
+    ...(image.variant !== undefined && { variant: image.variant }),
+    declaration: declarationDigest(image),
+    created,
+    version: image.version ?? nextVersion(now, previous?.version),
+    base: {
+      name: image.base.name,
+      release: image.base.release,
+      suite: solution.suite,
+      architecture: image.architecture,
+    },
+    kernel: findKernel(image.kernel.flavour, solution.packages),
+    compressor: input.compressor,
+    archives: solution.archives,
+    layers: lockLayers(requests, solution.packages, created, previous),
+    tools: {
+      definition: tools.definition,
+      suite: tools.solution.suite,
+      archives: tools.solution.archives,
+      packages: lockPackages(tools.solution.packages),
+    },
+  };
+  if (previous === undefined) return lock;
+  const version = image.version ?? previous.version;
+  return canonicalJson({ ...lock, created: previous.created, version }) === canonicalJson(previous)
+    ? previous
+    : lock;
+}
+
+function lockLayers(
+  requests: readonly LayerRequest[],
+  packages: readonly SolvedPackage[],
+  created: string,
+  previous: Lock | undefined,
+): LockedLayer[] {
+  const owned = ownPackages(
+    packages,
+    requests.map(({ name, packages: terms, below }) => ({ name, below, roots: rootsOf(terms, packages) })),
+  );
+  const locked = new Map(lockPackages(packages).map((item) => [item.name, item]));
+  return requests.map(({ name, kind, definition }) => {
+    const layer = {
+      name,
+      kind,
+      ...(definition !== undefined && {
+        definition: { name: definition.definition.name, digest: definition.digest },
+      }),
+      created,
+      packages: (owned.get(name) ?? []).flatMap((item) => locked.get(item) ?? []),
+    };
+    const before = previous?.layers.find((candidate) => candidate.name === name);
+    // Its own time is kept as long as it is the same layer: an unchanged layer keeps its bits.
+    return before !== undefined && canonicalJson({ ...before, created }) === canonicalJson(layer)
+      ? before
+      : layer;
+  });
+}
+
+/** What a layer's terms became: the package itself, or the kernel images chosen in a metapackage's stead. */
+function rootsOf(terms: readonly string[], packages: readonly SolvedPackage[]): string[] {
+  const names = new Set(packages.map((item) => item.package.name));
+  return terms.flatMap((term) => {
+    const name = term.replace(/=.*$/, '');
+    if (names.has(name)) return [name];
+    return name.startsWith('linux-image-') ? [...names].filter(isKernelImage) : [];
+  });
+}
+
+/** Locked packages in name order, the essential closure marked. */
+export function lockPackages(packages: readonly SolvedPackage[]): LockedPackage[] {
+  const essential = essentialClosure(packages);
+  return packages
+    .map(({ package: item }) => (essential.has(item.name) ? { ...item, essential: true as const } : item))
+    .sort((left, right) => (left.name < right.name ? -1 : left.name > right.name ? 1 : 0));
+}
+
+/** `linux-image-6.12.57+deb13-cloud-amd64`, unlike the metapackage `linux-image-cloud-amd64`. */
+function isKernelImage(name: string): boolean {
+  return /^linux-image-\d/.test(name) && !name.endsWith('-dbg');
+}
+
+function findKernel(flavour: string, packages: readonly SolvedPackage[]): Lock['kernel'] {
+  const images = packages.map((item) => item.package).filter((item) => isKernelImage(item.name));
+  const [image] = images;
+  if (image === undefined || images.length > 1) {
+    const found = images.map((item) => item.name).join(', ');
+    throw new IngotError(
+      'CATALOG_INVALID',
+      image === undefined
+        ? `the kernel layer ${flavour} brings no linux-image package`
+        : `the image would have more than one kernel: ${found}`,
+      { hint: 'exactly one package linux-image-<release> may be installed' },
+    );
+  }
+  const release = image.name.replace(/^linux-image-/, '').replace(/-unsigned$/, '');
+  return { flavour, package: image.name, version: image.version, release };
+}
+
+/** `20251122.1`, counted up from the previous lock so that hosts can tell newer from older. */
+export function nextVersion(now: Date, previous: string | undefined): string {
+  const today = now.toISOString().slice(0, 10).replaceAll('-', '');
+  const [, day, count] = /^(\d{8})\.(\d+)$/.exec(previous ?? '') ?? [];
+  // Also when the previous lock is from a later day: a clock that was wrong must not make versions go back.
+  return day === undefined || count === undefined || day < today
+    ? `${today}.1`
+    : `${day}.${Number(count) + 1}`;
+}
+
+function toSeconds(time: Date): string {
+  return time.toISOString().replace(/\.\d+Z$/, 'Z');
+}
