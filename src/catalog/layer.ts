@@ -5,44 +5,48 @@
 import { z } from 'zod';
 
 import type { Digest } from '../digest.ts';
+import { FileMode, FilePath, HealthInput, KernelArgument, UnitName } from '../spec/schema.ts';
+import { secondsOf } from '../spec/normalise.ts';
 
 export const LayerKind = z.enum(['base', 'kernel', 'driver', 'cuda', 'runtime', 'agent', 'addon']);
 export type LayerKind = z.infer<typeof LayerKind>;
 
 const name = z.string().regex(/^[a-z][a-z0-9.+-]*$/, 'lower-case letters, digits, and . + -');
 
-/** A file the layer puts into the image. Exactly one of `content` and `from` (a file beside the definition). */
+export const PackageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'a Debian package name');
+
+/** A file the layer puts into the image. Exactly one of `content` and `from` (a file in the layer's own folder). */
 export const LayerFile = z
   .strictObject({
-    path: z.string().regex(/^\/(usr|etc)\//, 'an absolute path under /usr or /etc'),
-    content: z.string().optional(),
-    from: z.string().optional(),
-    mode: z
+    path: FilePath.describe('Absolute path in the image, under /usr or /etc.'),
+    content: z.string().optional().describe('The whole text of the file.'),
+    from: z
       .string()
-      .regex(/^0?[0-7]{3,4}$/, 'octal permission bits such as "0644"')
-      .transform((text) => Number.parseInt(text, 8))
-      .default(0o644),
+      .regex(/^[^/\0][^\0]*$/, 'a path relative to the folder of the layer')
+      .optional()
+      .describe('A file in the folder beside the definition that has its name.'),
+    mode: FileMode.transform((text) => Number.parseInt(text, 8))
+      .prefault('0644')
+      .describe('Octal permission bits, in quotes.'),
   })
   .refine((file) => (file.content === undefined) !== (file.from === undefined), {
-    message: 'give either content or from',
+    message: 'needs either content or from',
   });
 export type LayerFile = z.infer<typeof LayerFile>;
 
 export const LayerUnit = z.strictObject({
-  name: z
-    .string()
-    .regex(/^[\w@:.\\-]+\.(service|socket|target|timer|path|mount)$/, 'a unit name with its suffix'),
-  enabled: z.boolean().optional(),
-  masked: z.boolean().default(false),
+  name: UnitName,
+  enabled: z.boolean().optional().describe('Default: as the distribution presets it.'),
+  masked: z.boolean().default(false).describe('True makes the unit impossible to start.'),
 });
 export type LayerUnit = z.infer<typeof LayerUnit>;
 
 /** What a layer installs on one distribution family. */
 export const LayerInstall = z.strictObject({
-  packages: z.array(z.string()).default([]),
-  files: z.array(LayerFile).default([]),
-  units: z.array(LayerUnit).default([]),
-  kernelArguments: z.array(z.string()).default([]),
+  packages: z.array(PackageName).default([]).describe('Debian packages.'),
+  files: z.array(LayerFile).default([]).describe('Files to put into the image.'),
+  units: z.array(LayerUnit).default([]).describe('systemd units to enable, disable or mask.'),
+  kernelArguments: z.array(KernelArgument).default([]).describe('For the kernel command line.'),
 });
 export type LayerInstall = z.infer<typeof LayerInstall>;
 
@@ -56,39 +60,44 @@ export const Archive = z.strictObject({
 export type Archive = z.infer<typeof Archive>;
 
 export const Release = z.strictObject({
-  suite: z.string(),
-  archives: z.array(Archive).min(1),
-  /** False for suites whose indexes are routinely past their Valid-Until (testing snapshots, sid). */
-  checkValidUntil: z.boolean().default(true),
+  suite: z.string().describe('Code name, such as trixie.'),
+  archives: z
+    .array(Archive)
+    .min(1)
+    .describe('Where its packages come from; the mirror is the machine’s own.'),
+  checkValidUntil: z
+    .boolean()
+    .default(true)
+    .describe('False for suites whose indexes are routinely past their Valid-Until (testing, sid).'),
 });
 export type Release = z.infer<typeof Release>;
 
-export const LayerDefinition = z.strictObject({
-  name,
-  kind: LayerKind,
-  summary: z.string().min(1),
-  /** Layers that must be below this one. */
-  needs: z.array(z.string()).default([]),
-  provides: z.array(z.string()).default([]),
-  /** Base layers only: releases by number. */
-  releases: z.record(z.string(), Release).optional(),
-  /** Base layers only: the release that `base: debian` means. */
-  defaultRelease: z.string().optional(),
-  install: z.partialRecord(z.enum(['debian']), LayerInstall).default({}),
-  health: z
-    .array(
-      z.strictObject({
-        name: z.string(),
-        run: z.string(),
-        timeout: z
-          .string()
-          .regex(/^[1-9]\d{0,4}[sm]$/, 'a time such as 60s or 2m')
-          .transform((text) => Number.parseInt(text, 10) * (text.endsWith('m') ? 60 : 1))
-          .prefault('30s'),
-      }),
-    )
-    .default([]),
-});
+export const LayerDefinition = z
+  .strictObject({
+    name: name.describe('As the file is named.'),
+    kind: LayerKind.describe('As the folder is named.'),
+    summary: z.string().min(1).describe('One line that says what it is for.'),
+    needs: z.array(z.string()).default([]).describe('Layers that must be below this one, as `kind/name`.'),
+    provides: z.array(z.string()).default([]).describe('What other layers may ask for.'),
+    releases: z.record(z.string(), Release).optional().describe('Bases only: releases by number.'),
+    defaultRelease: z
+      .string()
+      .optional()
+      .describe('Bases only: the release that the name alone means, as in `base: debian`.'),
+    install: z
+      .partialRecord(z.enum(['debian']), LayerInstall)
+      .default({})
+      .describe('What it installs, by distribution family.'),
+    health: z
+      .array(
+        HealthInput.extend({
+          timeout: HealthInput.shape.timeout.unwrap().transform(secondsOf).prefault('30s'),
+        }),
+      )
+      .default([])
+      .describe('What must hold on a node that has this layer. `timeout` becomes seconds.'),
+  })
+  .meta({ title: 'Ingot layer', description: 'A building block of images.' });
 export type LayerDefinition = z.infer<typeof LayerDefinition>;
 
 /** A definition as loaded: with its file, and a digest over the definition and the files it brings. */

@@ -1,0 +1,180 @@
+/**
+ * Reads the catalogue: `<folder>/<kind>/<name>.yaml` for each layer, `<folder>/<kind>/<name>/` for the files it
+ * brings, and `<folder>/tools.yaml`. Of two folders the later one wins, layer by layer.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { digestOfJson } from '../digest.ts';
+import { errnoOf, FindingsError, IngotError, type Finding } from '../errors.ts';
+import { applySchema } from '../spec/source-schema.ts';
+import { readSourceText } from '../spec/source-text.ts';
+import { keyLocationAt, locationAt, parseSource, quoted, type SourceMapping } from '../spec/source-tree.ts';
+import { nearest } from '../spec/suggest.ts';
+import { readBroughtFile } from './brought-file.ts';
+import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
+import { LayerDefinition, LayerKind, type Catalog, type CatalogLayer } from './layer.ts';
+import { ToolsDefinition } from './tools.ts';
+
+export interface LoadedCatalog extends Catalog {
+  /** Undefined when no folder has a `tools.yaml`. */
+  readonly tools: ToolsDefinition | undefined;
+}
+
+export interface LoadCatalogOptions {
+  /** Told of every layer that takes the place of one from an earlier folder. */
+  readonly onOverride?: (layer: CatalogLayer, replaced: CatalogLayer) => void;
+}
+
+/** @throws FindingsError CATALOG_INVALID with every mistake of every layer */
+export async function loadCatalog(
+  folders: readonly string[],
+  options: LoadCatalogOptions = {},
+): Promise<LoadedCatalog> {
+  const reader = new CatalogReader();
+  const layers = new Map<string, SourcedLayer>();
+  let tools: ToolsDefinition | undefined;
+  for (const folder of folders) {
+    for (const layer of await reader.readFolder(folder)) {
+      const key = layerKey(layer.definition);
+      const replaced = layers.get(key);
+      if (replaced !== undefined) options.onOverride?.(layer, replaced);
+      layers.set(key, layer);
+    }
+    tools = (await reader.readTools(folder)) ?? tools;
+  }
+  const sorted = [...layers.values()].sort((left, right) =>
+    layerKey(left.definition) < layerKey(right.definition) ? -1 : 1,
+  );
+  reader.findings.push(...checkReferences(sorted));
+  if (reader.findings.length > 0) throw new FindingsError(reader.findings);
+  return {
+    layers: sorted,
+    tools,
+    find: (kind, name) => layers.get(`${kind}/${name}`),
+  };
+}
+
+function layerKey(definition: LayerDefinition): string {
+  return `${definition.kind}/${definition.name}`;
+}
+
+const CODES = { unreadable: 'CATALOG_INVALID', invalid: 'CATALOG_INVALID' } as const;
+
+class CatalogReader {
+  readonly findings: Finding[] = [];
+
+  async readFolder(folder: string): Promise<SourcedLayer[]> {
+    const layers: SourcedLayer[] = [];
+    for (const entry of await listFolder(folder)) {
+      if (!entry.isDirectory()) continue;
+      const kind = LayerKind.safeParse(entry.name);
+      if (!kind.success) {
+        const suggestions = nearest(entry.name, LayerKind.options);
+        this.report(`${join(folder, entry.name)} is not a kind of layer`, undefined, suggestions);
+        continue;
+      }
+      for (const file of await listFolder(join(folder, kind.data))) {
+        const path = join(folder, kind.data, file.name);
+        if (file.name.endsWith('.yml')) this.report(`${path} is not read: name it .yaml`);
+        if (!file.name.endsWith('.yaml')) continue;
+        const layer = await this.readLayer(path, kind.data, file.name.slice(0, -'.yaml'.length));
+        if (layer !== undefined) layers.push(layer);
+      }
+    }
+    return layers;
+  }
+
+  async readTools(folder: string): Promise<ToolsDefinition | undefined> {
+    const file = join(folder, 'tools.yaml');
+    const entries = await listFolder(folder);
+    if (!entries.some((entry) => entry.name === 'tools.yaml')) return undefined;
+    const source = await this.readSource(file);
+    if (source === undefined) return undefined;
+    const { value, findings } = applySchema(source, ToolsDefinition, 'CATALOG_INVALID');
+    this.findings.push(...findings);
+    return value;
+  }
+
+  private async readLayer(file: string, kind: LayerKind, name: string): Promise<SourcedLayer | undefined> {
+    const source = await this.readSource(file);
+    if (source === undefined) return undefined;
+    const { value: definition, findings } = applySchema(source, LayerDefinition, 'CATALOG_INVALID');
+    this.findings.push(...findings, ...checkLayer(source));
+    if (definition === undefined) return undefined;
+    if (definition.kind !== kind || definition.name !== name) {
+      const key = definition.kind === kind ? 'name' : 'kind';
+      this.report(
+        `this file is ${kind}/${name}, but it says it is ${layerKey(definition)}`,
+        locationAt(source, [key]),
+      );
+    }
+    const contents = await this.readContents(definition, source, file.slice(0, -'.yaml'.length));
+    const digest = digestOfJson({ definition, contents: Object.fromEntries(contents) });
+    return { definition, file, digest, contents, source };
+  }
+
+  private async readSource(file: string): Promise<SourceMapping | undefined> {
+    try {
+      const { root, findings } = parseSource(
+        { file, text: await readSourceText(file, file, CODES) },
+        'CATALOG_INVALID',
+      );
+      this.findings.push(...findings);
+      return root;
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      this.report(error.message, error.location);
+      return undefined;
+    }
+  }
+
+  private async readContents(
+    definition: LayerDefinition,
+    source: SourceMapping,
+    folder: string,
+  ): Promise<Map<string, string>> {
+    const contents = new Map<string, string>();
+    for (const [family, install] of Object.entries(definition.install)) {
+      for (const [index, file] of install.files.entries()) {
+        try {
+          contents.set(file.path, file.content ?? (await readBroughtFile(folder, file.from ?? '')));
+        } catch (error) {
+          if (!(error instanceof IngotError)) throw error;
+          const place = ['install', family, 'files', index, 'from'];
+          this.report(error.message, keyLocationAt(source, place));
+        }
+      }
+    }
+    return contents;
+  }
+
+  private report(message: string, location?: Finding['location'], suggestions: readonly string[] = []): void {
+    this.findings.push({
+      code: 'CATALOG_INVALID',
+      severity: 'error',
+      message,
+      ...(location !== undefined && { location }),
+      ...(suggestions.length > 0 && { suggestions: suggestions.map(quoted) }),
+    });
+  }
+}
+
+/** Entries in name order, hidden ones left out. */
+async function listFolder(folder: string): Promise<{ readonly name: string; isDirectory(): boolean }[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true });
+    return entries
+      .filter((entry) => !entry.name.startsWith('.'))
+      .sort((left, right) => (left.name < right.name ? -1 : 1));
+  } catch (error) {
+    throw new IngotError(
+      'CATALOG_INVALID',
+      `cannot read the catalogue folder ${folder} (${errnoOf(error) ?? 'error'})`,
+      {
+        hint: 'a catalogue folder holds layers as <kind>/<name>.yaml',
+        cause: error,
+      },
+    );
+  }
+}
