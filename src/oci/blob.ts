@@ -1,0 +1,125 @@
+/**
+ * Reading blobs that somebody else may have written: by digest alone, never through a link, sizes bounded and
+ * checked before the bytes are, nothing parsed before its digest is known to be right.
+ */
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { z } from 'zod';
+
+import { type Digest, digestOf, hexOf } from '../digest.ts';
+import { errnoOf, IngotError } from '../errors.ts';
+import type { Descriptor } from './schema.ts';
+
+/** What registries accept at most for a manifest; configurations and indexes are held to the same. */
+export const MAX_JSON_BYTES = 4 * 1024 * 1024;
+
+/** Where a blob is in a layout. */
+export function layoutBlobPath(layout: string, digest: Digest): string {
+  return join(layout, 'blobs', 'sha256', hexOf(digest));
+}
+
+/** @throws IngotError NOT_FOUND, or DIGEST_MISMATCH when it is not a plain file of the descriptor's size. */
+export async function openBlob(path: string, descriptor: Descriptor): Promise<FileHandle> {
+  let file: FileHandle;
+  try {
+    // NONBLOCK: opening a FIFO would wait for its writer.
+    file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (errnoOf(error) === 'ELOOP') throw mismatch(path, 'is a symbolic link');
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    throw new IngotError('NOT_FOUND', `the blob ${path} is missing`, {
+      hint: 'copy or build the image again',
+    });
+  }
+  try {
+    const stats = await file.stat();
+    if (!stats.isFile()) throw mismatch(path, 'is not a file');
+    if (stats.size !== descriptor.size) {
+      throw mismatch(path, `has ${stats.size} bytes instead of ${descriptor.size}`);
+    }
+    return file;
+  } catch (error) {
+    await file.close();
+    throw error;
+  }
+}
+
+/** Reads and parses a small JSON blob after checking its size and digest. */
+export async function readJsonBlob<Schema extends z.ZodType>(
+  path: string,
+  descriptor: Descriptor,
+  schema: Schema,
+  what: string,
+): Promise<z.infer<Schema>> {
+  if (descriptor.size > MAX_JSON_BYTES) {
+    throw mismatch(
+      path,
+      `is declared with ${descriptor.size} bytes; a ${what} has at most ${MAX_JSON_BYTES}`,
+    );
+  }
+  const file = await openBlob(path, descriptor);
+  try {
+    const bytes = Buffer.alloc(descriptor.size);
+    for (let filled = 0; filled < bytes.length;) {
+      const { bytesRead } = await file.read(bytes, filled, bytes.length - filled, filled);
+      if (bytesRead === 0) throw mismatch(path, 'ends early');
+      filled += bytesRead;
+    }
+    if (digestOf(bytes) !== descriptor.digest) throw mismatch(path, 'has other content than its name says');
+    return parseJson(bytes.toString(), schema, path, what);
+  } finally {
+    await file.close();
+  }
+}
+
+/** @throws IngotError DIGEST_MISMATCH when the text is not such a document. */
+export function parseJson<Schema extends z.ZodType>(
+  text: string,
+  schema: Schema,
+  path: string,
+  what: string,
+): z.infer<Schema> {
+  let value: unknown;
+  try {
+    value = JSON.parse(text);
+  } catch (error) {
+    throw new IngotError('STORE_CORRUPT', `${path} is not the JSON of a ${what}`, {
+      hint: 'copy or build the image again',
+      cause: error,
+    });
+  }
+  const parsed = schema.safeParse(value);
+  if (parsed.success) return parsed.data;
+  const issues = parsed.error.issues.map((issue) => `${issue.path.join('.')}: ${issue.message}`);
+  throw new IngotError('STORE_CORRUPT', `${path} is no valid ${what}: ${issues.slice(0, 5).join('; ')}`, {
+    hint: 'copy or build the image again',
+  });
+}
+
+/** Hashes a blob as it streams by; the last step throws when it is not what the descriptor says. */
+export async function* verifiedChunks(path: string, descriptor: Descriptor): AsyncGenerator<Buffer> {
+  const file = await openBlob(path, descriptor);
+  try {
+    const hash = createHash('sha256');
+    let bytes = 0;
+    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1024 * 1024 })) {
+      const buffer = chunk as Buffer;
+      hash.update(buffer);
+      bytes += buffer.length;
+      yield buffer;
+    }
+    if (bytes !== descriptor.size || `sha256:${hash.digest('hex')}` !== descriptor.digest) {
+      throw mismatch(path, 'has other content than its name says');
+    }
+  } finally {
+    await file.close();
+  }
+}
+
+function mismatch(path: string, what: string): IngotError {
+  return new IngotError('DIGEST_MISMATCH', `the blob ${path} ${what}`, {
+    hint: 'the image is damaged: copy or build it again',
+  });
+}

@@ -1,0 +1,265 @@
+/**
+ * Writes images into OCI image layouts.
+ *
+ * A new layout is made under a temporary name beside its place and renamed. In an existing one blobs are added
+ * first, then `index.json` is replaced by rename: that is the moment the new image counts. Blobs that nothing
+ * leads to any more are removed last. A layout therefore always holds whole images, whenever a write ends.
+ */
+import {
+  constants,
+  copyFile,
+  link,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+
+import type { Digest } from '../digest.ts';
+import { errnoOf, IngotError } from '../errors.ts';
+import { acquireFileLock } from '../proc/file-lock.ts';
+import { layoutBlobPath, readJsonBlob } from './blob.ts';
+import { readImage, readLayout } from './layout.ts';
+import { type Descriptor, type Index, Manifest, MEDIA_TYPES, REF_NAME } from './schema.ts';
+
+export interface LayoutImage {
+  /** Its name in the layout; replaces an image of the same name. */
+  readonly name: string;
+  readonly manifest: Descriptor;
+}
+
+export interface WriteLayoutOptions {
+  readonly signal?: AbortSignal | undefined;
+}
+
+const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._:@/+-]*[A-Za-z0-9])?$/;
+
+/**
+ * Puts an image into the layout `directory`, which is made when it is not there. `blobPath` says where the
+ * image's blobs are; they are hard-linked where that is possible, so a layout beside the store costs nothing.
+ *
+ * @throws IngotError USAGE when `directory` is something else than a layout or the name is not allowed;
+ *   STORE_CORRUPT when a blob is missing or not of its size; DISK_FULL; INTERRUPTED.
+ */
+export async function writeLayout(
+  directory: string,
+  image: LayoutImage,
+  blobPath: (digest: Digest) => string,
+  options: WriteLayoutOptions = {},
+): Promise<void> {
+  if (!NAME.test(image.name)) {
+    throw new IngotError('USAGE', `${JSON.stringify(image.name)} cannot name an image in a layout`, {
+      hint: 'use letters, digits and . _ - : @ / +, beginning and ending with a letter or digit',
+    });
+  }
+  const blobs = await blobsOf(image.manifest, blobPath);
+  try {
+    // Not there when asked, there when renaming: somebody else made it meanwhile, so add to theirs.
+    const created = (await isAbsentOrEmpty(directory)) && (await create(directory, image, blobs, options));
+    if (!created) await add(directory, image, blobs, options);
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;
+    throw new IngotError('DISK_FULL', `no space left for the layout ${directory}`, {
+      hint: 'a layout on the same file system as the store takes no space',
+      cause: error,
+    });
+  }
+}
+
+interface Blob {
+  readonly descriptor: Descriptor;
+  readonly source: string;
+}
+
+/** The manifest and all it names, children first. */
+async function blobsOf(manifest: Descriptor, blobPath: (digest: Digest) => string): Promise<Blob[]> {
+  const read = await readJsonBlob(blobPath(manifest.digest), manifest, Manifest, 'image manifest');
+  const blobs: Blob[] = [];
+  for (const descriptor of [...read.layers, read.config, manifest]) {
+    const path = blobPath(descriptor.digest);
+    const size = await sizeOf(path);
+    if (size !== descriptor.size) {
+      throw new IngotError(
+        'STORE_CORRUPT',
+        size === undefined
+          ? `the blob ${path} is missing`
+          : `the blob ${path} has ${size} bytes instead of ${descriptor.size}`,
+        { hint: 'build the image again' },
+      );
+    }
+    blobs.push({ descriptor, source: path });
+  }
+  return blobs;
+}
+
+/** False when the place was taken meanwhile. */
+async function create(
+  directory: string,
+  image: LayoutImage,
+  blobs: readonly Blob[],
+  options: WriteLayoutOptions,
+): Promise<boolean> {
+  const parent = dirname(join(directory));
+  await mkdir(parent, { recursive: true });
+  const temporary = join(parent, `.${basename(directory)}.${process.pid}.tmp`);
+  await rm(temporary, { recursive: true, force: true });
+  try {
+    await mkdir(join(temporary, 'blobs/sha256'), { recursive: true });
+    for (const blob of blobs) await place(blob, temporary, options);
+    await writeFile(join(temporary, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n', { flush: true });
+    await writeIndex(temporary, { schemaVersion: 2, manifests: [] }, image);
+    await rename(temporary, directory);
+    await syncDirectory(parent);
+    return true;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOTEMPTY' || errnoOf(error) === 'EEXIST') return false;
+    throw error;
+  } finally {
+    await rm(temporary, { recursive: true, force: true });
+  }
+}
+
+async function add(
+  directory: string,
+  image: LayoutImage,
+  blobs: readonly Blob[],
+  options: WriteLayoutOptions,
+): Promise<void> {
+  await readExisting(directory);
+  await using _lock = await acquireFileLock(join(directory, 'oci-layout'), { signal: options.signal });
+  const { index } = await readExisting(directory);
+  await mkdir(join(directory, 'blobs/sha256'), { recursive: true });
+  for (const blob of blobs) await place(blob, directory, options);
+  const replaced = await writeIndex(directory, index, image);
+  await prune(directory, replaced);
+}
+
+async function readExisting(directory: string): Promise<{ index: Index }> {
+  try {
+    return await readLayout(directory);
+  } catch (error) {
+    if (!(error instanceof IngotError) || error.code !== 'NOT_FOUND') throw error;
+    throw new IngotError('USAGE', `${directory} exists and is no OCI image layout`, {
+      hint: 'give another folder; Ingot adds to layouts and replaces nothing else',
+      cause: error,
+    });
+  }
+}
+
+/** Adds `image` to the index, replacing its name. Resolves to what is no longer in the index. */
+async function writeIndex(directory: string, index: Index, image: LayoutImage): Promise<Descriptor[]> {
+  const isReplaced = (entry: Descriptor): boolean => entry.annotations?.[REF_NAME] === image.name;
+  const entry = { ...image.manifest, annotations: { ...image.manifest.annotations, [REF_NAME]: image.name } };
+  const next: Index = {
+    ...index,
+    mediaType: MEDIA_TYPES.index,
+    manifests: [...index.manifests.filter((other) => !isReplaced(other)), entry],
+  };
+  const temporary = join(directory, `.index.json.${process.pid}.tmp`);
+  try {
+    await syncDirectory(join(directory, 'blobs/sha256'));
+    await writeFile(temporary, `${JSON.stringify(next)}\n`, { flush: true });
+    await rename(temporary, join(directory, 'index.json'));
+    await syncDirectory(directory);
+  } finally {
+    await rm(temporary, { force: true });
+  }
+  return index.manifests.filter(isReplaced);
+}
+
+/** Puts one blob in its place: a hard link, or a copy where the file systems differ. */
+async function place(blob: Blob, directory: string, options: WriteLayoutOptions): Promise<void> {
+  if (options.signal?.aborted === true) {
+    throw new IngotError('INTERRUPTED', `interrupted while writing ${directory}`);
+  }
+  const target = layoutBlobPath(directory, blob.descriptor.digest);
+  if ((await sizeOf(target)) === blob.descriptor.size) return;
+  const temporary = `${target}.${process.pid}.tmp`;
+  await rm(temporary, { force: true });
+  try {
+    await link(blob.source, temporary);
+  } catch (error) {
+    // Another file system, one without hard links, or an inode with all the links it can have.
+    if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(errnoOf(error) ?? '')) throw error;
+    try {
+      await copyFile(blob.source, temporary, constants.COPYFILE_FICLONE);
+      await syncFile(temporary);
+    } catch (failed) {
+      await rm(temporary, { force: true });
+      throw failed;
+    }
+  }
+  await rename(temporary, target);
+}
+
+/**
+ * Removes the blobs of replaced images that no image needs any more, and nothing else: the folder may hold what
+ * other tools put there. The new image counts already, so where it is unclear what is needed, all is kept.
+ */
+async function prune(directory: string, replaced: readonly Descriptor[]): Promise<void> {
+  const needed = new Set<Digest>();
+  const candidates = new Set<Digest>();
+  try {
+    const { index } = await readLayout(directory);
+    for (const descriptor of index.manifests) {
+      for (const digest of await reachable(directory, descriptor)) needed.add(digest);
+    }
+    for (const descriptor of replaced) {
+      for (const digest of await reachable(directory, descriptor)) candidates.add(digest);
+    }
+  } catch (error) {
+    if (error instanceof IngotError) return; // a nested index, another kind of artifact, or a damaged old image
+    throw error;
+  }
+  for (const digest of candidates) {
+    if (!needed.has(digest)) await rm(layoutBlobPath(directory, digest), { force: true });
+  }
+}
+
+async function reachable(directory: string, descriptor: Descriptor): Promise<Digest[]> {
+  const { manifest } = await readImage(directory, descriptor);
+  return [...manifest.layers.map((layer) => layer.digest), manifest.config.digest, descriptor.digest];
+}
+
+async function isAbsentOrEmpty(directory: string): Promise<boolean> {
+  try {
+    return (await readdir(directory)).length === 0;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return true;
+    if (errnoOf(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  try {
+    const stats = await stat(path);
+    return stats.isFile() ? stats.size : undefined;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+async function syncFile(path: string): Promise<void> {
+  const file = await open(path, 'r+');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+}
+
+async function syncDirectory(path: string): Promise<void> {
+  const directory = await open(path, 'r');
+  try {
+    await directory.sync();
+  } finally {
+    await directory.close();
+  }
+}
