@@ -1,0 +1,56 @@
+/** Kernel, module index, initramfs and kernel arguments, where a bootable container has them. */
+import { rename } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { IngotError } from '../../errors.ts';
+import type { Reporter } from '../../report/events.ts';
+import type { RootFs } from '../root-fs.ts';
+import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
+
+/**
+ * Debian's kernels ship /boot/{vmlinuz,config,System.map}-RELEASE; the image has them beside the modules and an
+ * empty /boot. Done in the layer that brings the kernel, so that its bytes stay there.
+ */
+export async function settleKernelFiles(fs: RootFs): Promise<void> {
+  for (const name of await fs.list('/boot')) {
+    const match = /^(vmlinuz|config|System\.map)-(.+)$/.exec(name);
+    if (match === null) continue;
+    const [, file = '', release = ''] = match;
+    const target = join('/usr/lib/modules', release);
+    if (!(await fs.exists(target))) continue;
+    await rename(await fs.resolve(join('/boot', name)), await fs.resolve(join(target, file)));
+  }
+}
+
+export async function makeModuleIndexAndInitramfs(
+  fs: RootFs,
+  kernelRelease: string,
+  sandbox: SandboxOptions,
+  options: { readonly reporter: Reporter; readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  const releases = await fs.list('/usr/lib/modules');
+  if (!releases.includes(kernelRelease) || releases.length !== 1) {
+    throw new IngotError(
+      'BUILD_FAILED',
+      `the image must have just the kernel ${kernelRelease}, and has ${releases.join(', ') || 'none'}`,
+      { hint: 'a package brings a kernel of its own: `ingot lock` again, or leave it out of packages' },
+    );
+  }
+  const onLine = (line: string): void => {
+    options.reporter.debug(line);
+  };
+  const run = { signal: options.signal, onLine };
+  await runInSandbox(['depmod', '--all', kernelRelease], sandbox, run);
+  const initramfs = `/usr/lib/modules/${kernelRelease}/initramfs.img`;
+  // The locale decides the order of files in the archive; the sandbox sets it.
+  await runInSandbox(
+    ['dracut', '--force', '--no-hostonly', '--reproducible', '--kver', kernelRelease, initramfs],
+    sandbox,
+    run,
+  );
+}
+
+/** bootc's kernel argument fragments: TOML with one key. A JSON array of strings is a TOML array. */
+export function kernelArgumentsToml(values: readonly string[]): string {
+  return `kargs = ${JSON.stringify(values)}\n`;
+}

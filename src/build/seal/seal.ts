@@ -1,0 +1,143 @@
+/**
+ * The seal: what several layers touch together is computed once over the whole stack, after dpkg has configured
+ * it: database, linker cache, module index, initramfs, accounts, units, /var, identity.
+ */
+import type { Location } from '../../errors.ts';
+import type { PlannedFile, SealInput } from '../../plan/plan.ts';
+import type { Reporter } from '../../report/events.ts';
+import { nearest } from '../../spec/suggest.ts';
+import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
+import { mergeDatabases, writeDatabase, type DpkgDatabase } from '../debian/database.ts';
+import type { RootFs } from '../root-fs.ts';
+import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
+import {
+  authorizedKeysPath,
+  declaredSysusers,
+  homeTmpfiles,
+  ownerOf,
+  readAccounts,
+  remainingSysusers,
+} from './accounts.ts';
+import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from './boot.ts';
+import { removeIdentity, withImageIdentity } from './identity.ts';
+import { listUnits, missingUnits, refuse, unitArgvs, unitPresets } from './units.ts';
+import { varTmpfiles } from './var.ts';
+
+export interface SealOptions {
+  readonly input: SealInput;
+  readonly files: readonly PlannedFile[];
+  readonly baseDatabase: DpkgDatabase;
+  readonly layerDatabases: readonly DpkgDatabase[];
+  readonly sandbox: SandboxOptions;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+  /** The place of `path` in the declaration, for findings. */
+  readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
+}
+
+/** Where the image's own health checks are, as JSON: `[{name, run, timeoutSeconds}]`. */
+export const HEALTH_PATH = '/usr/lib/ingot/health.json';
+
+/** Works on the mounted stack, through `fs`. */
+export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> {
+  const { input, sandbox } = options;
+  await writeDatabase(fs, mergeDatabases(options.baseDatabase, options.layerDatabases));
+  await forbidServices(fs);
+  await configurePending(sandbox, options);
+  await allowServices(fs);
+
+  refuseUnknownUnits(options, await listUnits(fs));
+  await makeAccounts(fs, options);
+  await writeDeclaredFiles(fs, options);
+  await settleUnits(fs, options);
+  await writeFacts(fs, input);
+  await makeModuleIndexAndInitramfs(fs, input.kernelRelease, sandbox, options);
+  await removeIdentity(fs);
+  if (input.hostname !== undefined) await fs.writeFile('/etc/hostname', `${input.hostname}\n`);
+  await runInSandbox(['ldconfig'], sandbox, { signal: options.signal });
+  await explainState(fs);
+  // What packages left there is explained above and made anew on the node; no layer carries it.
+  for (const path of ['/var', '/run', '/tmp']) await fs.empty(path);
+}
+
+function refuseUnknownUnits(options: SealOptions, available: ReadonlySet<string>): void {
+  const { locate } = options;
+  refuse(
+    missingUnits(
+      options.input.units,
+      available,
+      nearest,
+      locate === undefined ? undefined : (index) => locate(['units', index, 'name']),
+    ),
+  );
+}
+
+async function makeAccounts(fs: RootFs, options: SealOptions): Promise<void> {
+  const { users, groups } = options.input;
+  const lines = declaredSysusers({ users, groups }, await readAccounts(fs));
+  if (lines === '') return;
+  await fs.writeFile('/usr/lib/sysusers.d/50-ingot-declared.conf', lines);
+  await runInSandbox(['systemd-sysusers', '50-ingot-declared.conf'], options.sandbox, {
+    signal: options.signal,
+  });
+  await fs.writeFile('/usr/lib/tmpfiles.d/50-ingot-homes.conf', homeTmpfiles(users));
+  for (const { name, sshKeys } of users) {
+    if (sshKeys.length > 0) await fs.writeFile(authorizedKeysPath(name), sshKeys.map((key) => `${key}\n`).join(''));
+  }
+}
+
+async function writeDeclaredFiles(fs: RootFs, options: SealOptions): Promise<void> {
+  const accounts = await readAccounts(fs);
+  for (const [index, file] of options.files.entries()) {
+    const known =
+      accounts.users.some(({ name }) => name === file.user) &&
+      accounts.groups.some(({ name }) => name === file.group);
+    if (!known) {
+      const location = options.locate?.(['files', index]);
+      refuse([
+        {
+          code: 'SPEC_INVALID',
+          severity: 'error',
+          message: `${file.path}: there is no ${file.user}:${file.group} in this image`,
+          ...(location !== undefined && { location }),
+        },
+      ]);
+    }
+    await fs.writeFile(file.path, file.content, file.mode, ownerOf(accounts, file.user, file.group));
+  }
+}
+
+async function settleUnits(fs: RootFs, options: SealOptions): Promise<void> {
+  const { units } = options.input;
+  for (const unit of units) {
+    if (unit.content !== undefined) await fs.writeFile(`/usr/lib/systemd/system/${unit.name}`, unit.content);
+  }
+  for (const argv of unitArgvs(units)) await runInSandbox(argv, options.sandbox, { signal: options.signal });
+  await fs.writeFile('/usr/lib/systemd/system-preset/10-ingot.preset', unitPresets(units));
+  // Debian presets everything to enabled. What is enabled in the image is what runs; no boot adds to it.
+  await fs.writeFile('/usr/lib/systemd/system-preset/99-ingot.preset', 'disable *\n');
+}
+
+async function writeFacts(fs: RootFs, input: SealInput): Promise<void> {
+  for (const [index, { origin, values }] of input.kernelArguments.entries()) {
+    const name = `${String((index + 1) * 10).padStart(2, '0')}-${origin}.toml`;
+    await fs.writeFile(`/usr/lib/bootc/kargs.d/${name}`, kernelArgumentsToml(values));
+  }
+  await fs.writeFile(HEALTH_PATH, `${JSON.stringify(input.health, null, 2)}\n`);
+  const osRelease = await fs.readText('/usr/lib/os-release');
+  await fs.writeFile('/usr/lib/os-release', withImageIdentity(osRelease, input));
+  if (await fs.exists('/usr/lib/systemd/systemd-resolved')) {
+    await fs.link('/etc/resolv.conf', '../run/systemd/resolve/stub-resolv.conf');
+  }
+}
+
+/** Fragments from which a node makes what the image does not hold. */
+async function explainState(fs: RootFs): Promise<void> {
+  const accounts = await readAccounts(fs);
+  const read = async (folder: string): Promise<string[]> =>
+    Promise.all((await fs.list(folder)).map((name) => fs.readText(`${folder}/${name}`)));
+  const sysusers = remainingSysusers(accounts, await read('/usr/lib/sysusers.d'));
+  await fs.writeFile('/usr/lib/sysusers.d/90-ingot-accounts.conf', sysusers);
+  const tmpfiles = await varTmpfiles(fs, accounts, await read('/usr/lib/tmpfiles.d'));
+  await fs.writeFile('/usr/lib/tmpfiles.d/90-ingot-var.conf', tmpfiles);
+}
