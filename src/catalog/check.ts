@@ -53,7 +53,7 @@ export function checkLayer(source: SourceMapping): Finding[] {
 
 /** What a layer says of itself and of others: releases of a base, layers below. */
 export function checkReferences(layers: readonly SourcedLayer[]): Finding[] {
-  const names = layers.map(({ definition }) => `${definition.kind}/${definition.name}`);
+  const names = ['base', 'kernel', ...layers.map(({ definition }) => definition.name)];
   return layers.flatMap(({ definition, source }) => {
     const findings = definition.needs.flatMap((need, index) =>
       names.includes(need)

@@ -77,7 +77,10 @@ export const LayerDefinition = z
     name: name.describe('As the file is named.'),
     kind: LayerKind.describe('As the folder is named.'),
     summary: z.string().min(1).describe('One line that says what it is for.'),
-    needs: z.array(z.string()).default([]).describe('Layers that must be below this one, as `kind/name`.'),
+    needs: z
+      .array(z.string())
+      .default([])
+      .describe('Layers that must be below this one: `base`, `kernel`, or the names of addons.'),
     provides: z.array(z.string()).default([]).describe('What other layers may ask for.'),
     releases: z.record(z.string(), Release).optional().describe('Bases only: releases by number.'),
     defaultRelease: z

@@ -9,7 +9,7 @@ import { digestOfJson } from '../digest.ts';
 import { errnoOf, FindingsError, IngotError, type Finding } from '../errors.ts';
 import { applySchema } from '../spec/source-schema.ts';
 import { readSourceText } from '../spec/source-text.ts';
-import { keyLocationAt, locationAt, parseSource, quoted, type SourceMapping } from '../spec/source-tree.ts';
+import { keyLocationAt, locationAt, parseSource, type SourceMapping } from '../spec/source-tree.ts';
 import { nearest } from '../spec/suggest.ts';
 import { readBroughtFile } from './brought-file.ts';
 import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
@@ -155,7 +155,7 @@ class CatalogReader {
       severity: 'error',
       message,
       ...(location !== undefined && { location }),
-      ...(suggestions.length > 0 && { suggestions: suggestions.map(quoted) }),
+      ...(suggestions.length > 0 && { suggestions }),
     });
   }
 }

@@ -56,6 +56,8 @@ export interface NodeImage {
   readonly version?: string;
   /** Name of the variant this value is, or undefined for the declaration itself. */
   readonly variant?: string;
+  /** One line that says what the image is for. */
+  readonly summary?: string;
   readonly architecture: Architecture;
   /** Layer reference into the catalogue, such as `debian` and `13`. */
   readonly base: { readonly name: string; readonly release: string };

@@ -88,11 +88,11 @@ function describe(issue: Issue, path: SourcePath, node: SourceNode): Description
     case 'invalid_type': {
       const wanted = typeNames[issue.expected] ?? issue.expected;
       // YAML takes 6.10 for a number and drops the zero; the text as written is what was meant.
-      const asText =
+      const mend =
         issue.expected === 'string' && node.kind === 'scalar' && node.value !== null
-          ? suggesting([JSON.stringify(node.source)])
-          : {};
-      return { message: `${subject} must be ${wanted}, not ${describeKind(node)}`, ...asText };
+          ? `; write ${JSON.stringify(node.source)}`
+          : '';
+      return { message: `${subject} must be ${wanted}, not ${describeKind(node)}${mend}` };
     }
     case 'invalid_union':
       return { message: `${subject} must be ${unionTypes(issue)}, not ${describeKind(node)}` };

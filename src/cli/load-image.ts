@@ -1,0 +1,55 @@
+/** A declaration and the catalogue, read and checked against each other: where every command on an image begins. */
+import { join, resolve } from 'node:path';
+
+import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
+import { FindingsError, type Finding } from '../errors.ts';
+import { checkReferences } from '../resolve/check-references.ts';
+import { loadSpec } from '../spec/load.ts';
+import type { ParsedSpec } from '../spec/node-image.ts';
+import type { CommandContext } from './context.ts';
+
+type CatalogContext = Pick<CommandContext, 'cwd' | 'env' | 'productRoot' | 'reporter'>;
+
+/**
+ * The product's own layers, then those of the folders in INGOT_LAYERS (separated by colons), later ones winning.
+ *
+ * @throws FindingsError CATALOG_INVALID with every mistake of every layer
+ */
+export async function openCatalog({
+  cwd,
+  env,
+  productRoot,
+  reporter,
+}: CatalogContext): Promise<LoadedCatalog> {
+  const own = (env['INGOT_LAYERS'] ?? '').split(':').filter((folder) => folder !== '');
+  const folders = [join(productRoot, 'layers'), ...own.map((folder) => resolve(cwd, folder))];
+  return loadCatalog(folders, {
+    onOverride: (layer, replaced) => {
+      reporter.info(`${layer.file} takes the place of ${replaced.file}`);
+    },
+  });
+}
+
+export interface CheckedImage {
+  readonly spec: ParsedSpec;
+  /** What looks wrong but need not be. */
+  readonly warnings: readonly Finding[];
+}
+
+/**
+ * @param path the declaration, as the user named it
+ * @throws FindingsError with everything that is wrong in the declaration, what it extends, and what it names
+ * @throws IngotError IMAGE_UNKNOWN when there is no such file or variant
+ */
+export async function loadCheckedImage(
+  path: string,
+  catalog: LoadedCatalog,
+  { cwd, variant }: { readonly cwd: string; readonly variant?: string | undefined },
+): Promise<CheckedImage> {
+  const defaultRelease = (base: string): string | undefined =>
+    catalog.find('base', base)?.definition.defaultRelease;
+  const spec = await loadSpec(path, { cwd, variant, defaultRelease });
+  const findings = [...spec.warnings, ...checkReferences(spec, catalog)];
+  if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
+  return { spec, warnings: findings };
+}
