@@ -1,4 +1,5 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
+import { digestOfJson, type Digest } from '../digest.ts';
 import type { NodeImage } from './node-image.ts';
 import type { NodeImageInput } from './schema.ts';
 
@@ -63,6 +64,11 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
 /** `60s` or `2m` in seconds. */
 export function secondsOf(duration: string): number {
   return Number.parseInt(duration, 10) * (duration.endsWith('m') ? 60 : 1);
+}
+
+/** Digest of the normalised declaration: a lock made for another one is stale. */
+export function declarationDigest(image: NodeImage): Digest {
+  return digestOfJson(image);
 }
 
 function defined<T extends object>(members: T): { [Key in keyof T]?: Exclude<T[Key], undefined> } {
