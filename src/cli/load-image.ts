@@ -31,25 +31,31 @@ export async function openCatalog({
 }
 
 export interface CheckedImage {
-  readonly spec: ParsedSpec;
+  readonly parsed: ParsedSpec;
+  readonly catalog: LoadedCatalog;
   /** What looks wrong but need not be. */
   readonly warnings: readonly Finding[];
 }
 
 /**
  * @param path the declaration, as the user named it
+ * @param catalog where several images are loaded, to read it once
  * @throws FindingsError with everything that is wrong in the declaration, what it extends, and what it names
  * @throws IngotError IMAGE_UNKNOWN when there is no such file or variant
  */
 export async function loadCheckedImage(
+  context: CatalogContext,
   path: string,
-  catalog: LoadedCatalog,
-  { cwd, variant }: { readonly cwd: string; readonly variant?: string | undefined },
+  variant?: string,
+  catalog?: LoadedCatalog,
 ): Promise<CheckedImage> {
-  const defaultRelease = (base: string): string | undefined =>
-    catalog.find('base', base)?.definition.defaultRelease;
-  const spec = await loadSpec(path, { cwd, variant, defaultRelease });
-  const findings = [...spec.warnings, ...checkReferences(spec, catalog)];
+  const opened = catalog ?? (await openCatalog(context));
+  const parsed = await loadSpec(path, {
+    cwd: context.cwd,
+    variant,
+    defaultRelease: (base) => opened.find('base', base)?.definition.defaultRelease,
+  });
+  const findings = [...parsed.warnings, ...checkReferences(parsed, opened)];
   if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
-  return { spec, warnings: findings };
+  return { parsed, catalog: opened, warnings: findings };
 }
