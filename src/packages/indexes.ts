@@ -100,8 +100,17 @@ export async function stampOf(indexes: Indexes): Promise<Digest> {
   return digestOfJson(releases);
 }
 
-/** Reads the downloaded indexes, in the order of the release's archives. The caller holds the state. */
-export async function readIndex(indexes: Indexes, signal?: AbortSignal): Promise<PackageIndex> {
+/** Tens of megabytes: read once for the several solutions of one process. */
+const readIndexes = new WeakMap<Indexes, { readonly stamp: Digest; readonly index: PackageIndex }>();
+
+/** The downloaded indexes, in the order of the release's archives. The caller holds the state. */
+export async function readIndex(
+  indexes: Indexes,
+  stamp: Digest,
+  signal?: AbortSignal,
+): Promise<PackageIndex> {
+  const known = readIndexes.get(indexes);
+  if (known?.stamp === stamp) return known.index;
   const targets = await aptIndexTargets(indexes.folder, { signal });
   const sources = [];
   for (const archive of indexes.release.archives) {
@@ -111,7 +120,9 @@ export async function readIndex(indexes: Indexes, signal?: AbortSignal): Promise
       sources.push({ archive: archive.name, text: await readFile(target.file, 'latin1') });
     }
   }
-  return new PackageIndex(sources);
+  const index = new PackageIndex(sources);
+  readIndexes.set(indexes, { stamp, index });
+  return index;
 }
 
 async function readKeyring(path: string): Promise<Buffer> {

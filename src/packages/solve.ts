@@ -64,7 +64,7 @@ export async function solvePackages(
   const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, wanted, keep, ...pick(indexes) }));
   const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
   if (recorded.success) return recorded.data;
-  const index = await readIndex(indexes, signal);
+  const index = await readIndex(indexes, stamp, signal);
   const terms = chooseTerms(index, request.wanted, indexes.release.suite);
   const chosen = await solve(indexes, index, request.wanted, terms, keep, reporter, signal);
   const solution: Solution = {

@@ -3,7 +3,8 @@ import type { Catalog } from '../catalog/layer.ts';
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
-import { declarationDigest, layersOf } from './layers.ts';
+import { declarationDigest } from '../spec/normalise.ts';
+import { layersOf } from './layers.ts';
 import type { Lock } from './lock.ts';
 
 /** What the builder itself brings to the bits. */

@@ -1,6 +1,5 @@
 /** Which layers an image is made of, and what each asks for. Pure. */
 import type { Catalog, CatalogLayer, LayerKind } from '../catalog/layer.ts';
-import { digestOfJson, type Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 
@@ -19,11 +18,6 @@ export interface LayerRequest {
 
 const FAMILY = 'debian';
 
-/** Names a declaration: a lock holds for exactly one. */
-export function declarationDigest(image: NodeImage): Digest {
-  return digestOfJson(image);
-}
-
 /**
  * The image's layers, lowest first: base, kernel, addons (each after what it needs), the declaration's packages.
  *
@@ -31,30 +25,28 @@ export function declarationDigest(image: NodeImage): Digest {
  */
 export function layersOf(image: NodeImage, catalog: Catalog): readonly LayerRequest[] {
   const layers = new Map<string, LayerRequest>();
-  const add = (name: string, definition: CatalogLayer, below: readonly string[]): void => {
-    const { kind, install } = definition.definition;
-    layers.set(name, { name, kind, definition, packages: install[FAMILY]?.packages ?? [], below });
-  };
-  add('base', requireLayer(catalog, 'base', image.base.name), []);
-  add('kernel', requireLayer(catalog, 'kernel', image.kernel.flavour), ['base']);
+  layers.set('base', requestOf('base', requireLayer(catalog, 'base', image.base.name), []));
+  layers.set('kernel', requestOf('kernel', requireLayer(catalog, 'kernel', image.kernel.flavour), ['base']));
   const visiting: string[] = [];
-  const addAddon = (addon: string): LayerRequest | undefined => {
+  const addAddon = (addon: string): LayerRequest => {
     const name = `addon-${addon}`;
-    if (layers.has(name)) return layers.get(name);
+    const present = layers.get(name);
+    if (present !== undefined) return present;
     if (visiting.includes(addon)) {
       throw new IngotError('CATALOG_INVALID', `layers need each other: ${[...visiting, addon].join(' → ')}`);
     }
     visiting.push(addon);
-    const definition = requireLayer(catalog, 'addon', addon);
+    const layer = requireLayer(catalog, 'addon', addon);
     const below = new Set(['base']);
-    for (const needed of definition.definition.needs) {
-      const layer = layers.get(needed) ?? kernelOrBase(needed, image, layers) ?? addAddon(needed);
-      if (layer === undefined) continue;
-      for (const lower of [...layer.below, layer.name]) below.add(lower);
+    for (const need of layer.definition.needs) {
+      const [kind = '', needed = ''] = need.split('/', 2);
+      const lower = kind === 'addon' ? addAddon(needed) : requireOwn(need, addon, layers);
+      for (const under of [...lower.below, lower.name]) below.add(under);
     }
     visiting.pop();
-    add(name, definition, [...below]);
-    return layers.get(name);
+    const request = requestOf(name, layer, [...below]);
+    layers.set(name, request);
+    return request;
   };
   for (const addon of image.addons) addAddon(addon);
   if (image.packages.length > 0) {
@@ -70,15 +62,20 @@ export function layersOf(image: NodeImage, catalog: Catalog): readonly LayerRequ
   return [...layers.values()];
 }
 
-/** A need may name the kernel or base layer by its definition. */
-function kernelOrBase(
-  needed: string,
-  image: NodeImage,
-  layers: ReadonlyMap<string, LayerRequest>,
-): LayerRequest | undefined {
-  if (image.addons.includes(needed)) return undefined;
-  if (needed === image.base.name) return layers.get('base');
-  return needed === image.kernel.flavour ? layers.get('kernel') : undefined;
+function requestOf(name: string, layer: CatalogLayer, below: readonly string[]): LayerRequest {
+  const { kind, install } = layer.definition;
+  return { name, kind, definition: layer, packages: install[FAMILY]?.packages ?? [], below };
+}
+
+/** A need for a base or a kernel: the image has one of each, and it must be that one. */
+function requireOwn(need: string, addon: string, layers: ReadonlyMap<string, LayerRequest>): LayerRequest {
+  const own = [...layers.values()].find(
+    ({ kind, definition }) => `${kind}/${definition?.definition.name ?? ''}` === need,
+  );
+  if (own !== undefined) return own;
+  throw new IngotError('SPEC_INVALID', `the addon ${addon} needs ${need}, which the image is not made of`, {
+    hint: `remove ${addon} from addons, or choose ${need}`,
+  });
 }
 
 function requireLayer(catalog: Catalog, kind: LayerKind, name: string): CatalogLayer {

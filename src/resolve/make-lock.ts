@@ -5,8 +5,9 @@ import { IngotError } from '../errors.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Solution, SolvedPackage } from '../packages/solution.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import { declarationDigest } from '../spec/normalise.ts';
 import { essentialClosure } from './closure.ts';
-import { declarationDigest, layersOf, type LayerRequest } from './layers.ts';
+import { layersOf, type LayerRequest } from './layers.ts';
 import { LOCK_SCHEMA_VERSION, type Lock, type LockedLayer } from './lock.ts';
 import { ownPackages } from './own-packages.ts';
 

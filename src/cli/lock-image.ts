@@ -1,0 +1,144 @@
+/** Makes the lock of one image: opens and updates the package indexes, solves, and puts the lock together. */
+import type { LoadedCatalog } from '../catalog/load.ts';
+import type { Release } from '../catalog/layer.ts';
+import { IngotError } from '../errors.ts';
+import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
+import type { Mirrors } from '../packages/mirror.ts';
+import type { LockedPackage } from '../packages/package.ts';
+import { parsePackageTerm, solvePackages, type PackageRequest } from '../packages/solve.ts';
+import type { Reporter } from '../report/events.ts';
+import { imagePackages } from '../resolve/compare-locks.ts';
+import { layersOf } from '../resolve/layers.ts';
+import type { Lock } from '../resolve/lock.ts';
+import { makeLock } from '../resolve/make-lock.ts';
+import type { ParsedSpec } from '../spec/node-image.ts';
+import { nearest } from '../spec/suggest.ts';
+import type { Store } from '../store/store.ts';
+import { builderFacts, requireTools } from './builder-facts.ts';
+
+/** Which locked versions to let go of. */
+export type Updates = 'none' | 'all' | ReadonlySet<string>;
+
+export interface LockSessionOptions {
+  readonly store: Store;
+  readonly mirrors: Mirrors;
+  readonly catalog: LoadedCatalog;
+  readonly reporter: Reporter;
+  readonly now: Date;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Locks any number of images against the same moment's package indexes: each is updated once. */
+export class LockSession {
+  readonly #options: LockSessionOptions;
+  readonly #indexes = new Map<Release, Promise<Indexes>>();
+
+  constructor(options: LockSessionOptions) {
+    this.#options = options;
+  }
+
+  /** @throws IngotError and FindingsError as `updateIndexes`, `solvePackages` and `makeLock` do; USAGE */
+  async lock(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Lock> {
+    const { catalog, reporter, signal, now } = this.#options;
+    const { image } = parsed;
+    const tools = requireTools(catalog);
+    const facts = builderFacts(catalog);
+    const baseIndexes = await this.#open(image.base.name, image.base.release, image.architecture);
+    const toolsIndexes = await this.#open(tools.base, tools.release, image.architecture);
+    const wanted = requestsOf(parsed, catalog);
+    requireKnown(updates, previous, wanted);
+    const before = previous?.base.suite === baseIndexes.release.suite ? imagePackages(previous) : [];
+    const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
+    return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
+      const solution = await solvePackages(
+        baseIndexes,
+        { wanted, keep: keptOf(before, updates) },
+        reporter,
+        signal,
+      );
+      const toolsSolution = await solvePackages(
+        toolsIndexes,
+        {
+          wanted: tools.packages.map((name) => ({ name, by: 'tools.yaml' })),
+          keep: keptOf(toolsBefore, updates),
+        },
+        reporter,
+        signal,
+      );
+      const bytes = solution.packages.reduce((sum, item) => sum + item.package.size, 0);
+      stage.detail(`${solution.packages.length} packages, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
+      return makeLock({
+        image,
+        catalog,
+        solution,
+        tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+        compressor: facts.compressor,
+        now,
+        previous,
+      });
+    });
+  }
+
+  async #open(base: string, number: string, architecture: string): Promise<Indexes> {
+    const { catalog, reporter, signal } = this.#options;
+    const release = catalog.find('base', base)?.definition.releases?.[number];
+    if (release === undefined) {
+      throw new IngotError('CATALOG_INVALID', `the base layer ${base} has no release ${number}`);
+    }
+    const opened = this.#indexes.get(release);
+    if (opened !== undefined) return opened;
+    const opening = reporter.stage(`Update package indexes of ${release.suite}`, async () => {
+      const indexes = await openIndexes({ ...this.#options, release, architecture });
+      await updateIndexes(indexes, reporter, signal);
+      return indexes;
+    });
+    this.#indexes.set(release, opening);
+    return opening;
+  }
+}
+
+function titleOf({ image }: ParsedSpec): string {
+  return image.variant === undefined ? image.name : `${image.name}@${image.variant}`;
+}
+
+/** Everything that layers and the declaration ask for, with who asks. */
+function requestsOf({ image, sources }: ParsedSpec, catalog: LoadedCatalog): PackageRequest[] {
+  return layersOf(image, catalog).flatMap((layer) =>
+    layer.packages.map((term, position): PackageRequest => {
+      const parsed = parsePackageTerm(term);
+      if (layer.definition === undefined) {
+        return { ...parsed, by: 'packages', location: sources.at(['packages', position]) };
+      }
+      const { kind, name } = layer.definition.definition;
+      const series =
+        kind === 'kernel' && parsed.name.startsWith('linux-image-') ? image.kernel.version : undefined;
+      return {
+        ...parsed,
+        by: `layer ${kind}/${name}`,
+        ...(series !== undefined && { series, location: sources.at(['kernel', 'version']) }),
+      };
+    }),
+  );
+}
+
+function keptOf(packages: readonly LockedPackage[], updates: Updates): { name: string; version: string }[] {
+  if (updates === 'all') return [];
+  return packages
+    .filter(({ name }) => updates === 'none' || !updates.has(name))
+    .map(({ name, version }) => ({ name, version }));
+}
+
+function requireKnown(updates: Updates, previous: Lock | undefined, wanted: readonly PackageRequest[]): void {
+  if (typeof updates === 'string') return;
+  const known = new Set([
+    ...[...imagePackages(previous), ...(previous?.tools.packages ?? [])].map(({ name }) => name),
+    ...wanted.map(({ name }) => name),
+  ]);
+  for (const name of updates) {
+    if (known.has(name)) continue;
+    const [suggestion] = nearest(name, known);
+    throw new IngotError('USAGE', `--update ${name}: the lock has no such package`, {
+      hint: suggestion === undefined ? 'name a package of the lock' : `did you mean ${suggestion}?`,
+    });
+  }
+}
