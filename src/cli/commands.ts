@@ -7,4 +7,11 @@ type CommandLoader = () => Promise<(bind: Bind) => Command>;
 
 // prettier-ignore
 export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, CommandLoader>([
+  ['validate', async () => (await import('./commands/validate.ts')).validateCommand],
+  ['schema', async () => (await import('./commands/schema.ts')).schemaCommand],
+  ['lock', async () => (await import('./commands/lock.ts')).lockCommand],
+  ['plan', async () => (await import('./commands/plan.ts')).planCommand],
+  ['build', async () => (await import('./commands/build.ts')).buildCommand],
+  ['store', async () => (await import('./commands/store.ts')).storeCommand],
+  ['completion', async () => (await import('./commands/completion.ts')).completionCommand],
 ]);

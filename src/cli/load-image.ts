@@ -2,7 +2,7 @@
 import { join, resolve } from 'node:path';
 
 import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
-import { FindingsError, type Finding } from '../errors.ts';
+import { FindingsError, IngotError, type Finding } from '../errors.ts';
 import { checkReferences } from '../resolve/check-references.ts';
 import { loadSpec } from '../spec/load.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
@@ -58,4 +58,40 @@ export async function loadCheckedImage(
   const findings = [...parsed.warnings, ...checkReferences(parsed, opened)];
   if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
   return { parsed, catalog: opened, warnings: findings };
+}
+
+/** Everything that is wrong with a declaration and each of its variants; also that it cannot be read at all. */
+export async function findingsOfFile(
+  context: CatalogContext,
+  path: string,
+  catalog: LoadedCatalog,
+): Promise<readonly Finding[]> {
+  const findings = new Map<string, Finding>();
+  const keep = (found: readonly Finding[]): void => {
+    for (const finding of found) {
+      const key = JSON.stringify([finding.location, finding.message]);
+      if (!findings.has(key)) findings.set(key, finding);
+    }
+  };
+  const options = {
+    cwd: context.cwd,
+    defaultRelease: (base: string) => catalog.find('base', base)?.definition.defaultRelease,
+  };
+  try {
+    const whole = await loadSpec(path, options);
+    keep([...whole.warnings, ...checkReferences(whole, catalog)]);
+    for (const variant of whole.variants) {
+      keep(checkReferences(await loadSpec(path, { ...options, variant }), catalog));
+    }
+  } catch (error) {
+    if (error instanceof FindingsError) keep(error.findings);
+    else if (error instanceof IngotError) keep([findingOf(error, path)]);
+    else throw error;
+  }
+  return [...findings.values()];
+}
+
+function findingOf(error: IngotError, file: string): Finding {
+  const { code, message, location = { file, line: 1, column: 1 } } = error;
+  return { code, severity: 'error', message, location };
 }
