@@ -95,9 +95,14 @@ export class Downloader implements Disposable {
     return new Promise((resolve, reject) => {
       const [client, agent] = url.protocol === 'https:' ? [https, this.#https] : [http, this.#http];
       const headers = { 'user-agent': 'ingot', 'accept-encoding': 'identity' };
-      const request = client.get(url, { agent, signal, headers, timeout: idleMs }, resolve);
+      let answer: http.IncomingMessage | undefined;
+      const request = client.get(url, { agent, signal, headers, timeout: idleMs }, (response) => {
+        answer = response;
+        resolve(response);
+      });
       request.on('timeout', () => {
-        request.destroy(new TransferError('transient', `sent nothing for ${idleMs / 1000} s`));
+        // Once an answer has begun, its reader and not the request must hear why it ends.
+        (answer ?? request).destroy(new TransferError('transient', `sent nothing for ${idleMs / 1000} s`));
       });
       request.on('error', (error) => {
         reject(faultOf(error));
