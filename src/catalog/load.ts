@@ -92,7 +92,7 @@ class CatalogReader {
     const source = await this.readSource(file);
     if (source === undefined) return undefined;
     const { value, findings } = applySchema(source, ToolsDefinition, 'CATALOG_INVALID');
-    this.findings.push(...findings);
+    this.findings.push(...findings.map(({ finding }) => finding));
     return value;
   }
 
@@ -100,7 +100,7 @@ class CatalogReader {
     const source = await this.readSource(file);
     if (source === undefined) return undefined;
     const { value: definition, findings } = applySchema(source, LayerDefinition, 'CATALOG_INVALID');
-    this.findings.push(...findings, ...checkLayer(source));
+    this.findings.push(...findings.map(({ finding }) => finding), ...checkLayer(source));
     if (definition === undefined) return undefined;
     if (definition.kind !== kind || definition.name !== name) {
       const key = definition.kind === kind ? 'name' : 'kind';

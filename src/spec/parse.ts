@@ -79,7 +79,7 @@ class DeclarationReader {
     if (root === undefined) return undefined;
     // What a file lacks another may give; what it says must be right by itself.
     const { findings: mistakes } = applySchema(root, NodeImageInput, 'SPEC_INVALID');
-    this.add(mistakes.filter((finding) => !finding.missing));
+    this.add(mistakes.filter(({ missing }) => !missing).map(({ finding }) => finding));
     this.add(checkDeclaration(root));
     let merged: SourceMapping | undefined;
     for (const reference of referencesOf(root)) {
@@ -151,23 +151,26 @@ function applyVariant(root: SourceMapping, variant: SourceMapping): SourceMappin
   return mergeMappings(withoutKeys(root, ['variants']), withoutKeys(variant, ['name']));
 }
 
+type JudgedFinding = Pick<SchemaFinding, 'finding' | 'missing'>;
+
 /** Checks a merged declaration, and makes the NodeImage when nothing is wrong. */
 function judge(
   root: SourceMapping,
   options: NormaliseOptions,
-): { readonly image?: NodeImage; readonly findings: readonly Finding[] } {
+): { readonly image?: NodeImage; readonly findings: readonly JudgedFinding[] } {
   const { value, findings } = applySchema(root, NodeImageInput, 'SPEC_INVALID');
-  const relevant = [...findings.filter((finding) => !isLackOfVariant(finding)), ...checkDeclaration(root)];
+  const relevant: JudgedFinding[] = findings.filter((finding) => !isLackOfVariant(finding));
+  for (const finding of checkDeclaration(root)) relevant.push({ finding, missing: false });
   if (value === undefined) return { findings: relevant };
   const { name, release } = baseOf(value.base, options.defaultRelease);
   if (release === undefined) {
     const message = `base must name a release, such as ${name}@13`;
-    return {
-      findings: [
-        ...relevant,
-        { code: 'SPEC_INVALID', severity: 'error', message, location: locationAt(root, ['base']) },
-      ],
-    };
+    const location = locationAt(root, ['base']);
+    relevant.push({
+      finding: { code: 'SPEC_INVALID', severity: 'error', message, location },
+      missing: false,
+    });
+    return { findings: relevant };
   }
   return { image: normalise(value, release, options), findings: relevant };
 }
@@ -181,14 +184,14 @@ function isLackOfVariant(finding: SchemaFinding): boolean {
  * The findings of a merged declaration that no file by itself has shown. Merging moves list entries, so one mistake
  * can come back under another path, but never at another place; what is missing has no place of its own.
  */
-function newOnes(judged: readonly Finding[], earlier: readonly Finding[]): Finding[] {
+function newOnes(judged: readonly JudgedFinding[], earlier: readonly Finding[]): Finding[] {
   const places = new Set(earlier.map(({ location }) => placeKey(location)));
   const said = new Set(earlier.map(({ location, message }) => placeKey(location) + message));
-  return judged.filter((finding) =>
-    'missing' in finding && finding.missing === true
-      ? !said.has(placeKey(finding.location) + finding.message)
-      : !places.has(placeKey(finding.location)),
-  );
+  return judged
+    .filter(({ finding: { location, message }, missing }) =>
+      missing ? !said.has(placeKey(location) + message) : !places.has(placeKey(location)),
+    )
+    .map(({ finding }) => finding);
 }
 
 function placeKey(location: Location | undefined): string {

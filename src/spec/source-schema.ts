@@ -21,7 +21,8 @@ import { nearest } from './suggest.ts';
 
 type Issue = z.core.$ZodIssue;
 
-export interface SchemaFinding extends Finding {
+export interface SchemaFinding {
+  readonly finding: Finding;
   readonly path: SourcePath;
   /** True when the finding is only that a value is not there. */
   readonly missing: boolean;
@@ -51,13 +52,15 @@ function findingsOf(
   if (issue.code === 'unrecognized_keys') {
     const known = knownKeys(schema, path);
     return issue.keys.map((key) => ({
-      code,
-      severity: 'error',
-      message: `unknown key ${quoted(key)}${path.length === 0 ? '' : ` in ${pathText(path)}`}`,
-      location: keyLocationAt(root, [...path, key]),
+      finding: {
+        code,
+        severity: 'error',
+        message: `unknown key ${quoted(key)}${path.length === 0 ? '' : ` in ${pathText(path)}`}`,
+        location: keyLocationAt(root, [...path, key]),
+        ...suggesting(nearest(key, known)),
+      },
       path: [...path, key],
       missing: false,
-      ...suggesting(nearest(key, known)),
     }));
   }
   if (issue.code === 'invalid_union') {
@@ -68,7 +71,8 @@ function findingsOf(
   const node = nodeAt(root, path);
   const missing = node === undefined;
   const described = missing ? { message: `${pathText(path)} is missing` } : describe(issue, path, node);
-  return [{ code, severity: 'error', location: locationAt(root, path), path, missing, ...described }];
+  const location = locationAt(root, path);
+  return [{ finding: { code, severity: 'error', ...described, location }, path, missing }];
 }
 
 function refusesType(issue: Issue): boolean {
