@@ -2,8 +2,7 @@
  * The command line. Reads options, makes the context, calls one handler, prints its result on stdout.
  * Never exits and never renders errors: `main.ts` does both.
  */
-import { Command, CommanderError } from 'commander';
-import { readFileSync } from 'node:fs';
+import { CommanderError, type Command } from 'commander';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
@@ -12,6 +11,7 @@ import { createReporter } from '../report/events.ts';
 import { COMMANDS } from './commands.ts';
 import type { Bind, CommandContext, CommandResult } from './context.ts';
 import { openReporting } from './reporting.ts';
+import { createRootCommand, PRODUCT_ROOT, type GlobalOptions } from './root-command.ts';
 
 export const RESULT_SCHEMA_VERSION = 1;
 
@@ -25,34 +25,6 @@ export interface ProgramIo {
   readonly signal: AbortSignal;
 }
 
-export interface GlobalOptions {
-  readonly json?: true;
-  readonly store?: string;
-  readonly verbose?: true;
-  readonly progressFd?: string;
-  /** False with `--no-color`. */
-  readonly color: boolean;
-}
-
-const PRODUCT_ROOT = resolve(import.meta.dirname, '../..');
-
-const HELP_AFTER = `
-Examples:
-  ingot validate images/debian-minimal.yaml      check a declaration
-  ingot lock images/debian-minimal.yaml          choose every package and write the lock
-  ingot build images/debian-minimal.yaml         build what the lock says
-  ingot disk images/debian-minimal.yaml -o node.raw
-  ingot test images/debian-minimal.yaml          boot it and run its health checks
-
-Environment:
-  INGOT_STORE        folder of the local cache (--store)
-  INGOT_MIRROR       package mirror, instead of the machine's own apt configuration
-  NO_COLOR           no colours; FORCE_COLOR asks for them off a terminal
-  SOURCE_DATE_EPOCH  the time that a new lock carries
-
-Exit codes: 0 fine, 1 the operation failed, 2 usage or declaration, 70 a bug in Ingot, 130 interrupted.
-`;
-
 /**
  * Runs one command line.
  *
@@ -62,7 +34,10 @@ Exit codes: 0 fine, 1 the operation failed, 2 usage or declaration, 70 a bug in 
  */
 export async function runProgram(args: readonly string[], io: ProgramIo): Promise<number> {
   let exitCode = 0;
-  const program = createRootCommand(io);
+  const program = createRootCommand().configureOutput({
+    writeOut: (text) => io.stdout.write(text),
+    writeErr: () => undefined, // main renders the error
+  });
   const bind: Bind =
     (handler) =>
     async (...handlerArgs) => {
@@ -74,42 +49,13 @@ export async function runProgram(args: readonly string[], io: ProgramIo): Promis
   for (const command of await loadCommands(args, bind)) program.addCommand(command);
   inheritSettings(program);
   try {
-    await program.parseAsync([...args], { from: 'user' });
+    await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0; // --help, --version
     throw usageError(error, args);
   }
   return exitCode;
-}
-
-/** Every command with its options, none of which runs. For completions and documentation. */
-export async function describeProgram(io: ProgramIo): Promise<Command> {
-  const program = createRootCommand(io);
-  const bind: Bind = () => () => Promise.resolve();
-  for (const command of await loadCommands([], bind)) program.addCommand(command);
-  return program;
-}
-
-function createRootCommand(io: ProgramIo): Command {
-  return new Command('ingot')
-    .description('Locks, builds and boots immutable OS images for AI nodes from one YAML file.')
-    .usage('<command> [options]')
-    .version(readVersion(), '-V, --version', 'print the version')
-    .helpOption('-h, --help', 'show help, with examples')
-    .option('--json', 'print the result as JSON')
-    .option('--store <dir>', 'local cache (default: INGOT_STORE, or ~/.cache/ingot)')
-    .option('-v, --verbose', 'say more on stderr')
-    .option('--progress-fd <n>', 'write progress as JSON lines to this open file descriptor')
-    .option('--no-color', 'no colours')
-    .addHelpText('after', HELP_AFTER)
-    .configureHelp({ showGlobalOptions: true, sortOptions: false })
-    .configureOutput({
-      writeOut: (text) => io.stdout.write(text),
-      writeErr: () => undefined, // main renders the error
-    })
-    .showSuggestionAfterError(true)
-    .exitOverride();
 }
 
 /** Loads only the module of the command that is asked for, so that start-up stays short. */
@@ -191,7 +137,7 @@ function usageError(error: CommanderError, args: readonly string[]): IngotError 
   const verb = verbOf(args);
   const helpFor = verb !== undefined && COMMANDS.has(verb) ? `ingot ${verb} --help` : 'ingot --help';
   if (error.code === 'commander.help') {
-    return new IngotError('USAGE', verb === undefined ? 'no command given' : `which \`${verb}\` command?`, {
+    return new IngotError('USAGE', `no ${verb === undefined ? '' : `${verb} `}command given`, {
       hint: `\`${helpFor}\` lists them`,
     });
   }
@@ -202,10 +148,4 @@ function usageError(error: CommanderError, args: readonly string[]): IngotError 
   return new IngotError('USAGE', message, {
     hint: suggestion === undefined ? hint : `${suggestion.replace(/^Did/, 'did')} ${hint}`,
   });
-}
-
-export function readVersion(): string {
-  const text = readFileSync(join(PRODUCT_ROOT, 'package.json'), 'utf8');
-  const { version } = JSON.parse(text) as { version: string };
-  return version;
 }
