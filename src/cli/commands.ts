@@ -13,5 +13,6 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['plan', async () => (await import('./commands/plan.ts')).planCommand],
   ['build', async () => (await import('./commands/build.ts')).buildCommand],
   ['store', async () => (await import('./commands/store.ts')).storeCommand],
+  ['doctor', async () => (await import('./commands/doctor.ts')).doctorCommand],
   ['completion', async () => (await import('./commands/completion.ts')).completionCommand],
 ]);

@@ -1,6 +1,7 @@
 /** Lock → Plan. Pure. */
-import type { CatalogLayer, LayerInstall } from '../catalog/layer.ts';
+import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
+import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import type { Plan, PlannedFile, PlannedUnit, PlanStep, SealInput } from './plan.ts';
@@ -8,15 +9,20 @@ import type { Plan, PlannedFile, PlannedUnit, PlanStep, SealInput } from './plan
 export interface PlanInput {
   readonly image: NodeImage;
   readonly lock: Lock;
-  /** The catalogue layer of every locked layer that has a definition; key: the locked layer's name. */
-  readonly layers: ReadonlyMap<string, CatalogLayer>;
+  /** The one that the lock holds for; see `checkLock`. */
+  readonly catalog: Catalog;
   /** Digest over the code that builds. What it does to the bits can't be told, so it is in every key. */
   readonly builder: Digest;
 }
 
 const FAMILY = 'debian';
 
-export function makePlan({ image, lock, layers, builder }: PlanInput): Plan {
+export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
+  const requests = new Map(layersOf(image, catalog).map((request) => [request.name, request]));
+  const layers = new Map<string, CatalogLayer>();
+  for (const { name, definition } of requests.values()) {
+    if (definition !== undefined) layers.set(name, definition);
+  }
   const architecture = lock.base.architecture;
   const common = { builder, architecture, compressor: lock.compressor };
   const steps: PlanStep[] = [];
@@ -25,8 +31,8 @@ export function makePlan({ image, lock, layers, builder }: PlanInput): Plan {
   const keys = new Map<string, Digest>();
   for (const layer of lock.layers) {
     const isBase = layer === base;
-    // Layers do not depend on each other: each is unpacked over the base alone.
-    const needs = isBase ? [] : [base.name];
+    // Just what the layer says it needs, so that a change in another one leaves this one alone.
+    const needs = requests.get(layer.name)?.below ?? [];
     const files = layerFiles(layers.get(layer.name));
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : 'unpack';
@@ -75,7 +81,7 @@ export function makePlan({ image, lock, layers, builder }: PlanInput): Plan {
 }
 
 /** The tools root as a step: a base of its own, that becomes a tree and never a blob. */
-export function planTools(lock: Lock, builder: Digest): PlanStep {
+export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlanStep {
   const { packages, suite } = lock.tools;
   return {
     name: 'tools',

@@ -1,0 +1,278 @@
+/**
+ * Runs a plan: every step whose blob is not in the store is built, independent steps side by side, and the image
+ * is assembled from the blobs. Nothing has its final name before it is whole, so a build can be killed at any
+ * time and started again.
+ */
+import { stat } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
+import pLimit from 'p-limit';
+import { z } from 'zod';
+
+import { DigestText, hexOf, type Digest } from '../digest.ts';
+import { errnoOf, IngotError, type Location } from '../errors.ts';
+import type { Descriptor } from '../oci/schema.ts';
+import { fetchPackages } from '../packages/fetch.ts';
+import type { Mirrors } from '../packages/mirror.ts';
+import type { Plan, PlanStep } from '../plan/plan.ts';
+import { formatBytes } from '../report/format.ts';
+import type { Reporter, Stage } from '../report/events.ts';
+import type { Store } from '../store/store.ts';
+import { packTree, type PackedLayer } from './archive/pack.ts';
+import { assembleImage } from './image.ts';
+import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree, type BelowTree } from './steps.ts';
+import { openTreeStore, type TreeStore } from './trees.ts';
+
+export interface BuildOptions {
+  readonly plan: Plan;
+  readonly store: Store;
+  readonly mirrors: Mirrors;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+  readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
+}
+
+/** One layer of the image, as `build --json` prints it. */
+export interface BuiltLayer {
+  readonly name: string;
+  readonly key: Digest;
+  readonly digest: Digest;
+  readonly diffId: Digest;
+  /** Bytes of the blob. */
+  readonly size: number;
+  readonly cached: boolean;
+  readonly seconds: number;
+}
+
+export interface BuiltImage {
+  readonly digest: Digest;
+  /** Of the manifest, whose blob and those it names are in the store. */
+  readonly manifest: Descriptor;
+  readonly layers: readonly BuiltLayer[];
+  readonly cached: boolean;
+  readonly seconds: number;
+}
+
+const PackedLayerRecord = z.object({
+  mediaType: z.literal('application/vnd.oci.image.layer.v1.tar+zstd'),
+  diffId: DigestText,
+  digest: DigestText,
+  size: z.int(),
+  uncompressedSize: z.int(),
+  entries: z.int(),
+});
+
+/** What the store has of a step's blob: its record, when the blob is there with the size it says. */
+export async function findPackedLayer(store: Store, key: Digest): Promise<PackedLayer | undefined> {
+  const record = PackedLayerRecord.safeParse(await store.readRecord('layers', hexOf(key)));
+  if (!record.success) return undefined;
+  try {
+    const { size } = await stat(store.blobPath(hexOf(record.data.digest)));
+    return size === record.data.size ? record.data : undefined;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+/**
+ * Builds the plan's image into the store, which the caller holds in use.
+ *
+ * @throws IngotError BUILD_FAILED, LAYER_CONFLICT, LINT_FAILED, UNIT_UNKNOWN, PACKAGE_GONE, DIGEST_MISMATCH,
+ *   DISK_FULL, NOT_ROOT, INTERRUPTED and what fetching packages throws.
+ */
+export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
+  const started = performance.now();
+  const { plan, store } = options;
+  const trees = await openTreeStore(store);
+  const layers = await buildSteps(plan, trees, options);
+  await trees.sync();
+  const manifest = await assembleImage(store, {
+    plan,
+    layers: plan.steps.map((step, index) => {
+      const built = layers[index];
+      if (built === undefined) throw new TypeError(`no layer for step ${step.name}`);
+      return { step, layer: built.layer };
+    }),
+  });
+  return {
+    digest: manifest.digest,
+    manifest,
+    layers: layers.map(({ report }) => report),
+    cached: layers.every(({ report }) => report.cached),
+    seconds: (performance.now() - started) / 1000,
+  };
+}
+
+interface BuiltStep {
+  readonly layer: PackedLayer;
+  readonly report: BuiltLayer;
+}
+
+async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): Promise<BuiltStep[]> {
+  const { store, reporter } = options;
+  const found = new Map<string, PackedLayer>();
+  for (const step of plan.steps) {
+    const layer = await findPackedLayer(store, step.key);
+    if (layer !== undefined) found.set(step.name, layer);
+  }
+  if (found.size < plan.steps.length && process.getuid?.() !== 0) {
+    throw new IngotError('NOT_ROOT', 'building an image takes root: package scripts set owners and make users', {
+      hint: 'run the same command as root, for example with sudo',
+    });
+  }
+  await fetchWhatIsMissing(plan, trees, found, options);
+  // One step's failure ends the others; all of them are waited for before the error goes on.
+  const failure = new AbortController();
+  const signal =
+    options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
+  const run: StepRun = {
+    ...options,
+    signal,
+    trees,
+    steps: new Map(plan.steps.map((step) => [step.name, step])),
+    working: pLimit(Math.max(2, availableParallelism())),
+    making: new Map(),
+  };
+  const results = await Promise.allSettled(
+    plan.steps.map(async (step): Promise<BuiltStep> => {
+      const began = performance.now();
+      try {
+        const existing = found.get(step.name);
+        const layer =
+          existing ??
+          (await reporter.stage(`Build ${step.name}`, (stage) => buildLayer(step, stage, run)));
+        if (existing !== undefined) {
+          await reporter.stage(`Build ${step.name}`, (stage) => {
+            stage.cached(formatBytes(existing.size));
+            return Promise.resolve();
+          });
+        }
+        const { diffId, digest, size } = layer;
+        const seconds = (performance.now() - began) / 1000;
+        const cached = existing !== undefined;
+        return { layer, report: { name: step.name, key: step.key, digest, diffId, size, cached, seconds } };
+      } catch (error) {
+        failure.abort(error); // the first one's reason stays
+        throw error;
+      }
+    }),
+  );
+  if (failure.signal.aborted) throw failure.signal.reason;
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+interface StepRun extends BuildOptions {
+  readonly trees: TreeStore;
+  readonly steps: ReadonlyMap<string, PlanStep>;
+  /** Bounds how many trees are filled or packed at once. */
+  readonly working: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Trees under way in this build, by step name. */
+  readonly making: Map<string, Promise<string>>;
+}
+
+async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<PackedLayer> {
+  const { store, plan, signal } = run;
+  // Others may be building the same layer: one packs, the others find its record.
+  await using _lock = await store.lock(`layer-${hexOf(step.key)}`, signal, () => {
+    run.reporter.info(`waiting for another build of ${step.name}`);
+  });
+  const made = await findPackedLayer(store, step.key);
+  if (made !== undefined) {
+    stage.cached(formatBytes(made.size));
+    return made;
+  }
+  const tree = await ensureTree(step, run);
+  const layer = await run.working(() =>
+    packTree(store, tree, {
+      epoch: step.epoch,
+      level: plan.compressionLevel,
+      drop: leftOutOf(step),
+      signal,
+      onProgress: (bytes) => {
+        stage.progress(bytes, undefined, 'bytes', 'packing');
+      },
+    }),
+  );
+  await store.writeRecord('layers', hexOf(step.key), layer);
+  stage.detail(`${formatBytes(layer.size)}, ${layer.entries} entries`);
+  return layer;
+}
+
+/** The step's tree, made once in this build however many ask. */
+async function ensureTree(step: PlanStep, run: StepRun): Promise<string> {
+  const underway = run.making.get(step.name);
+  if (underway !== undefined) return underway;
+  const promise = makeTree(step, run);
+  run.making.set(step.name, promise);
+  return promise;
+}
+
+async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
+  const { trees, reporter, signal } = run;
+  const existing = await trees.find(step.key);
+  if (existing !== undefined) return existing;
+  const below: BelowTree[] = await Promise.all(
+    step.needs.map(async (name) => {
+      const needed = run.steps.get(name);
+      if (needed === undefined) throw new TypeError(`step ${step.name} needs ${name}, which the plan lacks`);
+      return { name, root: await ensureTree(needed, run) };
+    }),
+  );
+  return run.working(() =>
+    trees.ensure(
+      step.key,
+      step.name,
+      (root) => {
+        switch (step.kind) {
+          case 'base':
+            return makeBaseTree(root, step, run);
+          case 'unpack':
+            return makeUnpackTree(root, step, below, run);
+          case 'seal':
+            return makeSealTree(root, step, run.plan.seal, below, run);
+        }
+      },
+      {
+        signal,
+        onWait: () => {
+          reporter.info(`waiting for another build of ${step.name}`);
+        },
+      },
+    ),
+  );
+}
+
+/** Packages of every tree that has to be made, in one go and before any work. */
+async function fetchWhatIsMissing(
+  plan: Plan,
+  trees: TreeStore,
+  found: ReadonlyMap<string, PackedLayer>,
+  options: BuildOptions,
+): Promise<void> {
+  const byName = new Map(plan.steps.map((step) => [step.name, step]));
+  const making = new Set<PlanStep>();
+  const need = async (step: PlanStep | undefined): Promise<void> => {
+    if (step === undefined || making.has(step) || (await trees.find(step.key)) !== undefined) return;
+    making.add(step);
+    for (const name of step.needs) await need(byName.get(name));
+  };
+  for (const step of plan.steps) if (!found.has(step.name)) await need(step);
+  const packages = [...making].flatMap((step) => step.packages);
+  if (packages.length === 0) return;
+  const { store, mirrors, signal } = options;
+  await options.reporter.stage('Fetch packages', async (stage) => {
+    const created = new Date(plan.epoch * 1000);
+    const { fetched, fetchedBytes, present } = await fetchPackages(packages, {
+      store,
+      mirrors,
+      created,
+      stage,
+      signal,
+    });
+    if (fetched === 0) stage.cached(`${present} packages`);
+    else stage.detail(`${fetched} packages, ${formatBytes(fetchedBytes)}`);
+  });
+}

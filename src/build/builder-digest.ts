@@ -1,0 +1,26 @@
+/**
+ * Digest over the code that decides an image's bits. A number that somebody must remember to raise would one day
+ * be forgotten; the code itself is never out of date.
+ */
+import { readdir, readFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+
+import { digestOfJson, type Digest } from '../digest.ts';
+
+const SOURCE = join(import.meta.dirname, '..');
+/** Folders of the source whose code reaches the bits, through trees, archives or the image's own documents. */
+const FOLDERS = ['build', 'plan', 'tools'];
+
+export async function builderDigest(): Promise<Digest> {
+  const files: [string, string][] = [];
+  for (const folder of FOLDERS) {
+    const entries = await readdir(join(SOURCE, folder), { recursive: true, withFileTypes: true });
+    for (const entry of entries) {
+      if (!entry.isFile() || !/\.[jt]s$/.test(entry.name) || /\.(?:test|d)\.[jt]s$/.test(entry.name)) continue;
+      const path = join(entry.parentPath, entry.name);
+      files.push([relative(SOURCE, path), await readFile(path, 'utf8')]);
+    }
+  }
+  files.sort(([left], [right]) => (left < right ? -1 : 1));
+  return digestOfJson({ node: process.versions.node.split('.')[0], files });
+}

@@ -1,0 +1,149 @@
+/** How each kind of step fills its tree. */
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Location } from '../errors.ts';
+import type { PlannedFile, PlanStep, SealInput } from '../plan/plan.ts';
+import { MountNamespace } from '../proc/mount-namespace.ts';
+import type { Reporter } from '../report/events.ts';
+import type { Store } from '../store/store.ts';
+import { dpkgUnpackArgv } from '../tools/dpkg.ts';
+import { mountOverlayArgv } from '../tools/mount.ts';
+import { allowServices, bootstrapRoot, forbidServices, packageInside } from './debian/bootstrap.ts';
+import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
+import { runDpkg } from './debian/run-dpkg.ts';
+import { assertLints } from './lint.ts';
+import { RootFs } from './root-fs.ts';
+import type { SandboxOptions } from './sandbox.ts';
+import { ownerOf, readAccounts } from './seal/accounts.ts';
+import { settleKernelFiles } from './seal/boot.ts';
+import { removeIdentity } from './seal/identity.ts';
+import { sealRoot } from './seal/seal.ts';
+
+export interface StepOptions {
+  readonly store: Store;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+  readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
+}
+
+export interface BelowTree {
+  readonly name: string;
+  readonly root: string;
+}
+
+/** A configured root from nothing but packages, in the layout of a bootable container. */
+export async function makeBaseTree(root: string, step: PlanStep, options: StepOptions): Promise<void> {
+  const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
+  await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
+  const fs = new RootFs(root);
+  await writePlannedFiles(fs, step.files);
+  await layOutForOstree(fs);
+  await removeIdentity(fs);
+}
+
+/** A configured root that programs run from; it never becomes an image. */
+export async function makeToolsTree(root: string, step: PlanStep, options: StepOptions): Promise<void> {
+  const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
+  await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
+}
+
+/** What unpacking the step's packages over `below` adds. Nothing is configured: that is the seal's. */
+export async function makeUnpackTree(
+  root: string,
+  step: PlanStep,
+  below: readonly BelowTree[],
+  options: StepOptions,
+): Promise<void> {
+  await inOverlay(root, below, options, async (merged, namespace, fs) => {
+    const sandbox: SandboxOptions = {
+      root: merged,
+      namespace,
+      packages: options.store.path('packages'),
+      epoch: step.epoch,
+    };
+    if (step.packages.length > 0) {
+      await forbidServices(fs);
+      await runDpkg(dpkgUnpackArgv(step.packages.map(packageInside), { triggers: false }), sandbox, options);
+      await allowServices(fs);
+    }
+    await writePlannedFiles(fs, step.files);
+    await settleKernelFiles(fs);
+  });
+}
+
+/** The seal over all layers, `below` lowest first, the base among them. Lints the whole before it counts. */
+export async function makeSealTree(
+  root: string,
+  step: PlanStep,
+  input: SealInput,
+  below: readonly BelowTree[],
+  options: StepOptions,
+): Promise<void> {
+  const [base, ...layers] = below;
+  if (base === undefined) throw new TypeError('a seal needs a base');
+  const baseDatabase = await loadDatabase(new RootFs(base.root), base.name);
+  const layerDatabases: DpkgDatabase[] = [];
+  for (const layer of layers) layerDatabases.push(await loadDatabase(new RootFs(layer.root), layer.name));
+  await inOverlay(root, below, options, async (merged, namespace, fs) => {
+    await sealRoot(fs, {
+      ...options,
+      input,
+      files: step.files,
+      baseDatabase,
+      layerDatabases,
+      sandbox: { root: merged, namespace, epoch: step.epoch },
+    });
+    await assertLints(fs.root, input, options);
+  });
+}
+
+/** Mounts an overlay whose upper directory is `root`, where only this work and its sandboxes see it. */
+async function inOverlay(
+  root: string,
+  below: readonly BelowTree[],
+  options: StepOptions,
+  work: (merged: string, namespace: MountNamespace, fs: RootFs) => Promise<void>,
+): Promise<void> {
+  await using scratch = await options.store.scratch('overlay');
+  await using namespace = await MountNamespace.open({ signal: options.signal });
+  const target = join(scratch.path, 'merged');
+  const workDirectory = join(scratch.path, 'work');
+  await mkdir(target);
+  await mkdir(workDirectory);
+  const lower = below.map((tree) => tree.root);
+  await namespace.run(mountOverlayArgv({ lower, upper: root, work: workDirectory, target }), {
+    signal: options.signal,
+  });
+  await work(target, namespace, new RootFs(namespace.outsidePath(target)));
+}
+
+async function writePlannedFiles(fs: RootFs, files: readonly PlannedFile[]): Promise<void> {
+  const accounts = await readAccounts(fs);
+  for (const file of files) {
+    await fs.writeFile(file.path, file.content, file.mode, ownerOf(accounts, file.user, file.group));
+  }
+}
+
+/** Directories of the node's own become links into /var; /sysroot and /ostree are where ostree wants them. */
+async function layOutForOstree(fs: RootFs): Promise<void> {
+  for (const name of ['home', 'srv', 'mnt']) await fs.link(`/${name}`, `var/${name}`);
+  await fs.link('/root', 'var/roothome');
+  await fs.link('/media', 'run/media');
+  await fs.makeDirectory('/sysroot');
+  await fs.link('/ostree', 'sysroot/ostree');
+  await fs.makeDirectory('/boot');
+}
+
+const DATABASE_FOLDER = DATABASE.slice(1);
+/** Contents of these belong to the node or to nobody; the directories themselves stay. */
+const NOT_IN_LAYERS = /^(?:var|run|tmp|boot|dev|proc|sys)\/./;
+/** What the seal writes for the whole stack: no layer carries a copy that the next one covers. */
+const SEALED_DATABASE = new RegExp(
+  `^${DATABASE_FOLDER}/(?:status|diversions|statoverride|triggers/.*|updates/.*|available|lock.*|.*-old)$`,
+);
+
+/** True for paths (relative to the tree) that the step's archive leaves out. */
+export function leftOutOf(step: PlanStep): (path: string) => boolean {
+  return (path) => NOT_IN_LAYERS.test(path) || (step.kind !== 'seal' && SEALED_DATABASE.test(path));
+}

@@ -1,0 +1,54 @@
+/** The tools root as a tree of the store: made by the same code as a base, from the lock's own packages. */
+import { fetchPackages } from '../packages/fetch.ts';
+import type { Mirrors } from '../packages/mirror.ts';
+import { planTools } from '../plan/make-plan.ts';
+import { formatBytes } from '../report/format.ts';
+import type { Reporter } from '../report/events.ts';
+import type { Lock } from '../resolve/lock.ts';
+import type { Store } from '../store/store.ts';
+import { openToolsRoot, type ToolsRoot } from '../tools/tools-root.ts';
+import { builderDigest } from './builder-digest.ts';
+import { makeToolsTree } from './steps.ts';
+import { openTreeStore } from './trees.ts';
+
+export interface ToolsOptions {
+  readonly lock: Pick<Lock, 'tools' | 'created'>;
+  readonly store: Store;
+  readonly mirrors: Mirrors;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/**
+ * The tools root of a lock, made when the store does not have it. The caller holds the store in use.
+ *
+ * @throws IngotError as building an image does.
+ */
+export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot> {
+  const { lock, store, mirrors, reporter, signal } = options;
+  const step = planTools(lock, await builderDigest());
+  const trees = await openTreeStore(store);
+  return reporter.stage('Prepare tools', async (stage) => {
+    const existing = await trees.find(step.key);
+    if (existing !== undefined) {
+      stage.cached(step.summary);
+      return openToolsRoot(existing);
+    }
+    const created = new Date(lock.created);
+    const { fetchedBytes } = await fetchPackages(step.packages, { store, mirrors, created, stage, signal });
+    const root = await trees.ensure(
+      step.key,
+      step.name,
+      (path) => makeToolsTree(path, step, { store, reporter, signal }),
+      {
+        signal,
+        onWait: () => {
+          reporter.info('waiting for another command to prepare the tools');
+        },
+      },
+    );
+    await trees.sync();
+    stage.detail(`${step.summary}, ${formatBytes(fetchedBytes)} fetched`);
+    return openToolsRoot(root);
+  });
+}

@@ -1,0 +1,141 @@
+/** `ingot build`: the image of a lock, as an OCI layout. */
+import { Command } from 'commander';
+import { join, relative, resolve } from 'node:path';
+
+import { buildImage, type BuiltImage } from '../../build/build-image.ts';
+import { hexOf } from '../../digest.ts';
+import { writeLayout } from '../../oci/layout-write.ts';
+import { loadMirrors } from '../../packages/mirror.ts';
+import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
+import { Store } from '../../store/store.ts';
+import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
+
+interface BuildOptions {
+  readonly variant?: string;
+  readonly lock?: string;
+  readonly output?: string;
+}
+
+export function buildCommand(bind: Bind): Command {
+  return new Command('build')
+    .description(
+      'Build the image that a lock describes, as an OCI image layout. The same lock gives the same digest.',
+    )
+    .argument('<file>', 'declaration, such as images/debian-minimal.yaml')
+    .option('--variant <name>', 'a variant of the declaration')
+    .option('--lock <file>', 'another lock than the one beside the declaration')
+    .option(
+      '-o, --output <dir>',
+      'the layout to write (default: build/NAME); an image in it of this version is replaced',
+    )
+    .addHelpText(
+      'after',
+      `
+Examples:
+  ingot build images/debian-minimal.yaml
+  ingot build images/debian-minimal.yaml --output /srv/images/minimal
+  ingot build images/debian-minimal.yaml --json | jq -r .digest
+
+Needs root. Fails closed: without a lock, with a stale one, and when a package is not what the lock says.
+`,
+    )
+    .action(bind(build));
+}
+
+export interface BuildOutcome extends PreparedPlan {
+  readonly image: BuiltImage;
+  /** Absolute path of the layout. */
+  readonly layout: string;
+  /** `oci:DIRECTORY:VERSION`, relative to the working directory. */
+  readonly ref: string;
+}
+
+/** Builds a declaration's image and puts it into a layout: the whole job of `build`, for whoever needs an image. */
+export async function buildDeclaration(
+  context: CommandContext,
+  file: string,
+  options: BuildOptions,
+): Promise<BuildOutcome> {
+  const { reporter, signal, cwd } = context;
+  const prepared = await preparePlan(context, file, options);
+  const { plan, spec, lock } = prepared;
+  const store = await Store.open(context.storePath);
+  await using _inUse = await store.use(signal);
+  const mirrors = await loadMirrors(context.env, signal);
+  const image = await buildImage({
+    plan,
+    store,
+    mirrors,
+    reporter,
+    signal,
+    locate: (path) => spec.sources.at(path),
+  });
+  // `disk` and `test` find the tools that belong to an image by the lock it names.
+  await store.writeRecord('locks', hexOf(plan.lock), lock);
+  const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
+  await reporter.stage('Write layout', () =>
+    writeLayout(
+      layout,
+      { name: plan.version, manifest: image.manifest },
+      (digest) => store.blobPath(hexOf(digest)),
+      {
+        signal,
+      },
+    ),
+  );
+  const shown = relative(cwd, layout);
+  return {
+    ...prepared,
+    image,
+    layout,
+    ref: `oci:${shown.startsWith('..') ? layout : shown}:${plan.version}`,
+  };
+}
+
+async function build(context: CommandContext, file: string, options: BuildOptions): Promise<CommandResult> {
+  const { image, ref, plan } = await buildDeclaration(context, file, options);
+  const { digest, layers, seconds } = image;
+  const columns = [
+    { title: 'LAYER' },
+    { title: 'SIZE', align: 'right' as const },
+    { title: 'BUILT' },
+    { title: 'DIGEST' },
+  ];
+  const rows = layers.map((layer) => [
+    layer.name,
+    formatBytes(layer.size),
+    layer.cached ? 'in the store' : formatSeconds(layer.seconds),
+    `${layer.digest.slice(0, 19)}…`,
+  ]);
+  const total = layers.reduce((sum, layer) => sum + layer.size, 0);
+  return {
+    json: {
+      digest,
+      ref,
+      name: plan.name,
+      version: plan.version,
+      layers: layers.map(({ name, key, digest: blob, size, cached, seconds: took }) => ({
+        name,
+        key,
+        digest: blob,
+        size,
+        cached,
+        seconds: took,
+      })),
+      seconds,
+    },
+    text: [
+      formatTable(columns, rows),
+      '',
+      `${plan.name} ${plan.version}, ${formatBytes(total)}, ${image.cached ? 'nothing changed' : `built in ${formatSeconds(seconds)}`}`,
+      digest,
+      ref,
+      '',
+    ].join('\n'),
+  };
+}
+
+function nameOf({ plan, spec }: PreparedPlan): string {
+  return spec.image.variant === undefined ? plan.name : `${plan.name}@${spec.image.variant}`;
+}

@@ -1,0 +1,38 @@
+/** What `plan`, `build`, `disk` and `test` on a declaration begin with: its lock, checked, and the plan of it. */
+import { resolve } from 'node:path';
+
+import { builderDigest } from '../build/builder-digest.ts';
+import { makePlan } from '../plan/make-plan.ts';
+import type { Plan } from '../plan/plan.ts';
+import { checkLock, requireFresh } from '../resolve/check-lock.ts';
+import type { Lock } from '../resolve/lock.ts';
+import type { ParsedSpec } from '../spec/node-image.ts';
+import { builderFacts } from './builder-facts.ts';
+import type { CommandContext } from './context.ts';
+import { loadCheckedImage } from './load-image.ts';
+import { loadLock, lockPathOf } from './load-lock.ts';
+
+export interface PreparedPlan {
+  readonly spec: ParsedSpec;
+  readonly lock: Lock;
+  readonly plan: Plan;
+}
+
+/**
+ * @param file the declaration, as the user named it
+ * @throws FindingsError for a declaration that does not hold; IngotError LOCK_MISSING, LOCK_STALE, LOCK_INVALID
+ */
+export async function preparePlan(
+  context: CommandContext,
+  file: string,
+  options: { readonly variant?: string | undefined; readonly lock?: string | undefined } = {},
+): Promise<PreparedPlan> {
+  const { cwd, reporter } = context;
+  const { parsed: spec, catalog, warnings } = await loadCheckedImage(context, file, options.variant);
+  for (const { message } of warnings) reporter.warning(message);
+  const lockFile = options.lock ?? lockPathOf(file, options.variant);
+  const lock = await loadLock(resolve(cwd, lockFile));
+  requireFresh(checkLock(lock, spec.image, catalog, builderFacts(catalog)), lockFile, file);
+  const plan = makePlan({ image: spec.image, lock, catalog, builder: await builderDigest() });
+  return { spec, lock, plan };
+}
