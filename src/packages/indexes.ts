@@ -11,8 +11,14 @@ import { digestOfJson, hexOf, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
-import { aptIndexTargets, armourKeyring, renderAptState, updateAptState } from '../tools/apt.ts';
-import type { AptSource, UpdateFailure } from '../tools/apt.ts';
+import {
+  aptIndexTargets,
+  armourKeyring,
+  renderAptState,
+  updateAptState,
+  type AptSource,
+} from '../tools/apt.ts';
+import type { UpdateFailure } from '../tools/apt-failures.ts';
 import type { Mirrors } from './mirror.ts';
 import { PackageIndex } from './stanzas.ts';
 
@@ -23,6 +29,8 @@ export interface IndexOptions {
   readonly architecture: string;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  /** How long the mirror may say nothing; for tests of mirrors that do. */
+  readonly timeoutSeconds?: number;
 }
 
 export interface Indexes {
@@ -54,7 +62,7 @@ export async function openIndexes(options: IndexOptions): Promise<Indexes> {
   for (const part of ['lists/partial', 'cache/archives/partial']) {
     await mkdir(`${folder}/${part}`, { recursive: true, mode: 0o700 });
   }
-  for (const [name, content] of renderAptState(folder, architecture, sources)) {
+  for (const [name, content] of renderAptState(folder, architecture, sources, options.timeoutSeconds)) {
     // Addresses may hold credentials.
     await writeFile(`${folder}/${name}`, content, { mode: 0o600 });
   }

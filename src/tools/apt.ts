@@ -8,6 +8,7 @@ import { join } from 'node:path';
 
 import { IngotError } from '../errors.ts';
 import { run, type Argv, type RunResult } from '../proc/run.ts';
+import { parseUnmet, parseUpdateFailure, type UnmetDependency, type UpdateFailure } from './apt-failures.ts';
 
 /** A package archive as apt is told of it. */
 export interface AptSource {
@@ -37,12 +38,6 @@ export interface SimulatedPackage {
   readonly version: string;
 }
 
-/** One thing apt cannot reconcile: `systemd-sysv` and `Conflicts: sysvinit-core but 3.14-4 is to be installed`. */
-export interface UnmetDependency {
-  readonly package: string;
-  readonly reason: string;
-}
-
 const NETWORK_TIMEOUT_SECONDS = 20;
 const RETRIES = 3;
 const SOURCES = 'sources.sources';
@@ -53,15 +48,16 @@ export function renderAptState(
   folder: string,
   architecture: string,
   sources: readonly AptSource[],
+  timeoutSeconds = NETWORK_TIMEOUT_SECONDS,
 ): ReadonlyMap<string, string> {
   return new Map([
-    [CONFIGURATION, renderConfiguration(folder, architecture)],
+    [CONFIGURATION, renderConfiguration(folder, architecture, timeoutSeconds)],
     [SOURCES, sources.map(renderSource).join('\n')],
     ['status', ''],
   ]);
 }
 
-function renderConfiguration(folder: string, architecture: string): string {
+function renderConfiguration(folder: string, architecture: string, timeoutSeconds: number): string {
   const at = (...names: string[]): string => quoted(join(folder, ...names));
   return `${[
     `Dir ${at()}`,
@@ -82,8 +78,8 @@ function renderConfiguration(folder: string, architecture: string): string {
     'Acquire::GzipIndexes "false"',
     'Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false"',
     `Acquire::Retries "${RETRIES}"`,
-    `Acquire::http::Timeout "${NETWORK_TIMEOUT_SECONDS}"`,
-    `Acquire::https::Timeout "${NETWORK_TIMEOUT_SECONDS}"`,
+    `Acquire::http::Timeout "${timeoutSeconds}"`,
+    `Acquire::https::Timeout "${timeoutSeconds}"`,
     // The store's own lock guards this state.
     'Debug::NoLocking "true"',
   ].join(';\n')};\n`;
@@ -166,51 +162,6 @@ export async function updateAptState(
 ): Promise<UpdateFailure | undefined> {
   const result = await apt(folder, updateArgv(), { ...options, timeoutMs: 900_000 });
   return result.exitCode === 0 ? undefined : parseUpdateFailure(`${result.stdout}\n${result.stderr}`);
-}
-
-export type UpdateFailure =
-  | { readonly kind: 'signature' | 'expired' | 'missing' | 'corrupt' | 'disk-full' }
-  /** `reason` is ours: apt's own words name hosts. */
-  | { readonly kind: 'unreachable' | 'other'; readonly reason: string };
-
-/** Sorts apt's complaints. The most telling one wins: a refused signature is also a "failed to fetch". */
-export function parseUpdateFailure(output: string): UpdateFailure {
-  if (output.includes('No space left on device')) return { kind: 'disk-full' };
-  if (
-    /NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|GPG error|OpenPGP signature|is not signed|signatures? (were|was|could)/i.test(
-      output,
-    )
-  ) {
-    // "is not signed" is also what apt says of a suite it could not fetch at all.
-    if (/NO_PUBKEY|BADSIG|EXPKEYSIG|REVKEYSIG|GPG error|OpenPGP/i.test(output)) return { kind: 'signature' };
-  }
-  if (/Release file .* (is expired|is not valid yet)|is expired \(invalid since/.test(output))
-    return { kind: 'expired' };
-  if (/Hash Sum mismatch|unexpected size|File has unexpected|Clearsigned file isn't valid/i.test(output)) {
-    return { kind: 'corrupt' };
-  }
-  if (/Temporary failure resolving|Could not resolve/i.test(output)) {
-    return { kind: 'unreachable', reason: 'its name cannot be resolved' };
-  }
-  if (/Connection refused/i.test(output)) return { kind: 'unreachable', reason: 'connection refused' };
-  if (/timed out|Connection timeout/i.test(output)) return { kind: 'unreachable', reason: 'timed out' };
-  if (/Network is unreachable|No route to host/i.test(output)) {
-    return { kind: 'unreachable', reason: 'network unreachable' };
-  }
-  if (/certificate/i.test(output)) return { kind: 'unreachable', reason: 'its certificate is not trusted' };
-  if (
-    /Connection reset|Connection failed|closed? (the )?connection|Error reading from server/i.test(output)
-  ) {
-    return { kind: 'unreachable', reason: 'the connection was cut' };
-  }
-  const status = /\b(4\d\d|5\d\d) {2}?[A-Z]/.exec(output)?.[1];
-  if (status !== undefined && status !== '404')
-    return { kind: 'unreachable', reason: `it answers ${status}` };
-  if (status === '404' || /does not have a Release file|File not found/.test(output))
-    return { kind: 'missing' };
-  if (output.includes('is not signed')) return { kind: 'signature' };
-  const first = /^E: (.*)$/m.exec(output)?.[1] ?? 'apt-get update failed';
-  return { kind: 'other', reason: first.replaceAll(/\b[a-z+]+:\/\/\S+/g, 'the archive') };
 }
 
 const TARGET_FORMAT = ['$(REPO_URI)', '$(RELEASE)', '$(LABEL)', '$(COMPONENT)', '$(FILENAME)'].join('\t');
@@ -306,18 +257,4 @@ export function parseInstalls(output: string): SimulatedPackage[] {
       version: version ?? '',
     }),
   );
-}
-
-/** The block after "The following packages have unmet dependencies:". */
-export function parseUnmet(output: string): UnmetDependency[] {
-  const block = /unmet dependencies:\n((?: .*\n?)*)/.exec(output)?.[1] ?? '';
-  const unmet: UnmetDependency[] = [];
-  let current = '';
-  for (const line of block.split('\n')) {
-    const [, name, reason] = /^ (\S+) : (.*)$/.exec(line) ?? [];
-    if (name !== undefined) current = name;
-    const text = (reason ?? line).trim();
-    if (text !== '' && current !== '') unmet.push({ package: current, reason: text });
-  }
-  return unmet;
 }
