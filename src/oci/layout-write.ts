@@ -5,11 +5,14 @@
  * first, then `index.json` is replaced by rename: that is the moment the new image counts. Blobs that nothing
  * leads to any more are removed last. A layout therefore always holds whole images, whenever a write ends.
  */
+import { randomUUID } from 'node:crypto';
 import {
+  chmod,
   constants,
   copyFile,
   link,
   mkdir,
+  mkdtemp,
   open,
   readdir,
   rename,
@@ -19,7 +22,7 @@ import {
 } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 
-import type { Digest } from '../digest.ts';
+import { canonicalJson, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { acquireFileLock } from '../proc/file-lock.ts';
 import { layoutBlobPath, readJsonBlob } from './blob.ts';
@@ -106,9 +109,9 @@ async function create(
 ): Promise<boolean> {
   const parent = dirname(join(directory));
   await mkdir(parent, { recursive: true });
-  const temporary = join(parent, `.${basename(directory)}.${process.pid}.tmp`);
-  await rm(temporary, { recursive: true, force: true });
+  const temporary = await mkdtemp(join(parent, `.${basename(directory)}.tmp-`));
   try {
+    await chmod(temporary, 0o755);
     await mkdir(join(temporary, 'blobs/sha256'), { recursive: true });
     for (const blob of blobs) await place(blob, temporary, options);
     await writeFile(join(temporary, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n', { flush: true });
@@ -160,10 +163,10 @@ async function writeIndex(directory: string, index: Index, image: LayoutImage): 
     mediaType: MEDIA_TYPES.index,
     manifests: [...index.manifests.filter((other) => !isReplaced(other)), entry],
   };
-  const temporary = join(directory, `.index.json.${process.pid}.tmp`);
+  const temporary = join(directory, `.index.json.${randomUUID()}.tmp`);
   try {
     await syncDirectory(join(directory, 'blobs/sha256'));
-    await writeFile(temporary, `${JSON.stringify(next)}\n`, { flush: true });
+    await writeFile(temporary, `${canonicalJson(next)}\n`, { flush: true });
     await rename(temporary, join(directory, 'index.json'));
     await syncDirectory(directory);
   } finally {
@@ -179,8 +182,7 @@ async function place(blob: Blob, directory: string, options: WriteLayoutOptions)
   }
   const target = layoutBlobPath(directory, blob.descriptor.digest);
   if ((await sizeOf(target)) === blob.descriptor.size) return;
-  const temporary = `${target}.${process.pid}.tmp`;
-  await rm(temporary, { force: true });
+  const temporary = `${target}.${randomUUID()}.tmp`;
   try {
     await link(blob.source, temporary);
   } catch (error) {

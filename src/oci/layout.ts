@@ -126,6 +126,7 @@ export async function readImage(
  */
 export async function verifyLayout(directory: string, signal?: AbortSignal): Promise<ReadonlySet<Digest>> {
   const seen = new Set<Digest>();
+  const contents = new Map<Digest, string>();
   const visit = async (descriptor: Descriptor, depth: number): Promise<void> => {
     if (seen.has(descriptor.digest)) return;
     seen.add(descriptor.digest);
@@ -136,9 +137,10 @@ export async function verifyLayout(directory: string, signal?: AbortSignal): Pro
     const { manifest, config } = await readImage(directory, descriptor);
     seen.add(manifest.config.digest);
     for (const [position, layer] of manifest.layers.entries()) {
-      if (seen.has(layer.digest)) continue;
       seen.add(layer.digest);
-      const diffId = await hashContents(directory, layer, signal);
+      // Images share layers; each says for itself what is in them.
+      const diffId = contents.get(layer.digest) ?? (await hashContents(directory, layer, signal));
+      contents.set(layer.digest, diffId);
       if (diffId !== config.rootfs.diff_ids[position]) {
         throw new IngotError('DIGEST_MISMATCH', `layer ${layer.digest} has other contents than its diff ID`, {
           hint: 'the image is damaged: copy or build it again',
