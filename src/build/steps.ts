@@ -12,7 +12,7 @@ import { mountOverlayArgv } from '../tools/mount.ts';
 import { allowServices, bootstrapRoot, forbidServices, packageInside } from './debian/bootstrap.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
 import { runDpkg } from './debian/run-dpkg.ts';
-import { assertLints } from './lint.ts';
+import { assertLints, LINTS } from './lint.ts';
 import { RootFs } from './root-fs.ts';
 import type { SandboxOptions } from './sandbox.ts';
 import { ownerOf, readAccounts } from './seal/accounts.ts';
@@ -94,7 +94,10 @@ export async function makeSealTree(
       layerDatabases,
       sandbox: { root: merged, namespace, epoch: step.epoch },
     });
-    await assertLints(fs.root, input, options);
+    await options.reporter.stage('Check image', async (stage) => {
+      await assertLints(fs.root, input, options);
+      stage.detail(`${LINTS.length} checks passed`);
+    });
   });
 }
 

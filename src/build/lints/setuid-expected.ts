@@ -47,8 +47,6 @@ export const PRIVILEGED_FILES: readonly PrivilegedFile[] = [
   setuid('usr/lib/openssh/ssh-keysign', 'openssh-client: host-based authentication, off by default'),
   setgid('usr/bin/ssh-agent', '_ssh', 'openssh-client: guards the agent against ptrace'),
   setgid('usr/bin/crontab', 'crontab', 'cron: the own table'),
-  setgid('usr/bin/wall', 'tty', 'bsdutils: write to terminals'),
-  setgid('usr/bin/write', 'tty', 'bsdextrautils: write to terminals'),
   {
     path: 'usr/lib/dbus-1.0/dbus-daemon-launch-helper',
     mode: 0o4754,

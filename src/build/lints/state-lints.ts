@@ -47,7 +47,7 @@ export async function watchVarTmpfiles({ fs }: ImageRoot): Promise<EntryWatcher>
   return {
     entry: ({ path, stats }) => {
       if (!path.startsWith('var/')) return;
-      if (!stats.isDirectory()) findings.push(`/${path} is not a directory`);
+      if (!stats.isDirectory() && !stats.isSymbolicLink()) findings.push(`/${path} is a file`);
       else if (!known.has(`/${path}`)) findings.push(`/${path} is in no tmpfiles.d fragment`);
     },
     findings: () => findings,

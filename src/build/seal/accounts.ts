@@ -2,7 +2,7 @@
  * Users and groups. Declared ones are made by systemd-sysusers(8) from a fragment that ships in the image; every
  * account that package scripts made gets a fragment too, so that the image explains its whole /etc/passwd.
  */
-import { FindingsError, type Finding } from '../../errors.ts';
+import { FindingsError, type Finding, type Location } from '../../errors.ts';
 import type { Group, User } from '../../spec/node-image.ts';
 import type { FileOwner, RootFs } from '../root-fs.ts';
 
@@ -85,18 +85,22 @@ export function authorizedKeysPath(user: string): string {
 export function declaredSysusers(
   declared: { readonly users: readonly User[]; readonly groups: readonly Group[] },
   existing: Accounts,
+  locate?: (path: readonly (string | number)[]) => Location,
 ): string {
   const findings: Finding[] = [];
-  const problem = (message: string): void => {
-    findings.push({ code: 'SPEC_INVALID', severity: 'error', message });
+  const problem = (message: string, key: 'users' | 'groups', entry: unknown): void => {
+    const index = (declared[key] as readonly unknown[]).indexOf(entry);
+    const location = locate?.([key, index]);
+    findings.push({ code: 'SPEC_INVALID', severity: 'error', message, ...(location && { location }) });
   };
   const takenUids = new Map(existing.users.map((entry) => [entry.uid, entry.name]));
   const takenGids = new Map(existing.groups.map((entry) => [entry.gid, entry.name]));
   const groupNames = new Set(existing.groups.map((entry) => entry.name));
   const lines: string[] = [];
-  for (const { name, gid } of declared.groups) {
+  for (const group of declared.groups) {
+    const { name, gid } = group;
     const owner = gid === undefined ? undefined : takenGids.get(gid);
-    if (owner !== undefined && owner !== name) problem(`group ${name}: GID ${gid ?? ''} is ${owner}'s in this image`);
+    if (owner !== undefined && owner !== name) problem(`group ${name}: GID ${gid ?? ''} is ${owner}'s in this image`, 'groups', group);
     if (!groupNames.has(name)) lines.push(`g ${name} ${gid ?? '-'}`);
     groupNames.add(name);
     if (gid !== undefined) takenGids.set(gid, name);
@@ -109,22 +113,24 @@ export function declaredSysusers(
   };
   for (const user of declared.users) {
     if (existing.users.some((entry) => entry.name === user.name)) {
-      problem(`user ${user.name} exists in the image already: a package makes it`);
+      problem(`user ${user.name} exists in the image already: a package makes it`, 'users', user);
       continue;
     }
     const owner = user.uid === undefined ? undefined : takenUids.get(user.uid);
     if (owner !== undefined && owner !== '') {
-      problem(`user ${user.name}: UID ${user.uid ?? ''} is ${owner}'s in this image`);
+      problem(`user ${user.name}: UID ${user.uid ?? ''} is ${owner}'s in this image`, 'users', user);
       continue;
     }
     const uid = user.uid ?? allocate();
     takenUids.set(uid, user.name);
     const home = `/var/home/${user.name}`;
-    if (!groupNames.has(user.name)) lines.push(`g ${user.name} ${uid}`);
+    if (!groupNames.has(user.name)) lines.push(`g ${user.name} ${takenGids.has(uid) ? '-' : uid}`);
     lines.push(`u ${user.name} ${uid}:${user.name} "${user.gecos.replaceAll('"', "'")}" ${home} ${user.shell}`);
     for (const group of user.groups) {
       if (groupNames.has(group)) lines.push(`m ${user.name} ${group}`);
-      else problem(`user ${user.name}: there is no group ${group} in this image; declare it in groups`);
+      else {
+        problem(`user ${user.name}: there is no group ${group} in this image; declare it in groups`, 'users', user);
+      }
     }
   }
   if (findings.length > 0) throw new FindingsError(findings);

@@ -74,7 +74,7 @@ function refuseUnknownUnits(options: SealOptions, available: ReadonlySet<string>
 
 async function makeAccounts(fs: RootFs, options: SealOptions): Promise<void> {
   const { users, groups } = options.input;
-  const lines = declaredSysusers({ users, groups }, await readAccounts(fs));
+  const lines = declaredSysusers({ users, groups }, await readAccounts(fs), options.locate);
   if (lines === '') return;
   await fs.writeFile('/usr/lib/sysusers.d/50-ingot-declared.conf', lines);
   await runInSandbox(['systemd-sysusers', '50-ingot-declared.conf'], options.sandbox, {

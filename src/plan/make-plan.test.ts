@@ -1,0 +1,143 @@
+import { join, resolve } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+import { loadCatalog } from '../catalog/load.ts';
+import { digestOf } from '../digest.ts';
+import type { LockedPackage } from '../packages/package.ts';
+import type { Lock } from '../resolve/lock.ts';
+import type { NodeImage } from '../spec/node-image.ts';
+import { makePlan, planTools } from './make-plan.ts';
+import type { Plan } from './plan.ts';
+
+const catalog = await loadCatalog([join(resolve(import.meta.dirname, '../..'), 'layers')]);
+const builder = digestOf('builder');
+
+const image: NodeImage = {
+  name: 'node',
+  architecture: 'amd64',
+  base: { name: 'debian', release: '13' },
+  kernel: { flavour: 'cloud' },
+  addons: ['ssh'],
+  packages: [],
+  groups: [],
+  users: [],
+  files: [],
+  units: [],
+  kernelArguments: ['quiet'],
+  health: [],
+};
+
+function file(name: string, version = '1'): LockedPackage {
+  const sha256 = digestOf(`${name} ${version}`).slice('sha256:'.length);
+  return {
+    name,
+    version,
+    architecture: 'amd64',
+    sha256,
+    size: 10,
+    filename: `pool/${name}.deb`,
+    archive: 'debian',
+  };
+}
+
+function lockWith(change: Partial<Record<'base' | 'kernel' | 'addon-ssh', LockedPackage[]>> = {}): Lock {
+  const layer = (
+    name: 'base' | 'kernel' | 'addon-ssh',
+    kind: string,
+    packages: LockedPackage[],
+  ): Lock['layers'][0] => ({
+    name,
+    kind,
+    created: '2026-01-01T00:00:00Z',
+    packages: change[name] ?? packages,
+  });
+  return {
+    schemaVersion: 1,
+    name: 'node',
+    declaration: digestOf('declaration'),
+    created: '2026-01-02T00:00:00Z',
+    version: '1',
+    base: { name: 'debian', release: '13', suite: 'trixie', architecture: 'amd64' },
+    kernel: { flavour: 'cloud', package: 'linux-image-6', version: '6', release: '6-cloud' },
+    compressor: { name: 'zstd', version: '1.5.7', level: 3 },
+    archives: [],
+    layers: [
+      layer('base', 'base', [file('libc6')]),
+      layer('kernel', 'kernel', [file('linux-image-6')]),
+      layer('addon-ssh', 'addon', [file('openssh-server')]),
+    ],
+    tools: { definition: digestOf('tools'), suite: 'trixie', archives: [], packages: [file('qemu')] },
+  };
+}
+
+const planOf = (lock: Lock, node = image, code = builder): Plan =>
+  makePlan({ image: node, lock, catalog, builder: code });
+const keysOf = (plan: Plan): Record<string, string> =>
+  Object.fromEntries(plan.steps.map((step) => [step.name, step.key]));
+function changed(before: Plan, after: Plan): string[] {
+  const earlier = keysOf(before);
+  return Object.entries(keysOf(after))
+    .filter(([name, key]) => earlier[name] !== key)
+    .map(([name]) => name);
+}
+
+describe('makePlan', () => {
+  it('is a graph with the seal on top', () => {
+    const plan = planOf(lockWith());
+    expect(plan.steps.map(({ name, kind, needs }) => [name, kind, needs])).toEqual([
+      ['base', 'base', []],
+      ['kernel', 'unpack', ['base']],
+      ['addon-ssh', 'unpack', ['base']],
+      ['seal', 'seal', ['base', 'kernel', 'addon-ssh']],
+    ]);
+    expect(plan.epoch).toBe(Date.parse('2026-01-02T00:00:00Z') / 1000);
+  });
+
+  it('gives equal inputs equal keys', () => {
+    expect(planOf(lockWith())).toEqual(planOf(lockWith()));
+  });
+
+  it('rebuilds a layer whose package changed, and the seal, and nothing else', () => {
+    const after = planOf(lockWith({ kernel: [file('linux-image-6', '2')] }));
+    expect(changed(planOf(lockWith()), after)).toEqual(['kernel', 'seal']);
+  });
+
+  it('rebuilds everything on a changed base', () => {
+    const after = planOf(lockWith({ base: [file('libc6', '2')] }));
+    expect(changed(planOf(lockWith()), after)).toEqual(['base', 'kernel', 'addon-ssh', 'seal']);
+  });
+
+  it('rebuilds just the seal for what the declaration alone says', () => {
+    const before = planOf(lockWith());
+    for (const change of [
+      { kernelArguments: ['debug'] },
+      { hostname: 'node-1' },
+      { files: [{ path: '/etc/motd', content: 'x', mode: 0o644, user: 'root', group: 'root' }] },
+      { health: [{ name: 'up', run: 'true', timeoutSeconds: 1 }] },
+      { units: [{ name: 'ssh.service', enabled: false, masked: false }] },
+      { users: [{ name: 'ops', gecos: '', shell: '/bin/sh', groups: [], sshKeys: [] }] },
+    ] satisfies Partial<NodeImage>[]) {
+      expect(changed(before, planOf(lockWith(), { ...image, ...change }))).toEqual(['seal']);
+    }
+  });
+
+  it('has the building code in every key', () => {
+    expect(changed(planOf(lockWith()), planOf(lockWith(), image, digestOf('other')))).toHaveLength(4);
+  });
+
+  it('takes files, units and kernel arguments from the layers, the declaration’s last', () => {
+    const { seal, steps } = planOf(lockWith());
+    expect(seal.kernelArguments.map(({ origin }) => origin)).toEqual(['base', 'declaration']);
+    expect(seal.kernelArguments.at(-1)?.values).toEqual(['quiet']);
+    expect(steps[0]?.files.map(({ path }) => path)).toContain('/usr/lib/ostree/prepare-root.conf');
+  });
+});
+
+describe('planTools', () => {
+  it('changes with a package of the tools alone', () => {
+    const lock = lockWith();
+    const other = { tools: { ...lock.tools, packages: [file('qemu', '2')] } };
+    expect(planTools(lock, builder).key).not.toBe(planTools(other, builder).key);
+    expect(planTools(lock, builder)).toEqual(planTools(lockWith({ kernel: [] }), builder));
+  });
+});
