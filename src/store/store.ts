@@ -4,6 +4,7 @@
  *   packages/<2 hex>/<sha256>.deb     downloaded packages, verified before they get this name
  *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
  *   blobs/sha256/<hex>                OCI blobs
+ *   disks/<key>.raw                   disks made to test images
  *   records/<kind>/<key>.json         what a key was built into
  *   apt/<hex>/                        package indexes
  *   locks/                            lock files; see proc/file-lock.ts
@@ -32,7 +33,7 @@ export class Store {
   /** Opens a store, creating it when it is not there. */
   static async open(root: string): Promise<Store> {
     try {
-      for (const folder of ['packages', 'trees', 'blobs/sha256', 'records', 'apt', 'locks', 'tmp']) {
+      for (const folder of ['packages', 'trees', 'blobs/sha256', 'disks', 'records', 'apt', 'locks', 'tmp']) {
         await mkdir(join(root, folder), { recursive: true, mode: 0o755 });
       }
     } catch (error) {

@@ -8,7 +8,7 @@ import { run } from '../proc/run.ts';
 import { duArgv, parseDu } from '../tools/du.ts';
 import type { Store } from './store.ts';
 
-export const ENTRY_KINDS = ['packages', 'trees', 'blobs', 'apt', 'records', 'tmp'] as const;
+export const ENTRY_KINDS = ['packages', 'trees', 'blobs', 'disks', 'apt', 'records', 'tmp'] as const;
 export type EntryKind = (typeof ENTRY_KINDS)[number];
 
 export interface StoreEntry {
@@ -40,6 +40,7 @@ export async function listEntries(store: Store, signal?: AbortSignal): Promise<r
   const files = await Promise.all([
     ...packageFolders.map((folder) => fileEntries('packages', store.path('packages', folder), '.deb')),
     fileEntries('blobs', store.path('blobs/sha256')),
+    fileEntries('disks', store.path('disks'), '.raw'),
     ...recordKinds.map((kind) => fileEntries('records', store.path('records', kind), '.json')),
   ]);
   const folders = await folderEntries(store, ['trees', 'apt', 'tmp'], signal);

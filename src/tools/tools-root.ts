@@ -2,9 +2,9 @@
  * The tools root: a Debian root that our own programs run from (ostree, e2fsprogs, QEMU, firmware, boot loaders),
  * so that the age of the host's tools does not matter.
  *
- * A program sees the root's /usr and /etc, read-only, and of the host just the paths it is given, under the same
- * names. Its `/` is an empty tmpfs, so that no mount point is ever made inside the root itself, which is shared
- * by everything that runs from it. It has no network and, unless asked for, no capability.
+ * A program sees the root's /usr and /etc, read-only, and of the host just the paths it is given. Its `/` is an
+ * empty tmpfs, so that no mount point is ever made inside the root itself, which is shared by everything that runs
+ * from it. It has no network and, unless asked for, no capability.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -12,10 +12,12 @@ import { join } from 'node:path';
 import type { Argv } from '../proc/run.ts';
 import { bubblewrapArgv, type Bind } from './bubblewrap.ts';
 
-/** A host path that the program may see, under the same name. */
+/** A host path that the program may see. */
 export interface ToolBind {
   /** Absolute. */
   readonly path: string;
+  /** Absolute path inside. Default: the same. */
+  readonly target?: string;
   readonly readOnly?: boolean;
   /** A device node; skipped when there is none. */
   readonly device?: boolean;
@@ -75,10 +77,7 @@ export async function openToolsRoot(path: string): Promise<ToolsRoot> {
     argv: (program, binds, options = {}) =>
       bubblewrapArgv(program, {
         links: LINKS.map((name) => ({ target: `usr/${name}`, path: `/${name}` })),
-        binds: [
-          ...system,
-          ...binds.map(({ path: source, ...flags }): Bind => ({ source, target: source, ...flags })),
-        ],
+        binds: [...system, ...binds.map(({ path: source, ...rest }): Bind => ({ source, ...rest }))],
         tmpfs: ['/tmp', '/run', '/var/tmp'],
         environment: ENVIRONMENT,
         ...(options.capabilities !== undefined && { capabilities: options.capabilities }),

@@ -1,0 +1,34 @@
+/** qemu-img 10. Manual: qemu-img(1). */
+import { z } from 'zod';
+
+import { IngotError } from '../errors.ts';
+import type { Argv } from '../proc/run.ts';
+
+export type DiskFormat = 'raw' | 'qcow2';
+
+/** Writes `target` anew from a raw image; runs of zeros take no space. */
+export function qemuImgConvertArgv(source: string, target: string, format: DiskFormat): Argv {
+  return ['qemu-img', 'convert', '-f', 'raw', '-O', format, source, target];
+}
+
+/** An empty image of `size` bytes. */
+export function qemuImgCreateArgv(file: string, format: DiskFormat, size: number): Argv {
+  return ['qemu-img', 'create', '-q', '-f', format, file, String(size)];
+}
+
+export function qemuImgInfoArgv(file: string): Argv {
+  return ['qemu-img', 'info', '--output=json', file];
+}
+
+const ImageInfo = z.object({ format: z.string(), 'virtual-size': z.int() });
+
+/** Parses `qemuImgInfoArgv`. @throws IngotError DISK_FAILED for a format that is neither raw nor qcow2. */
+export function parseImageInfo(stdout: string): { readonly format: DiskFormat; readonly size: number } {
+  const { format, 'virtual-size': size } = ImageInfo.parse(JSON.parse(stdout));
+  if (format !== 'raw' && format !== 'qcow2') {
+    throw new IngotError('DISK_FAILED', `disks of format ${format} are not supported`, {
+      hint: 'use a raw or qcow2 disk',
+    });
+  }
+  return { format, size };
+}
