@@ -52,13 +52,13 @@ export function checkLayer(source: SourceMapping): Finding[] {
 }
 
 /** What a layer says of itself and of others: releases of a base, layers below. */
-export function checkReferences(layers: readonly SourcedLayer[]): Finding[] {
-  const names = ['base', 'kernel', ...layers.map(({ definition }) => definition.name)];
+export function checkReferences(layers: readonly SourcedLayer[], names: readonly string[]): Finding[] {
+  const known = ['base', 'kernel', ...names];
   return layers.flatMap(({ definition, source }) => {
     const findings = definition.needs.flatMap((need, index) =>
-      names.includes(need)
+      known.includes(need)
         ? []
-        : [finding(source, ['needs', index], `there is no layer ${quoted(need)}`, nearest(need, names))],
+        : [finding(source, ['needs', index], `there is no layer ${quoted(need)}`, nearest(need, known))],
     );
     const isBase = definition.kind === 'base';
     if (isBase && definition.releases === undefined) {
@@ -73,13 +73,13 @@ export function checkReferences(layers: readonly SourcedLayer[]): Finding[] {
     }
     const { defaultRelease, releases = {} } = definition;
     if (isBase && defaultRelease !== undefined && !Object.hasOwn(releases, defaultRelease)) {
-      const known = Object.keys(releases);
+      const numbers = Object.keys(releases);
       findings.push(
         finding(
           source,
           ['defaultRelease'],
           `there is no release ${quoted(defaultRelease)}`,
-          nearest(defaultRelease, known),
+          nearest(defaultRelease, numbers),
         ),
       );
     }

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 
 import { digestOfJson } from '../digest.ts';
 import { errnoOf, FindingsError, IngotError, type Finding } from '../errors.ts';
+import { sortFindings } from '../spec/findings.ts';
 import { applySchema } from '../spec/source-schema.ts';
 import { readSourceText } from '../spec/source-text.ts';
 import { keyLocationAt, locationAt, parseSource, type SourceMapping } from '../spec/source-tree.ts';
@@ -46,8 +47,8 @@ export async function loadCatalog(
   const sorted = [...layers.values()].sort((left, right) =>
     layerKey(left.definition) < layerKey(right.definition) ? -1 : 1,
   );
-  reader.findings.push(...checkReferences(sorted));
-  if (reader.findings.length > 0) throw new FindingsError(reader.findings);
+  const findings = [...reader.findings, ...checkReferences(sorted, reader.names)];
+  if (findings.length > 0) throw new FindingsError(sortFindings(findings));
   return {
     layers: sorted,
     tools,
@@ -63,6 +64,8 @@ const CODES = { unreadable: 'CATALOG_INVALID', invalid: 'CATALOG_INVALID' } as c
 
 class CatalogReader {
   readonly findings: Finding[] = [];
+  /** Of all layers there are, the mistaken ones too. */
+  readonly names: string[] = [];
 
   async readFolder(folder: string): Promise<SourcedLayer[]> {
     const layers: SourcedLayer[] = [];
@@ -97,6 +100,7 @@ class CatalogReader {
   }
 
   private async readLayer(file: string, kind: LayerKind, name: string): Promise<SourcedLayer | undefined> {
+    this.names.push(name);
     const source = await this.readSource(file);
     if (source === undefined) return undefined;
     const { value: definition, findings } = applySchema(source, LayerDefinition, 'CATALOG_INVALID');

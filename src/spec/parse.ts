@@ -4,9 +4,10 @@
  */
 import { dirname, isAbsolute, join } from 'node:path';
 
-import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
+import { FindingsError, IngotError, type Finding } from '../errors.ts';
 import { checkDeclaration } from './check.ts';
 import { mergeMappings, withoutKeys } from './merge.ts';
+import { placeKey, sortFindings } from './findings.ts';
 import type { NodeImage, ParsedSpec, SourceMap } from './node-image.ts';
 import { baseOf, normalise, type NormaliseOptions } from './normalise.ts';
 import { NodeImageInput } from './schema.ts';
@@ -22,7 +23,6 @@ import {
 } from './source-tree.ts';
 import { nearest } from './suggest.ts';
 
-const MAX_FINDINGS = 100;
 const MAX_EXTENDED = 32;
 
 export interface ParseOptions extends NormaliseOptions {
@@ -53,14 +53,14 @@ export async function parseSpec(text: string, file: string, options: ParseOption
       if (variant?.name === options.variant) image = judged.image;
     }
   }
-  const { errors, warnings } = sortFindings(findings);
-  if (errors.length > 0) throw new FindingsError([...errors, ...warnings]);
+  const sorted = sortFindings(findings);
+  if (sorted.some(({ severity }) => severity === 'error')) throw new FindingsError(sorted);
 
   const names = variants.map(({ name }) => name);
   const chosen = variants.find(({ name }) => name === options.variant);
   if (image === undefined || whole === undefined) throw unknownVariant(options.variant ?? '', names, file);
   const root = chosen === undefined ? whole : applyVariant(whole, chosen.node);
-  return { image, sources: sourceMap(root), file, variants: names, warnings };
+  return { image, sources: sourceMap(root), file, variants: names, warnings: sorted };
 }
 
 /** Reads a declaration and what it extends, merged, checking each file on its own on the way. */
@@ -148,7 +148,8 @@ function variantsOf(root: SourceMapping): Variant[] {
 }
 
 function applyVariant(root: SourceMapping, variant: SourceMapping): SourceMapping {
-  return mergeMappings(withoutKeys(root, ['variants']), withoutKeys(variant, ['name']));
+  const merged = mergeMappings(withoutKeys(root, ['variants']), withoutKeys(variant, ['name']));
+  return { ...merged, at: root.at }; // what is missing is missing from the declaration
 }
 
 type JudgedFinding = Pick<SchemaFinding, 'finding' | 'missing'>;
@@ -192,38 +193,6 @@ function newOnes(judged: readonly JudgedFinding[], earlier: readonly Finding[]):
       missing ? !said.has(placeKey(location) + message) : !places.has(placeKey(location)),
     )
     .map(({ finding }) => finding);
-}
-
-function placeKey(location: Location | undefined): string {
-  return JSON.stringify([location?.file, location?.line, location?.column]);
-}
-
-/** Each finding once, in the order of the text, errors and warnings apart, and not too many. */
-function sortFindings(findings: readonly Finding[]): { errors: Finding[]; warnings: Finding[] } {
-  const unique = new Map<string, Finding>();
-  const files = new Map<string, number>();
-  for (const finding of findings) {
-    const file = finding.location?.file ?? '';
-    if (!files.has(file)) files.set(file, files.size);
-    const key = placeKey(finding.location) + finding.message;
-    if (!unique.has(key)) unique.set(key, finding);
-  }
-  const order = (finding: Finding): [number, number, number] => [
-    files.get(finding.location?.file ?? '') ?? 0,
-    finding.location?.line ?? 0,
-    finding.location?.column ?? 0,
-  ];
-  const sorted = [...unique.values()].sort((left, right) => {
-    const [a, b] = [order(left), order(right)];
-    return a[0] - b[0] || a[1] - b[1] || a[2] - b[2];
-  });
-  const errors = sorted.filter((finding) => finding.severity === 'error');
-  const more = errors.length - MAX_FINDINGS;
-  if (more > 0) {
-    errors.length = MAX_FINDINGS;
-    errors.push({ code: 'SPEC_INVALID', severity: 'error', message: `${more} more problems are not shown` });
-  }
-  return { errors, warnings: sorted.filter((finding) => finding.severity === 'warning') };
 }
 
 function unknownVariant(variant: string, names: readonly string[], file: string): IngotError {

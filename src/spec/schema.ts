@@ -107,13 +107,22 @@ export const GroupInput = z.strictObject({
 const SSH_KEY =
   /^(ssh-ed25519|ssh-rsa|ecdsa-sha2-nistp(?:256|384|521)|sk-ssh-ed25519@openssh\.com|sk-ecdsa-sha2-nistp256@openssh\.com) ([A-Za-z0-9+/]{16,}={0,3})(?: [^\p{Cc}]*)?$/u;
 
+/** Fields with a 32-bit length before each, the first of them the key's type (RFC 4253, section 6.6). */
+function isKeyBlob(blob: Buffer, type: string): boolean {
+  const fields: string[] = [];
+  let offset = 0;
+  while (offset + 4 <= blob.length) {
+    const start = offset + 4;
+    offset = start + blob.readUInt32BE(offset);
+    fields.push(blob.toString('latin1', start, offset));
+  }
+  return offset === blob.length && fields.length > 1 && fields[0] === type;
+}
+
 /** Never shown in a message: what was pasted may be a secret. */
 export const SshKey = z.string().superRefine((key, context) => {
   const match = SSH_KEY.exec(key);
-  // The key repeats its type inside, after a 32-bit length (RFC 4253, section 6.6).
-  const decoded = Buffer.from(match?.[2] ?? '', 'base64');
-  const type = decoded.length > 4 ? decoded.toString('latin1', 4, 4 + decoded.readUInt32BE(0)) : undefined;
-  if (match !== null && type === match[1]) return;
+  if (match !== null && isKeyBlob(Buffer.from(match[2] ?? '', 'base64'), match[1] ?? '')) return;
   const message = key.includes('PRIVATE KEY')
     ? 'is a private key: remove it from this file, and give the public one (*.pub)'
     : match !== null

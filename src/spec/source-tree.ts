@@ -95,7 +95,6 @@ export function parseSource(source: SourceText, code: ErrorCode): ParsedSource {
       strict: true,
       version: '1.2',
       schema: 'core',
-      logLevel: 'silent',
     });
   } catch (error) {
     // The parser descends once per level of nesting.
@@ -176,7 +175,10 @@ class Converter {
     const members = new Map<string, SourceMember>();
     for (const { key, value } of pairs) {
       const keyAt = key.range[0] >= 0 ? this.place(key.range[0]) : at;
-      const converted = this.convert(value, keyAt, depth + 1);
+      const written = this.convert(value, keyAt, depth + 1);
+      // A value that was left out has no place of its own.
+      const converted =
+        written.kind === 'scalar' && written.source === '' ? { ...written, at: keyAt } : written;
       const name = isScalar(key) && key.value !== null ? this.keyText(key) : undefined;
       if (name === undefined) this.report('a key must be text', keyAt);
       else if (members.has(name)) this.report(`the key ${quoted(name)} is given twice`, keyAt);
