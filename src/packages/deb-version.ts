@@ -7,7 +7,7 @@ declare const debVersionBrand: unique symbol;
 /** A well-formed Debian version; branded so that it is never compared as plain text. */
 export type DebVersion = string & { readonly [debVersionBrand]: true };
 
-const PATTERN = /^(?:\d+:)?\d[A-Za-z0-9.+~:-]*$/;
+const PATTERN = /^(?:\d[A-Za-z0-9.+~-]*|\d+:\d[A-Za-z0-9.+~:-]*)$/;
 
 export function isDebVersion(text: string): text is DebVersion {
   return PATTERN.test(text) && !text.endsWith('-');

@@ -65,8 +65,10 @@ export function mirrorsFrom(
 
 /** `…/debian` and `…/archive/debian/20250101T000000Z` lie beside the same with another archive's name. */
 export function siblingArchive(main: string, archive: string): string {
-  const replaced = main.replace(/\/debian(?=\/[^/]*$|$)/, `/${archive}`);
-  return replaced === main ? `${main}${archive.replace(/^debian/, '')}` : replaced;
+  const url = new URL(main);
+  const path = url.pathname.replace(/\/debian(?=\/[^/]*$|$)/, `/${archive}`);
+  url.pathname = path === url.pathname ? `${path}${archive.replace(/^debian/, '')}` : path;
+  return url.href;
 }
 
 function addressIn(env: Environment, variable: string): string | undefined {
