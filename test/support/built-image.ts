@@ -1,0 +1,51 @@
+/**
+ * One real image for all tests that need one, built by the real program from the real mirror, in a store of the
+ * tests' own that later runs find again. Its folder has spaces and letters that are not ASCII on purpose.
+ */
+import { copyFile, mkdir } from 'node:fs/promises';
+import { homedir } from 'node:os';
+import { join } from 'node:path';
+
+import { ingot, ingotJson, PRODUCT_ROOT } from './cli.ts';
+
+export const TEST_FOLDER = join(
+  process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
+  'ingot-tests/für alle',
+);
+export const TEST_STORE = join(TEST_FOLDER, 'store');
+
+export interface BuiltImage {
+  /** The declaration; its lock stands beside it. */
+  readonly declaration: string;
+  readonly store: string;
+  readonly layout: string;
+  readonly ref: string;
+  readonly digest: string;
+  readonly version: string;
+}
+
+/**
+ * Builds `images/debian-minimal.yaml`. The lock of an earlier run is used as long as it holds: mirrors forget
+ * packages, and then it is made afresh.
+ */
+export async function builtImage(): Promise<BuiltImage> {
+  const folder = join(TEST_FOLDER, 'image');
+  await mkdir(folder, { recursive: true });
+  const declaration = join(folder, 'debian-minimal.yaml');
+  await copyFile(join(PRODUCT_ROOT, 'images/debian-minimal.yaml'), declaration);
+  const layout = join(folder, 'layout');
+  const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
+  const first = await ingot([...build, '--json']);
+  if (first.exitCode !== 0) {
+    await ingotJson(['--store', TEST_STORE, 'lock', declaration, '--update']);
+  }
+  const built = await ingotJson(build);
+  return {
+    declaration,
+    store: TEST_STORE,
+    layout,
+    ref: `oci:${layout}:${String(built['version'])}`,
+    digest: String(built['digest']),
+    version: String(built['version']),
+  };
+}
