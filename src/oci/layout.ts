@@ -2,8 +2,9 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
+import { pipeline as pipeStreams, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { createGunzip } from 'node:zlib';
 
 import type { Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
@@ -19,6 +20,7 @@ import {
   type Platform,
   REF_NAME,
 } from './schema.ts';
+import { decompressZstd } from './zstd-frames.ts';
 
 /** How deep an index may hold indexes. */
 const MAX_INDEX_DEPTH = 3;
@@ -160,17 +162,16 @@ async function hashContents(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const hash = createHash('sha256');
-  const decompressor =
+  const blob = verifiedChunks(layoutBlobPath(directory, layer.digest), layer);
+  const plain =
     layer.mediaType === MEDIA_TYPES.layerZstd
-      ? createZstdDecompress({ chunkSize: 1024 * 1024 })
+      ? decompressZstd(blob)
       : layer.mediaType === MEDIA_TYPES.layerGzip
-        ? createGunzip({ chunkSize: 1024 * 1024 })
-        : undefined;
-  const source = verifiedChunks(layoutBlobPath(directory, layer.digest), layer);
+        ? pipeStreams(Readable.from(blob), createGunzip({ chunkSize: 256 * 1024 }), () => undefined)
+        : blob;
   const options = signal === undefined ? {} : { signal };
   try {
-    if (decompressor === undefined) await pipeline(source, hash, options);
-    else await pipeline(source, decompressor, hash, options);
+    await pipeline(plain, hash, options);
   } catch (error) {
     if (signal?.aborted === true) {
       throw new IngotError('INTERRUPTED', `interrupted while verifying ${directory}`, { cause: error });

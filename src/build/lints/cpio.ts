@@ -5,7 +5,9 @@
  */
 import { createReadStream } from 'node:fs';
 import { pipeline, Readable } from 'node:stream';
-import { createGunzip, createZstdDecompress } from 'node:zlib';
+import { createGunzip } from 'node:zlib';
+
+import { decompressZstd } from '../../oci/zstd-frames.ts';
 
 export interface CpioEntry {
   /** Without a leading slash or `./`. */
@@ -46,20 +48,22 @@ async function* readSegments(
       yield* readArchive(bytes, wanted);
       continue;
     }
-    const decompressor = isInner ? undefined : decompressorFor(magic);
-    if (decompressor === undefined) {
+    const inner = isInner ? undefined : decompressing(magic, bytes);
+    if (inner === undefined) {
       throw new SyntaxError(`unknown contents, beginning with ${magic.toString('hex')}`);
     }
-    // Errors reach the reader through the destroyed decompressor.
-    const inner = pipeline(Readable.from(bytes.rest()), decompressor, () => undefined);
     yield* readSegments(new ByteReader(inner), wanted, true);
     return;
   }
 }
 
-function decompressorFor(magic: Buffer): NodeJS.ReadWriteStream | undefined {
-  if (magic.subarray(0, 4).equals(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]))) return createZstdDecompress();
-  if (magic.subarray(0, 2).equals(Buffer.from([0x1f, 0x8b]))) return createGunzip();
+/** The plain bytes of what is left, or undefined when its compression is not known here. */
+function decompressing(magic: Buffer, bytes: ByteReader): AsyncIterable<unknown> | undefined {
+  if (magic.subarray(0, 4).equals(Buffer.from([0x28, 0xb5, 0x2f, 0xfd]))) return decompressZstd(bytes.rest());
+  // Errors reach the reader through the destroyed decompressor.
+  if (magic.subarray(0, 2).equals(Buffer.from([0x1f, 0x8b]))) {
+    return pipeline(Readable.from(bytes.rest()), createGunzip(), () => undefined);
+  }
   return undefined;
 }
 
