@@ -5,11 +5,11 @@ export const LockedPackage = z.strictObject({
   name: z.string(),
   version: z.string(),
   architecture: z.string(),
-  sha256: z.string().regex(/^[0-9a-f]{64}$/),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 hex digits'),
   /** Bytes of the package file. */
   size: z.int().nonnegative(),
   /** Path below the archive's root, such as `pool/main/b/bash/bash_5.2-1_amd64.deb`. */
-  filename: z.string().regex(/^(?!\/)(?!.*\.\.).+\.deb$/),
+  filename: z.string().regex(/^(?!\/)(?!.*\.\.).+\.deb$/, 'the path of a .deb below its archive'),
   /** Which archive of `LockedSystem.archives` has it. */
   archive: z.string(),
   /**

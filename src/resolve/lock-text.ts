@@ -43,6 +43,6 @@ export function parseLock(text: string, file: string): Lock {
   const { root, findings } = parseSource({ file, text }, 'LOCK_INVALID');
   if (root === undefined) throw new FindingsError(findings);
   const result = applySchema(root, Lock, 'LOCK_INVALID');
-  if (result.value === undefined) throw new FindingsError(result.findings);
+  if (result.value === undefined) throw new FindingsError(result.findings.map(({ finding }) => finding));
   return result.value;
 }
