@@ -1,6 +1,6 @@
 /** Errors as people and as programs read them. */
 import { readFileSync } from 'node:fs';
-import { relative } from 'node:path';
+import { relative, resolve } from 'node:path';
 import { stripVTControlCharacters } from 'node:util';
 
 import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
@@ -99,11 +99,12 @@ function hintLine(text: string, palette: Palette): string {
 
 /** ` --> images/x.yaml:3:7` and the line itself, when the file is still there to be read. */
 function place(location: Location, options: RenderErrorOptions): string[] {
-  const shown = relative(options.cwd, location.file);
+  const path = resolve(options.cwd, location.file);
+  const shown = relative(options.cwd, path);
   const file = shown === '' || shown.startsWith('..') ? location.file : shown;
   const lines = [options.palette.faint(`  --> ${file}:${location.line}:${location.column}`)];
   try {
-    const text = readFileSync(location.file, 'utf8');
+    const text = readFileSync(path, 'utf8');
     lines.push(indent(renderFrame(text, location.line, location.column)));
   } catch {
     // The place alone is still worth showing.

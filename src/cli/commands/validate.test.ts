@@ -52,8 +52,7 @@ describe('ingot validate', () => {
   });
 
   it('shows every mistake with its line', async () => {
-    const file = join(cwd, 'bad.yaml');
-    expect(await ingot('validate', file)).toEqual({
+    expect(await ingot('validate', 'bad.yaml')).toEqual({
       exitCode: 2,
       stdout: `error[SPEC_INVALID]: unknown key "kernal"
   --> bad.yaml:3:1
