@@ -19,7 +19,7 @@ export interface LayerRequest {
 const FAMILY = 'debian';
 
 /**
- * The image's layers, lowest first: base, kernel, addons (each after what it needs), the declaration's packages.
+ * The image's layers, lowest first: base, kernel, addons (each after those that it needs), the declaration's packages.
  *
  * @throws IngotError CATALOG_INVALID when the catalogue lacks a layer or layers need each other in a circle
  */
@@ -39,8 +39,8 @@ export function layersOf(image: NodeImage, catalog: Catalog): readonly LayerRequ
     const layer = requireLayer(catalog, 'addon', addon);
     const below = new Set(['base']);
     for (const need of layer.definition.needs) {
-      const [kind = '', needed = ''] = need.split('/', 2);
-      const lower = kind === 'addon' ? addAddon(needed) : requireOwn(need, addon, layers);
+      // `base`, `kernel`, or an addon.
+      const lower = layers.get(need) ?? addAddon(need);
       for (const under of [...lower.below, lower.name]) below.add(under);
     }
     visiting.pop();
@@ -65,17 +65,6 @@ export function layersOf(image: NodeImage, catalog: Catalog): readonly LayerRequ
 function requestOf(name: string, layer: CatalogLayer, below: readonly string[]): LayerRequest {
   const { kind, install } = layer.definition;
   return { name, kind, definition: layer, packages: install[FAMILY]?.packages ?? [], below };
-}
-
-/** A need for a base or a kernel: the image has one of each, and it must be that one. */
-function requireOwn(need: string, addon: string, layers: ReadonlyMap<string, LayerRequest>): LayerRequest {
-  const own = [...layers.values()].find(
-    ({ kind, definition }) => `${kind}/${definition?.definition.name ?? ''}` === need,
-  );
-  if (own !== undefined) return own;
-  throw new IngotError('SPEC_INVALID', `the addon ${addon} needs ${need}, which the image is not made of`, {
-    hint: `remove ${addon} from addons, or choose ${need}`,
-  });
 }
 
 function requireLayer(catalog: Catalog, kind: LayerKind, name: string): CatalogLayer {
