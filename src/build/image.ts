@@ -30,6 +30,7 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
     'org.opencontainers.image.title': plan.name,
     'org.opencontainers.image.version': plan.version,
     'org.opencontainers.image.created': created,
+    ...(plan.description !== undefined && { 'org.opencontainers.image.description': plan.description }),
   };
   const config: ImageConfig = {
     created,

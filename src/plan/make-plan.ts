@@ -69,6 +69,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
   return {
     name: lock.name,
     version: lock.version,
+    ...(image.summary !== undefined && { description: image.summary }),
     epoch,
     architecture,
     kernelRelease: lock.kernel.release,

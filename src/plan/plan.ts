@@ -60,6 +60,8 @@ export interface SealInput {
 export interface Plan {
   readonly name: string;
   readonly version: string;
+  /** One line that says what the image is for. */
+  readonly description?: string;
   /** SOURCE_DATE_EPOCH of the image, seconds. */
   readonly epoch: number;
   readonly architecture: string;
