@@ -123,11 +123,12 @@ function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, Cat
     const layer = layers.get(locked.name);
     return layer === undefined ? [] : [{ name: locked.name, layer }];
   });
-  const layerUnits = used.flatMap(({ layer }): PlannedUnit[] =>
+  // Not the layer's file: where a checkout lies must not change a key.
+  const layerUnits = used.flatMap(({ name, layer }): PlannedUnit[] =>
     (installOf(layer)?.units ?? []).map((unit) => ({
       name: unit.name,
       masked: unit.masked,
-      origin: layer.file,
+      origin: `the layer ${name}`,
       ...(unit.enabled !== undefined && { enabled: unit.enabled }),
     })),
   );

@@ -21,7 +21,7 @@ export interface PlannedUnit {
   readonly enabled?: boolean;
   readonly masked: boolean;
   readonly content?: string;
-  /** Who asks for it: a layer's file, or where the declaration does; for messages. */
+  /** Who asks for it, for messages: `the layer addon-ssh`, `units`. */
   readonly origin: string;
   /** Index in the declaration's `units`, for positions. */
   readonly declared?: number;

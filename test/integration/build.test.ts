@@ -1,0 +1,301 @@
+/** The build on real packages: the same bits every time, and nothing lost whatever goes wrong. */
+import { execFileSync } from 'node:child_process';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+
+import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { ingot, ingotJson, startIngot } from '../support/cli.ts';
+
+let image: BuiltImage;
+let folder: string;
+
+beforeAll(async () => {
+  image = await builtImage();
+  // On the store's file system, so that packages can be linked instead of copied.
+  mkdirSync(join(image.store, '../scratch'), { recursive: true });
+  folder = mkdtempSync(join(image.store, '../scratch/build-'));
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+/** A store that has the packages and nothing else. */
+function storeWithPackages(name: string): string {
+  const store = join(folder, name);
+  mkdirSync(store, { recursive: true });
+  execFileSync('cp', ['--archive', '--link', join(image.store, 'packages'), join(store, 'packages')]);
+  return store;
+}
+
+function declarationWith(name: string, append: string): string {
+  const file = join(folder, name, 'node.yaml');
+  mkdirSync(join(folder, name), { recursive: true });
+  writeFileSync(file, `${readFileSync(image.declaration, 'utf8')}\n${append}`);
+  return file;
+}
+
+const mountsOf = (pattern: string): string[] =>
+  readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(pattern));
+const processesOf = (pattern: string): string[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && name !== String(process.pid))
+    .filter((pid) => {
+      try {
+        return readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(pattern);
+      } catch {
+        return false; // it ended meanwhile
+      }
+    });
+
+/** After a build ended, whichever way: no mount, no process, and nothing half-made that counts. */
+function expectNothingLeft(store: string): void {
+  expect(mountsOf(store.replaceAll(' ', '\\040'))).toEqual([]);
+  expect(processesOf(store)).toEqual([]);
+}
+
+describe('a build', () => {
+  it('gives the same digest in another store, on another day', async () => {
+    const store = storeWithPackages('another day');
+    const built = await ingotJson(
+      ['--store', store, 'build', image.declaration, '--output', join(folder, 'another day/layout')],
+      { prefix: ['faketime', '-f', '+40d'], env: { FAKETIME_DONT_FAKE_MONOTONIC: '1' } },
+    );
+    expect(built['digest']).toBe(image.digest);
+  });
+
+  it('says in its lock’s time when passwords were last changed', async () => {
+    const root = join(folder, 'unpacked');
+    mkdirSync(root);
+    const { layers } = JSON.parse(
+      execFileSync('skopeo', ['inspect', '--raw', image.ref], { encoding: 'utf8' }),
+    ) as { layers: { digest: string }[] };
+    for (const { digest } of layers) {
+      const blob = join(image.layout, 'blobs/sha256', digest.slice('sha256:'.length));
+      const has = execFileSync('tar', ['--zstd', '--list', '--file', blob], {
+        encoding: 'utf8',
+        maxBuffer: 1 << 26,
+      });
+      if (has.includes('etc/shadow\n'))
+        execFileSync('tar', ['--zstd', '-xf', blob, '-C', root, 'etc/shadow']);
+    }
+    const created = /^created: (\S+)$/m.exec(
+      readFileSync(image.declaration.replace('.yaml', '.lock.yaml'), 'utf8'),
+    )?.[1];
+    const day = Math.floor(Date.parse(created ?? '') / 86_400_000);
+    const days = new Set(
+      readFileSync(join(root, 'etc/shadow'), 'utf8')
+        .trim()
+        .split('\n')
+        .map((line) => Number(line.split(':')[2])),
+    );
+    expect([...days]).toEqual([day]);
+  });
+
+  it('with nothing changed finds everything in the store', async () => {
+    const again = await ingotJson([
+      '--store',
+      image.store,
+      'build',
+      image.declaration,
+      '--output',
+      image.layout,
+    ]);
+    expect(again['digest']).toBe(image.digest);
+    expect((again['layers'] as { cached: boolean }[]).every(({ cached }) => cached)).toBe(true);
+  });
+
+  it('after a change of the declaration rebuilds the seal alone', async () => {
+    const file = declarationWith('changed', 'hostname: changed\n');
+    // From the lock before, so that each layer that stays the same keeps its time.
+    cpSync(image.declaration.replace('.yaml', '.lock.yaml'), file.replace('.yaml', '.lock.yaml'));
+    await ingotJson(['--store', image.store, 'lock', file]);
+    const plan = await ingotJson(['--store', image.store, 'plan', file]);
+    const steps = plan['steps'] as { name: string; cached: boolean }[];
+    expect(steps.map(({ name }) => name)).toEqual(['base', 'kernel', 'addon-ssh', 'seal']);
+    expect(steps.filter(({ cached }) => !cached).map(({ name }) => name)).toEqual(['seal']);
+  });
+});
+
+describe('two builds at once on one store', () => {
+  it('share the work and agree', async () => {
+    const store = storeWithPackages('two at once');
+    const build = (name: string): Promise<Record<string, unknown>> =>
+      ingotJson(['--store', store, 'build', image.declaration, '--output', join(folder, name)]);
+    const [left, right] = await Promise.all([build('left'), build('right')]);
+    expect(left['digest']).toBe(image.digest);
+    expect(right['digest']).toBe(image.digest);
+    expectNothingLeft(store);
+  });
+});
+
+describe('a build that is ended', () => {
+  it('by kill -9 in the middle of package scripts leaves nothing running, and the next build is right', async () => {
+    const store = storeWithPackages('killed');
+    const output = join(folder, 'killed/layout');
+    const build = ['--store', store, 'build', image.declaration, '--output', output];
+    const started = startIngot([...build, '--verbose']);
+    await started.saying(/Setting up libc6/);
+    process.kill(started.pid, 'SIGKILL');
+    await started.ended;
+    await untilGone(store);
+    expect(existsSync(output)).toBe(false);
+    expect(readdirSync(join(store, 'trees'))).toEqual([]);
+
+    expect((await ingotJson(build))['digest']).toBe(image.digest);
+    expectNothingLeft(store);
+  });
+
+  it('by Ctrl-C cleans up after itself and exits with 130', async () => {
+    const store = storeWithPackages('interrupted');
+    const output = join(folder, 'interrupted/layout');
+    const started = startIngot([
+      '--store',
+      store,
+      'build',
+      image.declaration,
+      '--output',
+      output,
+      '--verbose',
+    ]);
+    await started.saying(/Setting up libc6/);
+    process.kill(started.pid, 'SIGINT');
+    const { exitCode, stderr } = await started.ended;
+    expect(exitCode, stderr).toBe(130);
+    expect(stderr).toContain('error[INTERRUPTED]');
+    expectNothingLeft(store);
+    expect(readdirSync(join(store, 'tmp'))).toEqual([]);
+    expect(existsSync(output)).toBe(false);
+  });
+
+  it('by a full disk says so, and leaves the store fit for use', async () => {
+    const store = join(folder, 'small');
+    mkdirSync(store);
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=150m', 'tmpfs', store]);
+    try {
+      cpSync(join(image.store, 'packages'), join(store, 'packages'), {
+        recursive: true,
+        // What the image needs, and not what the tools need.
+        filter: (source) =>
+          !source.endsWith('.deb') || lockedHashes().has(source.split('/').at(-1)?.slice(0, 64) ?? ''),
+      });
+      const { exitCode, stderr } = await ingot([
+        '--store',
+        store,
+        'build',
+        image.declaration,
+        '--output',
+        join(folder, 'x'),
+      ]);
+      expect(stderr).toContain('error[DISK_FULL]');
+      expect(exitCode).toBe(1);
+      expect(readdirSync(join(store, 'tmp'))).toEqual([]);
+      expect(readdirSync(join(store, 'trees'))).toEqual([]);
+      expect(existsSync(join(folder, 'x'))).toBe(false);
+    } finally {
+      execFileSync('umount', [store]);
+    }
+  });
+});
+
+describe('a build refuses', () => {
+  it('a unit that no package brings, at its place in the declaration', async () => {
+    const file = declarationWith('unit', 'units:\n  - {name: shh.service, enabled: true}\n');
+    await ingotJson(['--store', image.store, 'lock', file]);
+    const { exitCode, stderr } = await ingot([
+      '--store',
+      image.store,
+      'build',
+      file,
+      '--output',
+      join(folder, 'x'),
+    ]);
+    expect(exitCode, stderr).toBe(2);
+    const line =
+      readFileSync(file, 'utf8')
+        .split('\n')
+        .findIndex((text) => text.includes('shh.service')) + 1;
+    expect(stderr).toContain('error[UNIT_UNKNOWN]');
+    expect(stderr).toContain(`node.yaml:${line}:`);
+    expect(stderr).toContain('ssh.service');
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+
+  it('to go on without a lock, or with one for another declaration', async () => {
+    const file = declarationWith('unlocked', '');
+    const missing = await ingot(['--store', image.store, 'build', file]);
+    expect(missing.exitCode).toBe(2);
+    expect(missing.stderr).toContain('error[LOCK_MISSING]');
+    expect(missing.stderr).toContain('ingot lock');
+
+    const changed = declarationWith('stale', 'hostname: other\n');
+    cpSync(image.declaration.replace('.yaml', '.lock.yaml'), changed.replace('.yaml', '.lock.yaml'));
+    const stale = await ingot(['--store', image.store, 'build', changed]);
+    expect(stale.exitCode).toBe(2);
+    expect(stale.stderr).toContain('error[LOCK_STALE]');
+    expect(stale.stderr).toContain('the declaration has changed');
+  });
+
+  it('a package that is not what the lock says', async () => {
+    const file = declarationWith('tampered', '');
+    const lock = readFileSync(image.declaration.replace('.yaml', '.lock.yaml'), 'utf8');
+    const hash = /name: less,.*?sha256: ([0-9a-f]{64})/.exec(lock)?.[1] ?? '';
+    writeFileSync(file.replace('.yaml', '.lock.yaml'), lock.replaceAll(hash, 'f'.repeat(64)));
+    const { exitCode, stderr } = await ingot([
+      '--store',
+      image.store,
+      'build',
+      file,
+      '--output',
+      join(folder, 'x'),
+    ]);
+    expect(exitCode).toBe(1);
+    expect(stderr).toContain('error[DIGEST_MISMATCH]');
+    expect(stderr).toContain('less');
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+
+  it('to start without root, and says what to do', async () => {
+    const store = mkdtempSync(join(tmpdir(), 'ingot-nobody-'));
+    execFileSync('chown', ['nobody', store]);
+    const prefix = ['setpriv', '--reuid=nobody', '--regid=nogroup', '--clear-groups', '--'];
+    try {
+      const { exitCode, stderr } = await ingot(['--store', store, 'build', 'images/debian-minimal.yaml'], {
+        prefix,
+        env: { HOME: store },
+      });
+      expect(stderr).toContain('error[NOT_ROOT]');
+      expect(stderr).toContain('sudo');
+      expect(exitCode).toBe(1);
+    } finally {
+      rmSync(store, { recursive: true });
+    }
+  });
+});
+
+function lockedHashes(): Set<string> {
+  const lock = readFileSync(image.declaration.replace('.yaml', '.lock.yaml'), 'utf8');
+  const [layers = ''] = lock.split(/^tools:/m);
+  return new Set([...layers.matchAll(/sha256: ([0-9a-f]{64})/g)].map((match) => match[1] ?? ''));
+}
+
+/** The kernel ends what a killed build left; that takes a moment. */
+async function untilGone(store: string): Promise<void> {
+  const until = Date.now() + 20_000;
+  while (processesOf(store).length > 0 || mountsOf(store.replaceAll(' ', '\\040')).length > 0) {
+    if (Date.now() > until) throw new Error(`still there: ${processesOf(store).join(', ')}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
