@@ -71,18 +71,21 @@ export interface ImportedImage {
 }
 
 /**
- * Imports an image into the repository at `repo`.
+ * Imports an image into the repository at `repo`, which lies in `folder`. The layers are merged beside it: in the
+ * repository's own `tmp`, ostree takes a tree for abandoned, since the directories it writes are as old as 1970.
  *
  * @throws IngotError DISK_FAILED when the image is not one that boots from ostree, DISK_FULL, INTERRUPTED.
  */
 export async function importImage(
   image: InstallableImage,
-  repo: string,
+  { folder, repo }: { readonly folder: string; readonly repo: string },
   tools: DiskTools,
   stage?: Stage,
 ): Promise<ImportedImage> {
   const capabilities = { capabilities: FILE_OWNER_CAPABILITIES };
-  const tree = join(repo, 'tmp', 'merged');
+  const tree = join(folder, 'merged');
+  // One bind for both: hard links do not cross mounts, not even two of one file system.
+  const work = { path: folder };
   const directories = new DirectoryHeaders();
   const total = compressedBytes(image);
   let done = 0;
@@ -91,7 +94,7 @@ export async function importImage(
     const ref = layerRef(layer.descriptor.digest);
     const committed = tools.run(
       ostreeCommitArchiveArgv(repo, ref, layer.path),
-      [{ path: repo }, { path: layer.path, readOnly: true }],
+      [work, { path: layer.path, readOnly: true }],
       capabilities,
     );
     const results = await Promise.allSettled([
@@ -101,7 +104,7 @@ export async function importImage(
     ]);
     // A blob that is not what its digest says explains whatever else went wrong: it comes first.
     for (const result of results) if (result.status === 'rejected') throw result.reason;
-    await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [{ path: repo }], capabilities);
+    await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [work], capabilities);
     done += layer.descriptor.size;
   }
   stage?.progress(total, total, 'bytes');
@@ -119,7 +122,7 @@ export async function importImage(
       timestamp: image.created,
       metadata: { version: image.version, 'ostree.manifest-digest': image.digest },
     }),
-    [{ path: repo }],
+    [work],
     capabilities,
   );
   return { ref, kernelArguments };
