@@ -1,0 +1,222 @@
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { mkdtemp, readFile, readdir, rm, symlink } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import { afterEach, beforeEach, describe, expect, test } from 'vitest';
+
+import { Store } from '../../src/store/store.ts';
+
+const INGOT = resolve(import.meta.dirname, '../../bin/ingot');
+
+let folder: string;
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ingot cli ä '));
+});
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
+interface Outcome {
+  readonly exitCode: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** Starts `ingot` as a user would; `meanwhile` may talk to it. */
+async function ingot(
+  args: readonly string[],
+  options: {
+    readonly env?: Readonly<Record<string, string>>;
+    readonly program?: string;
+    readonly meanwhile?: (child: ReturnType<typeof spawn>, stderr: () => string) => Promise<void>;
+  } = {},
+): Promise<Outcome> {
+  const child = spawn(options.program ?? INGOT, args, {
+    cwd: folder,
+    env: { PATH: process.env['PATH'], HOME: folder, INGOT_STORE: join(folder, 'store'), ...options.env },
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  let stdout = '';
+  let stderr = '';
+  child.stdout.on('data', (chunk: Buffer) => (stdout += chunk.toString()));
+  child.stderr.on('data', (chunk: Buffer) => (stderr += chunk.toString()));
+  const closed = once(child, 'close');
+  await options.meanwhile?.(child, () => stderr);
+  await closed;
+  return { exitCode: child.exitCode, stdout, stderr };
+}
+
+async function until(condition: () => boolean | Promise<boolean>): Promise<void> {
+  const deadline = performance.now() + 20_000;
+  while (!(await condition())) {
+    if (performance.now() > deadline) throw new Error('condition not met within 20 s');
+    await new Promise((wait) => setTimeout(wait, 20));
+  }
+}
+
+async function processesNaming(text: string): Promise<number> {
+  let found = 0;
+  for (const pid of await readdir('/proc')) {
+    if (!/^\d+$/.test(pid) || pid === String(process.pid)) continue;
+    if ((await readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')).includes(text)) found += 1;
+  }
+  return found;
+}
+
+test('the version is printed, also through a link', async () => {
+  const { version } = JSON.parse(
+    await readFile(resolve(import.meta.dirname, '../../package.json'), 'utf8'),
+  ) as { version: string };
+  const link = join(folder, 'ingot');
+  await symlink(INGOT, link);
+  expect(await ingot(['--version'])).toEqual({ exitCode: 0, stdout: `${version}\n`, stderr: '' });
+  expect((await ingot(['--version'], { program: link })).stdout).toBe(`${version}\n`);
+});
+
+test('help of the program and of each command has examples', async () => {
+  const { stdout, exitCode, stderr } = await ingot(['--help']);
+  expect([exitCode, stderr]).toEqual([0, '']);
+  expect((await ingot([])).stdout).toBe(stdout);
+  const commands = stdout
+    .slice(stdout.indexOf('Commands:'), stdout.indexOf('Examples:'))
+    .split('\n')
+    .map((line) => /^ {2}([a-z]+)/.exec(line)?.[1])
+    .filter((name) => name !== undefined && name !== 'help');
+  expect(commands).toContain('store');
+  const helps = await Promise.all(
+    [...commands.filter((name) => name !== 'store').map((name) => [name ?? '']), ['store', 'gc']].map(
+      async (words) => [words.join(' '), (await ingot([...words, '--help'])).stdout] as const,
+    ),
+  );
+  const bare = helps.filter(([, help]) => !help.includes('Examples:') || !help.includes('--json'));
+  expect(bare.map(([name]) => name)).toEqual([]);
+});
+
+describe('a command line that makes no sense is USAGE, exit code 2, nothing on stdout', () => {
+  test.each([
+    [['stroe'], /did you mean store\?/i],
+    [['store', 'gcc'], /did you mean gc\?/i],
+    [['store', 'gc', '--kep', '1'], /did you mean --keep\?/i],
+    [['store', 'gc', '--keep', 'much'], /8GiB/],
+    [['store'], /no store command given/],
+    [['store', 'df', 'extra'], /too many arguments/],
+    [['completion', 'csh'], /bash, zsh, fish/],
+    [['--store'], /argument missing/],
+    [['doctor', '--progress-fd', '99'], /not an open file descriptor/],
+    [['doctor', '--progress-fd', 'x'], /not an open file descriptor/],
+  ])('%j', async (args, expected) => {
+    const { exitCode, stdout, stderr } = await ingot(args);
+    expect({ exitCode, stdout }).toEqual({ exitCode: 2, stdout: '' });
+    expect(stderr).toMatch(/^error\[USAGE\]: /);
+    expect(stderr).toMatch(/^hint: /m);
+    expect(stderr).toMatch(expected);
+  });
+
+  test('and with --json the error is the result', async () => {
+    const { exitCode, stdout } = await ingot(['stroe', '--json']);
+    expect(exitCode).toBe(2);
+    expect(JSON.parse(stdout)).toMatchObject({ schemaVersion: 1, error: { code: 'USAGE' } });
+  });
+});
+
+test('global options stand before or after the command, and the store is chosen by them', async () => {
+  const other = join(folder, 'other store');
+  for (const args of [
+    ['--json', '--store', other, 'store', 'df'],
+    ['store', 'df', `--store=${other}`, '--json'],
+    ['store', '--store', 'other store', 'df', '--json'],
+  ]) {
+    const { stdout, exitCode, stderr } = await ingot(args);
+    expect([exitCode, stderr]).toEqual([0, '']);
+    expect(JSON.parse(stdout)).toMatchObject({ schemaVersion: 1, path: other, bytes: 0 });
+  }
+  const { stdout } = await ingot(['store', 'df', '--json'], {
+    env: { INGOT_STORE: '', XDG_CACHE_HOME: folder },
+  });
+  expect(JSON.parse(stdout)).toMatchObject({ path: join(folder, 'ingot') });
+});
+
+test('a store that cannot be is ENVIRONMENT, exit code 2', async () => {
+  const { exitCode, stderr } = await ingot(['store', 'df', '--store', join(INGOT, 'store')]);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/^error\[ENVIRONMENT\]: [^]*^hint: /m);
+});
+
+test('colours only where they are wanted', async () => {
+  expect((await ingot(['stroe'])).stderr).not.toContain('\u001B');
+  expect((await ingot(['stroe'], { env: { FORCE_COLOR: '1' } })).stderr).toContain('\u001B[');
+  expect((await ingot(['stroe', '--no-color'], { env: { FORCE_COLOR: '1' } })).stderr).not.toContain(
+    '\u001B',
+  );
+});
+
+test('a reader that leaves early is no error', async () => {
+  const { stdout, stderr, exitCode } = await ingot(
+    ['-c', 'set -o pipefail; "$0" completion bash | head -n 1', INGOT],
+    { program: 'bash' },
+  );
+  expect([stdout.split('\n').length, stderr, exitCode]).toEqual([2, '', 0]);
+});
+
+test('doctor examines this machine', async () => {
+  const { stdout, exitCode } = await ingot(['doctor', '--json']);
+  const { healthy, checks } = JSON.parse(stdout) as {
+    healthy: boolean;
+    checks: { name: string; status: string; mend?: string }[];
+  };
+  expect(exitCode).toBe(healthy ? 0 : 1);
+  const byName = Object.fromEntries(checks.map((check) => [check.name, check]));
+  for (const name of ['node', 'root', 'bubblewrap', 'namespaces', 'overlayfs', 'sandbox', 'mirror']) {
+    expect(byName[name], name).toMatchObject({ status: 'pass' });
+  }
+  expect(checks.filter(({ status, mend }) => status !== 'pass' && mend === undefined)).toEqual([]);
+});
+
+describe('interruption', () => {
+  test.each(['SIGINT', 'SIGTERM', 'SIGHUP'] as const)(
+    '%s while waiting exits 130 and leaves no process, lock or store entry',
+    async (signal) => {
+      const path = join(folder, 'store');
+      const store = await Store.open(path);
+      {
+        await using _use = await store.use();
+        const { exitCode, stdout, stderr } = await ingot(['store', 'gc'], {
+          meanwhile: async (child, said) => {
+            await until(() => said().includes('waiting for running builds'));
+            child.kill(signal);
+          },
+        });
+        expect({ exitCode, stdout }).toEqual({ exitCode: 130, stdout: '' });
+        expect(stderr).toMatch(/^error\[INTERRUPTED\]/m);
+      }
+      await until(async () => (await processesNaming(path)) === 0);
+      expect(await readdir(join(path, 'tmp'))).toEqual([]);
+      expect((await ingot(['store', 'gc'])).exitCode).toBe(0);
+    },
+  );
+});
+
+test('progress goes to its descriptor as JSON lines, and nothing else there', async () => {
+  const store = await Store.open(join(folder, 'store'));
+  const use = await store.use();
+  const progress = join(folder, 'progress.jsonl');
+  const { exitCode } = await ingot(['-c', 'exec "$0" store gc --progress-fd 3 3>"$1"', INGOT, progress], {
+    program: 'bash',
+    meanwhile: async (_child, said) => {
+      await until(() => said().includes('waiting for running builds'));
+      await use[Symbol.asyncDispose]();
+    },
+  });
+  expect(exitCode).toBe(0);
+  const lines = (await readFile(progress, 'utf8')).trimEnd().split('\n');
+  expect(lines.map((line) => JSON.parse(line) as unknown)).toEqual([
+    {
+      schemaVersion: 1,
+      time: expect.stringMatching(/^\d{4}-.*Z$/) as string,
+      type: 'log',
+      level: 'info',
+      message: 'waiting for running builds to end',
+    },
+  ]);
+});
