@@ -1,3 +1,4 @@
+import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { expect, test } from 'vitest';
@@ -42,4 +43,22 @@ test('a missing program is TOOL_MISSING', async () => {
   await expect(startCompanion(['/no/such/program'], { channels: 1, label: 'x' })).rejects.toMatchObject({
     code: 'TOOL_MISSING',
   });
+});
+
+test('kill -9 of the owner ends it', async () => {
+  const module = new URL('companion.ts', import.meta.url).href;
+  const script = `
+    const { startCompanion } = await import(${JSON.stringify(module)});
+    const { channels: [channel] } = await startCompanion(
+      ['sh', '-c', 'echo $$ >&3; exec sleep 1000'], { channels: 1, label: 'sh' });
+    channel.on('data', (pid) => console.log(String(pid)));`;
+  const owner = spawn(process.execPath, ['--input-type=module', '--eval', script], {
+    stdio: ['ignore', 'pipe', 'inherit'],
+  });
+  const [pid] = (await once(owner.stdout, 'data')) as [Buffer];
+  const status = (): Promise<string> =>
+    readFile(`/proc/${pid.toString().trim()}/status`, 'utf8').catch(() => 'gone');
+  expect(await status()).toMatch(/^State:\s+[RS]/m);
+  owner.kill('SIGKILL');
+  await expect.poll(status).toMatch(/^gone$|^State:\s+Z/m);
 });

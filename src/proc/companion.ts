@@ -3,15 +3,17 @@
  *
  * Each channel is one end of a socket pair; the program inherits the other end as file descriptor 3 and up. Such
  * a socket has no name: there is no path to clean up, no limit on its length, and nobody else can connect.
- * Its own process group, minimal environment and kept output are as in run.ts.
+ * Its own process group, minimal environment and kept output are as in run.ts. The kernel ends it when we end,
+ * however we end.
  */
 import { execa } from 'execa';
 import type { Duplex } from 'node:stream';
 
 import { errnoOf, IngotError } from '../errors.ts';
 import { killGroup, trackGroup } from './children.ts';
-import { toolMissing } from './find-program.ts';
-import { minimalEnvironment, splitLines, type Argv } from './run.ts';
+import { findProgram, toolMissing } from './find-program.ts';
+import { OutputTail, splitLines } from './output.ts';
+import { minimalEnvironment, type Argv } from './run.ts';
 
 /** File descriptor of the first channel in the program. */
 export const FIRST_CHANNEL_FD = 3;
@@ -38,18 +40,17 @@ export interface Companion extends AsyncDisposable {
   kill(): Promise<void>;
 }
 
-const TAIL_LINES = 25;
 const KILL_GRACE_MS = 2_000;
 
 /** @throws IngotError TOOL_MISSING or TOOL_FAILED when the program cannot be started. */
 export async function startCompanion(argv: Argv, options: CompanionOptions): Promise<Companion> {
-  const [program, ...args] = argv;
-  const tail: string[] = [];
+  const program = await findProgram(argv[0]);
+  if (program === undefined) throw toolMissing(argv[0]);
+  const tail = new OutputTail();
   const keep = (line: string): void => {
-    tail.push(line);
-    if (tail.length > TAIL_LINES) tail.shift();
+    tail.add(line);
   };
-  const child = execa(program, args, {
+  const child = execa('setpriv', ['--pdeathsig', 'KILL', '--', program, ...argv.slice(1)], {
     env: minimalEnvironment(),
     extendEnv: false,
     reject: false,
@@ -71,11 +72,11 @@ export async function startCompanion(argv: Argv, options: CompanionOptions): Pro
   const exited = ended.then((result): CompanionExit => ({
     exitCode: result.exitCode,
     signal: result.signal,
-    output: tail.join('\n'),
+    output: tail.text,
   }));
   if (child.pid === undefined) {
     const result = await ended;
-    if (errnoOf(result.cause) === 'ENOENT' || result.code === 'ENOENT') throw toolMissing(program);
+    if (errnoOf(result.cause) === 'ENOENT' || result.code === 'ENOENT') throw toolMissing('setpriv');
     throw new IngotError('TOOL_FAILED', `${options.label} cannot be started`, { cause: result.cause });
   }
   const pid = child.pid;

@@ -96,10 +96,12 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
   closeOutputAfterExit(child, [child.stdout, child.stderr]);
 
   let ending: Ending | undefined;
+  let over = false;
   let grace: NodeJS.Timeout | undefined;
   const end = (why: Ending): void => {
     const pid = child.pid;
-    if (pid === undefined || ending !== undefined) return;
+    // Once it is over, the number may belong to somebody else.
+    if (pid === undefined || ending !== undefined || over) return;
     ending = why;
     killGroup(pid, 'SIGTERM');
     grace = setTimeout(() => {
@@ -126,6 +128,9 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
   const onBroken = (error: Error): void => {
     end({ why: 'broken', error });
   };
+  const onClosed = (): void => {
+    onBroken(new Error(`the stream that takes the output of ${label} was closed`));
+  };
   const stderr = keepText(child.stderr, onBroken);
   splitLines(child.stderr, onLine);
   let stdout: (() => string) | undefined;
@@ -133,7 +138,7 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     stdout = keepText(child.stdout, onBroken);
     splitLines(child.stdout, onLine);
   } else {
-    options.stdoutTo.on('error', onBroken);
+    options.stdoutTo.on('error', onBroken).on('close', onClosed);
     child.stdout.pipe(options.stdoutTo, { end: false });
   }
   if (options.stdin !== undefined && child.stdin !== null) feed(options.stdin, child.stdin, onBroken);
@@ -151,10 +156,11 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     }
     return { stdout: stdout?.() ?? '', stderr: stderr(), exitCode, seconds };
   } finally {
+    over = true;
     clearTimeout(timer);
     clearTimeout(grace);
     options.signal?.removeEventListener('abort', onAbort);
-    options.stdoutTo?.off('error', onBroken);
+    options.stdoutTo?.off('error', onBroken).off('close', onClosed);
     untrack?.();
     // A grandchild may have outlived its parent.
     if (ending !== undefined && child.pid !== undefined) killGroup(child.pid, 'SIGKILL');
