@@ -218,7 +218,7 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
     step.needs.map(async (name) => {
       const needed = run.steps.get(name);
       if (needed === undefined) throw new TypeError(`step ${step.name} needs ${name}, which the plan lacks`);
-      return { name, root: await ensureTree(needed, run) };
+      return { name, root: await ensureTree(needed, run), needs: needed.needs };
     }),
   );
   return run.working(() =>

@@ -12,6 +12,7 @@ import { mountOverlayArgv } from '../tools/mount.ts';
 import { allowServices, bootstrapRoot, forbidServices, packageInside } from './debian/bootstrap.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
 import { runDpkg } from './debian/run-dpkg.ts';
+import { assertNoOverlap, dropNeedlessOpaqueMarks } from './layer-overlap.ts';
 import { assertLints, LINTS } from './lint.ts';
 import { RootFs } from './root-fs.ts';
 import type { SandboxOptions } from './sandbox.ts';
@@ -30,6 +31,8 @@ export interface StepOptions {
 export interface BelowTree {
   readonly name: string;
   readonly root: string;
+  /** Names of the steps it stands on. */
+  readonly needs: readonly string[];
 }
 
 /** A configured root from nothing but packages, in the layout of a bootable container. */
@@ -82,6 +85,7 @@ export async function makeSealTree(
 ): Promise<void> {
   const [base, ...layers] = below;
   if (base === undefined) throw new TypeError('a seal needs a base');
+  assertNoOverlap(layers, (path) => NOT_IN_LAYERS.test(path) || SEALED_DATABASE.test(path));
   const baseDatabase = await loadDatabase(new RootFs(base.root), base.name);
   const layerDatabases: DpkgDatabase[] = [];
   for (const layer of layers) layerDatabases.push(await loadDatabase(new RootFs(layer.root), layer.name));
@@ -119,6 +123,8 @@ async function inOverlay(
     signal: options.signal,
   });
   await work(target, namespace, new RootFs(namespace.outsidePath(target)));
+  await namespace[Symbol.asyncDispose](); // the upper directory may change only when it is no longer mounted
+  await dropNeedlessOpaqueMarks(root, lower, options.signal);
 }
 
 async function writePlannedFiles(fs: RootFs, files: readonly PlannedFile[]): Promise<void> {
