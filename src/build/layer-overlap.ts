@@ -90,7 +90,7 @@ export function assertNoOverlap(layers: readonly OverlapLayer[], skip: (path: st
 function* listTree(
   layer: OverlapLayer,
   skip: (path: string) => boolean,
-): Generator<{ readonly path: string; readonly entry: Seen }> {
+): Generator<{ readonly path: string; readonly entry: Seen; readonly removed: boolean }> {
   const pending = [''];
   for (let folder = pending.pop(); folder !== undefined; folder = pending.pop()) {
     for (const name of readdirSync(join(layer.root, folder))) {
