@@ -11,9 +11,19 @@ export function qemuImgConvertArgv(source: string, target: string, format: DiskF
   return ['qemu-img', 'convert', '-f', 'raw', '-O', format, source, target];
 }
 
-/** An empty image of `size` bytes. */
-export function qemuImgCreateArgv(file: string, format: DiskFormat, size: number): Argv {
-  return ['qemu-img', 'create', '-q', '-f', format, file, String(size)];
+/**
+ * An empty qcow2 image of `size` bytes for the writes to `base`. Its header names the base for whoever opens it
+ * later; `-u` because the base need not be visible while it is made.
+ */
+export function qemuImgCreateOverlayArgv(
+  file: string,
+  size: number,
+  base: { readonly path: string; readonly format: DiskFormat },
+): Argv {
+  return [
+    ...(['qemu-img', 'create', '-q', '-u', '-f', 'qcow2'] as const),
+    ...['-b', base.path, '-F', base.format, file, String(size)],
+  ];
 }
 
 export function qemuImgInfoArgv(file: string): Argv {

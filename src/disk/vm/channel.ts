@@ -22,12 +22,12 @@ const SCRIPT_CREDENTIAL = 'ingot.test-channel';
 /** What timeout(1) exits with when the time was up: by TERM, and by KILL for a command that ignores it. */
 const TIMED_OUT: readonly number[] = [124, 137];
 
-const GUEST_LOOP = `
-exec 3<>/dev/virtio-ports/${CHANNEL_PORT} || exit 1
+/** Serves the protocol on file descriptor 3. Everything it uses is in coreutils and any POSIX shell. */
+export const GUEST_LOOP = `
 printf 'ready %s\\n' "$(cat /proc/sys/kernel/random/boot_id)" >&3
 while IFS=' ' read -r verb id seconds script <&3; do
   [ "$verb" = run ] || continue
-  work=$(mktemp -d /run/ingot-test.XXXXXX) || exit 1
+  work=$(mktemp -d "\${TMPDIR:-/run}/ingot-test.XXXXXX") || exit 1
   printf %s "$script" | base64 -d >"$work/script"
   timeout --kill-after=5 "$seconds" sh "$work/script" >"$work/out" 2>"$work/err" </dev/null 3>&-
   code=$?
@@ -40,7 +40,7 @@ done
 export function channelCredentials(): Record<string, string> {
   const device = `dev-virtio\\x2dports-${CHANNEL_PORT}.device`;
   return {
-    [SCRIPT_CREDENTIAL]: GUEST_LOOP,
+    [SCRIPT_CREDENTIAL]: `exec 3<>/dev/virtio-ports/${CHANNEL_PORT} || exit 1\n${GUEST_LOOP}`,
     [`systemd.extra-unit.${UNIT}`]: [
       '[Unit]',
       'Description=Commands from the virtual machine host',

@@ -12,7 +12,7 @@ import { join } from 'node:path';
 import { IngotError } from '../../errors.ts';
 import { FIRST_CHANNEL_FD, startCompanion, type Companion } from '../../proc/companion.ts';
 import { qemuMachineArgv, type Accelerator } from '../../tools/qemu.ts';
-import { parseImageInfo, qemuImgCreateArgv, qemuImgInfoArgv } from '../../tools/qemu-img.ts';
+import { parseImageInfo, qemuImgCreateOverlayArgv, qemuImgInfoArgv } from '../../tools/qemu-img.ts';
 import type { ToolsRoot } from '../../tools/tools-root.ts';
 import { DiskTools } from '../disk-tools.ts';
 import { CHANNEL_PORT, channelCredentials, GuestChannel, type GuestResult } from './channel.ts';
@@ -73,13 +73,14 @@ export class Vm implements AsyncDisposable {
     const variables = join(options.scratch, 'variables.fd');
 
     const attempt = async (accelerator: Accelerator): Promise<Vm> => {
-      await tools.run(qemuImgCreateArgv(overlay, 'qcow2', size), [{ path: options.scratch }]);
+      const base = { path: options.disk, format };
+      await tools.run(qemuImgCreateOverlayArgv(overlay, size, base), [{ path: options.scratch }]);
       await copyFile(join(options.toolsRoot.path, OVMF_VARIABLES), variables);
       const program = qemuMachineArgv({
         accelerator,
         memoryMiB: options.memoryMiB ?? DEFAULT_MEMORY_MIB,
         firmware: { code: OVMF_CODE, variables },
-        disk: { path: options.disk, format },
+        disk: base,
         overlay,
         port: CHANNEL_PORT,
         sockets: { qmp: FIRST_CHANNEL_FD, console: FIRST_CHANNEL_FD + 1, port: FIRST_CHANNEL_FD + 2 },

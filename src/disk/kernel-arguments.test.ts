@@ -1,0 +1,42 @@
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
+
+import { KERNEL_ARGUMENTS_FOLDER, loadKernelArguments, parseKernelArguments } from './kernel-arguments.ts';
+
+let tree: string;
+
+beforeEach(async () => {
+  tree = await mkdtemp(join(tmpdir(), 'ingot-kargs-'));
+});
+
+afterEach(async () => {
+  await rm(tree, { recursive: true });
+});
+
+test('arguments come in file order, for this architecture', async () => {
+  const folder = join(tree, KERNEL_ARGUMENTS_FOLDER);
+  await mkdir(folder, { recursive: true });
+  await writeFile(join(folder, '20-b.toml'), 'kargs = ["console=ttyS0,115200", "quiet"]\n');
+  await writeFile(join(folder, '10-a.toml'), 'kargs = ["console=tty0"]\nmatch-architectures = ["x86_64"]\n');
+  await writeFile(join(folder, '15-c.toml'), 'kargs = ["arm"]\nmatch-architectures = ["aarch64"]\n');
+  await writeFile(join(folder, 'README'), 'not read');
+  expect(await loadKernelArguments(tree)).toEqual(['console=tty0', 'console=ttyS0,115200', 'quiet']);
+});
+
+test('an image without the folder asks for nothing', async () => {
+  expect(await loadKernelArguments(tree)).toEqual([]);
+});
+
+test.each([
+  ['not TOML', 'kargs = ['],
+  ['another key', 'kargs = []\nkarg = []'],
+  ['no list', 'kargs = "quiet"'],
+  ['a blank in an argument', 'kargs = ["quiet splash"]'],
+  ['a line break in an argument', 'kargs = ["""quiet\nsplash"""]'],
+])('%s is refused with the file in the message', (_what, text) => {
+  const parse = (): unknown => parseKernelArguments(text, 'usr/lib/x.toml', 'x86_64');
+  expect(parse).toThrow(/^\/usr\/lib\/x\.toml in the image/);
+  expect(parse).toThrow(expect.objectContaining({ code: 'DISK_FAILED' }));
+});

@@ -1,0 +1,86 @@
+import { createReadStream } from 'node:fs';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { Readable } from 'node:stream';
+import { pipeline } from 'node:stream/promises';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { run } from '../proc/run.ts';
+import { DirectoryHeaders, TarDirectoryReader } from './tar-directories.ts';
+
+const LONG = 'a-rather-long-folder-name-to-leave-the-old-limits'.repeat(2);
+let scratch: string;
+let tree: string;
+
+beforeAll(async () => {
+  scratch = await mkdtemp(join(tmpdir(), 'ingot-tar-'));
+  tree = join(scratch, 'tree');
+  await mkdir(join(tree, LONG, LONG, 'grüße'), { recursive: true });
+  await mkdir(join(tree, 'var/tmp'), { recursive: true });
+  await chmod(join(tree, 'var/tmp'), 0o1777);
+  await chmod(join(tree, LONG, LONG, 'grüße'), 0o2750);
+  await writeFile(join(tree, 'var/data'), 'x'.repeat(5000));
+  await writeFile(join(tree, LONG, 'file'), '');
+  await symlink('data', join(tree, 'var/link'));
+});
+
+afterAll(async () => {
+  await rm(scratch, { recursive: true });
+});
+
+async function pack(format: string, options: readonly string[] = []): Promise<string> {
+  const file = join(scratch, `${format}.tar`);
+  await run(['tar', '-C', tree, `--format=${format}`, ...options, '-cf', file, '.']);
+  return file;
+}
+
+async function readOver(headers: DirectoryHeaders, entries: readonly string[]): Promise<void> {
+  const folder = await mkdtemp(join(scratch, 'layer-'));
+  for (const entry of entries) {
+    if (entry.endsWith('/')) await mkdir(join(folder, entry), { recursive: true });
+    else await writeFile(join(folder, entry), '');
+  }
+  const file = `${folder}.tar`;
+  await run(['tar', '-C', folder, '-cf', file, '--no-recursion', ...entries]);
+  await pipeline(createReadStream(file), new TarDirectoryReader(headers));
+}
+
+describe.each(['gnu', 'pax', 'ustar'])('%s archives', (format) => {
+  test('give modes and owners, whatever the names and however the bytes arrive', async () => {
+    // ustar ends at 256 bytes of name and seven octal digits of owner.
+    const options =
+      format === 'ustar' ? [`--exclude=./${LONG}/${LONG}`] : ['--owner=:3000000', '--group=:4000000'];
+    const file = await pack(format, options);
+    for (const highWaterMark of [512, 700, 65536]) {
+      const headers = new DirectoryHeaders();
+      await pipeline(createReadStream(file, { highWaterMark }), new TarDirectoryReader(headers));
+      expect(headers.all.get('var/tmp')?.mode).toBe(0o1777);
+      expect([...headers.all.keys()]).not.toContain('var/data');
+      if (format === 'ustar') continue;
+      expect(headers.all.get(`${LONG}/${LONG}/grüße`)).toEqual({
+        mode: 0o2750,
+        uid: 3_000_000,
+        gid: 4_000_000,
+      });
+      expect(headers.all.get('')).toMatchObject({ uid: 3_000_000 });
+    }
+  });
+});
+
+test('a later layer hides, replaces and restores directories', async () => {
+  const headers = new DirectoryHeaders();
+  await readOver(headers, ['a/', 'a/b/', 'a/b/c/', 'file/', 'opaque/', 'opaque/below/', 'kept/']);
+  await readOver(headers, ['a/', 'a/.wh.b', 'file', 'opaque/', 'opaque/new/', 'opaque/.wh..wh..opq']);
+  expect([...headers.all.keys()].sort()).toEqual(['a', 'kept', 'opaque', 'opaque/new']);
+});
+
+test('a damaged or truncated archive is an error', async () => {
+  const file = await pack('pax');
+  const truncated = createReadStream(file, { end: 3000 });
+  await expect(pipeline(truncated, new TarDirectoryReader(new DirectoryHeaders()))).rejects.toThrow(/middle/);
+  const nonsense = Readable.from([Buffer.alloc(512, 'x')]);
+  await expect(pipeline(nonsense, new TarDirectoryReader(new DirectoryHeaders()))).rejects.toThrow(
+    /checksum/,
+  );
+});
