@@ -150,7 +150,7 @@ case $mode in
     require_root
     install_npm_packages
     PATH=$root/node_modules/.bin:$PATH
-    exec node scripts/quickstart.ts "$@"
+    exec node src/main.ts quickstart "$@"
     ;;
   test)
     install_debian_packages product test

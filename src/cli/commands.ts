@@ -7,6 +7,7 @@ type CommandLoader = () => Promise<(bind: Bind) => Command>;
 
 // prettier-ignore
 export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, CommandLoader>([
+  ['quickstart', async () => (await import('./commands/quickstart.ts')).quickstartCommand],
   ['validate', async () => (await import('./commands/validate.ts')).validateCommand],
   ['schema', async () => (await import('./commands/schema.ts')).schemaCommand],
   ['lock', async () => (await import('./commands/lock.ts')).lockCommand],

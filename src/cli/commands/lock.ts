@@ -70,7 +70,7 @@ Examples:
     .action(bind(runLock));
 }
 
-async function runLock(
+export async function runLock(
   context: CommandContext,
   files: readonly string[],
   options: LockOptions,
