@@ -6,7 +6,7 @@ import { CommanderError, type Command } from 'commander';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 
-import { IngotError } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { createReporter } from '../report/events.ts';
 import { COMMANDS } from './commands.ts';
 import type { Bind, CommandContext, CommandResult } from './context.ts';
@@ -109,14 +109,25 @@ async function runHandler(
       json: options.json === true,
     });
   } catch (error) {
-    // Node.js itself rejects with an AbortError where it was given the signal.
-    if (io.signal.aborted && error instanceof Error && error.name === 'AbortError') {
-      throw new IngotError('INTERRUPTED', 'interrupted', { cause: error });
-    }
-    throw error;
+    throw asIngotError(error, io.signal) ?? error;
   } finally {
     io.signal.removeEventListener('abort', onAbort);
   }
+}
+
+/** What the platform says in its own way, wherever it says it. */
+function asIngotError(error: unknown, signal: AbortSignal): IngotError | undefined {
+  // Node.js itself rejects with an AbortError where it was given the signal.
+  if (signal.aborted && error instanceof Error && error.name === 'AbortError') {
+    return new IngotError('INTERRUPTED', 'interrupted', { cause: error });
+  }
+  const errno = errnoOf(error);
+  if (error instanceof IngotError || (errno !== 'ENOSPC' && errno !== 'EDQUOT')) return undefined;
+  const path = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : '';
+  return new IngotError('DISK_FULL', `no space is left${path === '' ? '' : ` to write ${path}`}`, {
+    hint: 'free some space, run `ingot store gc`, or set INGOT_STORE to a larger file system',
+    cause: error,
+  });
 }
 
 function storePath(options: GlobalOptions, io: ProgramIo): string {

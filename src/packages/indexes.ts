@@ -4,7 +4,7 @@
  * Each operation holds the state's lock for itself alone. Between two of them another process may move the
  * indexes forward, which is harmless: whatever is chosen afterwards is checked by hash.
  */
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, statfs, writeFile } from 'node:fs/promises';
 
 import type { Release } from '../catalog/layer.ts';
 import { digestOfJson, hexOf, type Digest } from '../digest.ts';
@@ -94,8 +94,40 @@ export async function updateIndexes(
   if (!indexes.release.checkValidUntil) {
     reporter.info(`indexes of ${indexes.release.suite} may be past their date: not checked`);
   }
-  const failure = await updateAptState(indexes.folder, { signal, proxies: indexes.mirrors.proxies });
+  const failure = await updateWithSpace(indexes, signal);
   if (failure !== undefined) throw describeUpdateFailure(failure, indexes);
+}
+
+const SPACE_CHECK_MS = 500;
+const FULL_BYTES = 64 * 1024;
+/** apt itself fills and frees the last bytes for a moment, where there is just enough. */
+const FULL_CHECKS = 4;
+
+/** apt's downloader waits for ever when it cannot write what it receives: ended by us then. */
+async function updateWithSpace(indexes: Indexes, signal?: AbortSignal): Promise<UpdateFailure | undefined> {
+  const full = new AbortController();
+  let checks = 0;
+  const look = async (): Promise<void> => {
+    checks = (await freeBytes(indexes.folder)) < FULL_BYTES ? checks + 1 : 0;
+    if (checks >= FULL_CHECKS) full.abort();
+  };
+  const timer = setInterval(() => {
+    look().catch(() => undefined);
+  }, SPACE_CHECK_MS);
+  try {
+    const either = signal === undefined ? full.signal : AbortSignal.any([signal, full.signal]);
+    return await updateAptState(indexes.folder, { signal: either, proxies: indexes.mirrors.proxies });
+  } catch (error) {
+    if (full.signal.aborted && signal?.aborted !== true) return { kind: 'disk-full' };
+    throw error;
+  } finally {
+    clearInterval(timer);
+  }
+}
+
+async function freeBytes(folder: string): Promise<number> {
+  const { bavail, bsize } = await statfs(folder);
+  return bavail * bsize;
 }
 
 /** Digest over the signed Release files: changes exactly when the indexes do. The caller holds the state. */
