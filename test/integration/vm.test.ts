@@ -1,0 +1,133 @@
+/** A real image, booted: emulated where there is no KVM, which takes minutes. Needs root. */
+import { mkdtemp, open, readdir, readFile, rm, stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test, vi } from 'vitest';
+
+import { askNode, judgeNode } from '../../src/disk/node-report.ts';
+import { Vm } from '../../src/disk/vm/machine.ts';
+import type { ToolsRoot } from '../../src/tools/tools-root.ts';
+import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image.ts';
+import { ingot, startIngot } from '../support/cli.ts';
+import { deriveImage, testTools } from '../support/derived-image.ts';
+
+const BOOT_MS = 600_000;
+
+let base: BuiltImage;
+let toolsRoot: ToolsRoot;
+let scratch: string;
+
+beforeAll(async () => {
+  base = await builtImage();
+  ({ toolsRoot } = await testTools(base));
+  scratch = await mkdtemp(join(TEST_FOLDER, 'vm-'));
+});
+
+afterAll(async () => {
+  await rm(scratch, { recursive: true, force: true });
+});
+
+async function qemuProcesses(): Promise<string[]> {
+  const commands = await Promise.all(
+    (await readdir('/proc'))
+      .filter((name) => /^\d+$/.test(name))
+      .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return commands.filter((command) => command.includes('qemu-system') && command.includes(TEST_FOLDER));
+}
+
+/** Nothing on it boots: the firmware says so and waits. */
+async function emptyDisk(): Promise<string> {
+  const path = join(scratch, 'empty.raw');
+  const file = await open(path, 'w');
+  await file.truncate(64 * 1024 * 1024);
+  await file.close();
+  return path;
+}
+
+test('an image becomes a healthy node, and its disk is not changed by looking at it', async () => {
+  const reference = await deriveImage(base, join(scratch, 'layout'));
+  const keep = join(scratch, 'kept');
+  const result = await ingot(['--store', base.store, 'test', reference, '--keep', keep, '--json'], {
+    timeoutMs: 2 * BOOT_MS,
+  });
+  expect(result.stderr).toContain('Boot: done');
+  const verdict = JSON.parse(result.stdout) as { disk: string; checks: { name: string; healthy: boolean }[] };
+  expect(verdict).toMatchObject({
+    verdict: 'healthy',
+    complaints: [],
+    node: {
+      state: 'running',
+      failedUnits: [],
+      writes: [
+        { path: '/', writable: false },
+        { path: '/usr', writable: false },
+        { path: '/usr/lib/modules', writable: false },
+        { path: '/sysroot', writable: false },
+      ],
+      deployment: { booted: true, stateroot: 'default', version: base.version },
+    },
+  });
+  expect(verdict.checks.length).toBeGreaterThan(8);
+  expect(verdict.checks.filter(({ healthy }) => !healthy)).toEqual([]);
+  expect(result.exitCode).toBe(0);
+  expect(await readFile(join(keep, 'console.log'), 'utf8')).toMatch(/^\[ +\d+\.\d\] .*Linux version/m);
+  expect(await qemuProcesses()).toEqual([]);
+
+  // The same disk again, now asked by hand, with a unit that fails.
+  const before = await stat(verdict.disk);
+  const work = await mkdtemp(join(scratch, 'machine-'));
+  await using vm = await Vm.start({ disk: verdict.disk, toolsRoot, scratch: work });
+  await vm.waitForChannel({ timeoutMs: BOOT_MS });
+  await vm.exec('systemctl is-system-running --wait', { timeoutMs: BOOT_MS });
+  const unit = 'systemd-run --unit=doomed --service-type=oneshot sh -c "echo I am doomed; exit 1"';
+  expect((await vm.exec(unit, { timeoutMs: 60_000 })).exitCode).not.toBe(0);
+  const report = await askNode(vm, BOOT_MS);
+  expect(report.state).toBe('degraded');
+  expect(report.failedUnits).toEqual([
+    { name: 'doomed.service', journal: expect.stringContaining('I am doomed') as string },
+  ]);
+  expect(judgeNode(report)).toContain('doomed.service has failed');
+  await vm.exec('touch /etc/stays && sync', { timeoutMs: 60_000 });
+  await vm.reboot({ timeoutMs: BOOT_MS });
+  expect(vm.restarts).toBe(1);
+  expect((await vm.exec('test -e /etc/stays', { timeoutMs: 60_000 })).exitCode).toBe(0);
+  await vm.powerOff({ timeoutMs: 180_000 });
+  const after = await stat(verdict.disk);
+  expect([after.mtimeMs, after.blocks]).toEqual([before.mtimeMs, before.blocks]);
+});
+
+test('a disk that does not boot is VM_FAILED, with what the console said', async () => {
+  const disk = await emptyDisk();
+  const keep = join(scratch, 'kept-empty');
+  const args = ['--store', base.store, 'test', disk, '--timeout', '30', '--keep', keep];
+  const result = await ingot(args);
+  expect(result.exitCode).toBe(1);
+  expect(result.stderr).toMatch(/error\[VM_FAILED\]: waited \d+ s for the machine to be up/);
+  expect(result.stderr).toMatch(/BdsDxe/);
+  expect(await qemuProcesses()).toEqual([]);
+});
+
+test('Ctrl-C ends the machine, and so does being killed', async () => {
+  const disk = await emptyDisk();
+  for (const [signal, exitCode] of [
+    ['SIGINT', 130],
+    ['SIGKILL', null],
+  ] as const) {
+    const started = startIngot(['--store', base.store, 'test', disk, '--accelerator', 'tcg']);
+    await started.saying(/^Boot …/);
+    expect(await qemuProcesses()).not.toEqual([]);
+    process.kill(started.pid, signal);
+    expect((await started.ended).exitCode).toBe(exitCode);
+    // A killed program ends the machine through the kernel, a moment later.
+    await vi.waitFor(async () => {
+      expect(await qemuProcesses()).toEqual([]);
+    }, 10_000);
+  }
+});
+
+test('a file that is no disk is an error before anything starts', async () => {
+  const missing = await ingot(['--store', base.store, 'test', join(scratch, 'none.raw')]);
+  expect(missing.stderr).toMatch(/error\[NOT_FOUND\]/);
+  const unready = Vm.start({ disk: join(scratch, 'none.raw'), toolsRoot, scratch });
+  await expect(unready).rejects.toMatchObject({ code: 'DISK_FAILED' });
+});
