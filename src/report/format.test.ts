@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { formatBytes, formatCount, formatSeconds, formatTable } from './format.ts';
+import { formatBytes, formatCount, formatSeconds, formatTable, wrapText } from './format.ts';
 
 test.each([
   [0, '0 B'],
@@ -43,4 +43,10 @@ test('a table aligns, and has no white space at its ends', () => {
     ],
   );
   expect(text.split('\n')).toEqual(['kind      size  note', 'blobs  4.5 KiB', 'x          1 B  small']);
+});
+
+test('text is broken at spaces, and a long word is left whole', () => {
+  expect(wrapText('one two three', 7)).toEqual(['one two', 'three']);
+  expect(wrapText('one incomprehensibilities two', 8)).toEqual(['one', 'incomprehensibilities', 'two']);
+  expect(wrapText('', 8)).toEqual(['']);
 });

@@ -2,9 +2,13 @@
 import { Command } from 'commander';
 import { relative } from 'node:path';
 
-import { formatBytes, formatSeconds } from '../../report/format.ts';
+import { formatBytes, formatSeconds, wrapText } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { quickstart, type QuickstartOutcome } from '../quickstart.ts';
+
+/** The summary fits a terminal of 100 columns. */
+const NAME_COLUMNS = 10;
+const TEXT_COLUMNS = 88;
 
 interface QuickstartFlags {
   readonly output: string;
@@ -61,7 +65,7 @@ async function runQuickstart(
 
 function renderQuickstart(
   { cwd }: CommandContext,
-  { built, boot, disk, lock, stages, bootedEarlier }: QuickstartOutcome,
+  { built, boot, lock, stages, bootedEarlier }: QuickstartOutcome,
   seconds: number,
 ): string {
   const { plan, image } = built;
@@ -71,8 +75,12 @@ function renderQuickstart(
   const failed =
     report.failedUnits.length === 0 ? 'no failed unit' : `${report.failedUnits.length} failed units`;
   const how = boot.accelerator === 'kvm' ? 'KVM' : 'emulated, since KVM is not usable here';
-  const when = bootedEarlier === undefined ? '' : ` at ${bootedEarlier}; --again boots it again`;
-  const row = (name: string, text: string): string => `  ${name.padEnd(10)}${text}`;
+  const when =
+    bootedEarlier === undefined ? '' : `; seen healthy at ${bootedEarlier}, --again boots it again`;
+  const row = (name: string, text: string): string =>
+    wrapText(text, TEXT_COLUMNS)
+      .map((line, index) => `  ${(index === 0 ? name : '').padEnd(NAME_COLUMNS)}${line}`)
+      .join('\n');
   const shown = (path: string): string => {
     const near = relative(cwd, path);
     return near.startsWith('..') ? path : near;
@@ -97,11 +105,10 @@ function renderQuickstart(
     ),
     row('', `${formatSeconds(seconds)} in all`),
     row('files', `${built.ref}, ${shown(lock)}`),
-    row('', shown(disk)),
     '',
     'Next:',
     `  npx ingot disk ${built.ref} --output node.raw    a disk to keep`,
-    `  npx ingot plan ${built.spec.file}                what a change would rebuild`,
+    `  npx ingot plan ${built.spec.file}    what a change would rebuild`,
     '',
   ].join('\n');
 }
