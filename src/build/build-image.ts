@@ -3,13 +3,12 @@
  * is assembled from the blobs. Nothing has its final name before it is whole, so a build can be killed at any
  * time and started again.
  */
-import { stat } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
 import { z } from 'zod';
 
 import { DigestText, hexOf, type Digest } from '../digest.ts';
-import { errnoOf, IngotError, type Location } from '../errors.ts';
+import { IngotError, type Location } from '../errors.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
@@ -25,7 +24,8 @@ import { openTreeStore, type TreeStore } from './trees.ts';
 export interface BuildOptions {
   readonly plan: Plan;
   readonly store: Store;
-  readonly mirrors: Mirrors;
+  /** Asked for only when a tree has to be made: finding out takes as long as a build of nothing. */
+  readonly mirrors: () => Promise<Mirrors>;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
@@ -65,13 +65,8 @@ const PackedLayerRecord = z.object({
 export async function findPackedLayer(store: Store, key: Digest): Promise<PackedLayer | undefined> {
   const record = PackedLayerRecord.safeParse(await store.readRecord('layers', hexOf(key)));
   if (!record.success) return undefined;
-  try {
-    const { size } = await stat(store.blobPath(hexOf(record.data.digest)));
-    return size === record.data.size ? record.data : undefined;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return undefined;
-    throw error;
-  }
+  const size = await store.blobSize(hexOf(record.data.digest));
+  return size === record.data.size ? record.data : undefined;
 }
 
 /**
@@ -267,7 +262,7 @@ async function fetchWhatIsMissing(
     const created = new Date(plan.epoch * 1000);
     const { fetched, fetchedBytes, present } = await fetchPackages(packages, {
       store,
-      mirrors,
+      mirrors: await mirrors(),
       created,
       stage,
       signal,

@@ -84,7 +84,11 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
 /** Puts the image's configuration and manifest into the store, where its layers are. */
 export async function assembleImage(store: Store, input: ImageInput): Promise<Descriptor> {
   const image = renderImage(input);
-  for (const { digest, text } of image.blobs) await writeFileAtomically(store.blobPath(hexOf(digest)), text);
+  for (const { digest, text } of image.blobs) {
+    const hex = hexOf(digest);
+    if ((await store.blobSize(hex)) === Buffer.byteLength(text)) continue;
+    await writeFileAtomically(store.blobPath(hex), text);
+  }
   return image.descriptor;
 }
 

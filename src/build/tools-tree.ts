@@ -14,7 +14,8 @@ import { openTreeStore } from './trees.ts';
 export interface ToolsOptions {
   readonly lock: Pick<Lock, 'tools' | 'created'>;
   readonly store: Store;
-  readonly mirrors: Mirrors;
+  /** Asked for only when a package is missing. */
+  readonly mirrors: () => Promise<Mirrors>;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
 }
@@ -35,7 +36,13 @@ export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot>
       return openToolsRoot(existing);
     }
     const created = new Date(lock.created);
-    const { fetchedBytes } = await fetchPackages(step.packages, { store, mirrors, created, stage, signal });
+    const { fetchedBytes } = await fetchPackages(step.packages, {
+      store,
+      mirrors: await mirrors(),
+      created,
+      stage,
+      signal,
+    });
     const root = await trees.ensure(
       step.key,
       step.name,

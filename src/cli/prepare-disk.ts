@@ -4,7 +4,7 @@ import { resolve } from 'node:path';
 
 import { ensureToolsRoot } from '../build/tools-tree.ts';
 import { IngotError } from '../errors.ts';
-import { loadMirrors } from '../packages/mirror.ts';
+import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
 import { Lock } from '../resolve/lock.ts';
 import type { Store } from '../store/store.ts';
 import type { ToolsRoot } from '../tools/tools-root.ts';
@@ -45,7 +45,7 @@ export async function prepareDisk(
 ): Promise<PreparedDisk> {
   const { cwd, reporter, signal, env } = context;
   const lock = lockFile === undefined ? await newestLock(store) : await loadLock(resolve(cwd, lockFile));
-  const mirrors = await loadMirrors(env, signal);
+  const mirrors = (): Promise<Mirrors> => loadMirrors(env, signal);
   return {
     path: resolve(cwd, disk),
     toolsRoot: await ensureToolsRoot({ lock, store, mirrors, reporter, signal }),

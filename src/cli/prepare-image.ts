@@ -8,7 +8,7 @@ import { ensureToolsRoot } from '../build/tools-tree.ts';
 import { hexOf, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { parseLayoutReference, resolveImage, type ResolvedImage } from '../oci/layout.ts';
-import { loadMirrors } from '../packages/mirror.ts';
+import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
 import { Lock } from '../resolve/lock.ts';
 import type { Store } from '../store/store.ts';
 import type { ToolsRoot } from '../tools/tools-root.ts';
@@ -45,7 +45,7 @@ export async function prepareImage(
     ? await fromDeclaration(context, reference, options)
     : await fromLayout(context, store, reference, options);
   const { reporter, signal } = context;
-  const mirrors = await loadMirrors(context.env, signal);
+  const mirrors = (): Promise<Mirrors> => loadMirrors(context.env, signal);
   return { image, toolsRoot: await ensureToolsRoot({ lock, store, mirrors, reporter, signal }) };
 }
 

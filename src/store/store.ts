@@ -13,7 +13,7 @@
  * Whatever has its final name is whole: it was written under tmp/, synced, and renamed. A name is never
  * rewritten with other content.
  */
-import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
@@ -57,6 +57,16 @@ export class Store {
     return this.path('blobs', 'sha256', hex);
   }
 
+  /** Bytes of a blob, or undefined when the store does not have it. */
+  async blobSize(hex: string): Promise<number | undefined> {
+    try {
+      return (await stat(this.blobPath(hex))).size;
+    } catch (error) {
+      if (errnoOf(error) === 'ENOENT') return undefined;
+      throw error;
+    }
+  }
+
   /**
    * Holds the store-wide lock `name` (letters, digits, dots, dashes) until disposed. Held locks vanish with their
    * process, however it ends. Waiters are told once through `onWait`.
@@ -92,6 +102,11 @@ export class Store {
       if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
       throw error;
     }
+  }
+
+  /** For records whose key is the digest of their value. */
+  async writeRecordOnce(kind: string, key: string, value: unknown): Promise<void> {
+    if ((await this.readRecord(kind, key)) === undefined) await this.writeRecord(kind, key, value);
   }
 
   async writeRecord(kind: string, key: string, value: unknown): Promise<void> {

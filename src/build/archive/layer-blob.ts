@@ -8,7 +8,7 @@
  * ERR_STREAM_PUSH_AFTER_EOF or truncates). The price is about one percent of size.
  */
 import { createHash } from 'node:crypto';
-import { type FileHandle, open, rename, stat } from 'node:fs/promises';
+import { type FileHandle, open, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
@@ -105,7 +105,7 @@ export class LayerBlobWriter implements BlockSink, AsyncDisposable {
     await this.#saying(() => this.#file.sync());
     const target = this.#store.blobPath(hex);
     // The same bits may be there already, hard-linked into layouts: keep that inode.
-    if (!(await hasSize(target, this.#blobBytes))) {
+    if ((await this.#store.blobSize(hex)) !== this.#blobBytes) {
       await rename(join(this.#scratch.path, 'blob'), target);
       await syncDirectory(dirname(target));
     }
@@ -144,14 +144,5 @@ export class LayerBlobWriter implements BlockSink, AsyncDisposable {
         cause: error,
       });
     }
-  }
-}
-
-async function hasSize(path: string, size: number): Promise<boolean> {
-  try {
-    return (await stat(path)).size === size;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return false;
-    throw error;
   }
 }

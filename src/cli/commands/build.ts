@@ -62,17 +62,16 @@ export async function buildDeclaration(
   const { plan, spec, lock } = prepared;
   const store = await Store.open(context.storePath);
   await using _inUse = await store.use(signal);
-  const mirrors = await loadMirrors(context.env, signal);
   const image = await buildImage({
     plan,
     store,
-    mirrors,
+    mirrors: () => loadMirrors(context.env, signal),
     reporter,
     signal,
     locate: (path) => spec.sources.at(path),
   });
   // `disk` and `test` find the tools that belong to an image by the lock it names.
-  await store.writeRecord('locks', hexOf(plan.lock), lock);
+  await store.writeRecordOnce('locks', hexOf(plan.lock), lock);
   const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
   await reporter.stage('Write layout', () =>
     writeLayout(
