@@ -10,6 +10,20 @@ export function lockPathOf(declaration: string, variant?: string): string {
   return `${stem}${variant === undefined ? '' : `@${variant}`}.lock.yaml`;
 }
 
+/**
+ * The declarations among the files of a command line: a shell's `images/*.yaml` takes the locks beside them along.
+ *
+ * @throws IngotError USAGE when there are locks alone
+ */
+export function declarationsAmong(files: readonly string[]): readonly string[] {
+  const declarations = files.filter((file) => !/\.lock\.ya?ml$/.test(file));
+  const [first] = files;
+  if (declarations.length > 0 || first === undefined) return declarations;
+  throw new IngotError('USAGE', `${first} is a lock`, {
+    hint: `name the declaration, such as ${first.replace(/(?:@[^@/]*)?\.lock(\.ya?ml)$/, '$1')}`,
+  });
+}
+
 /** @throws IngotError LOCK_MISSING; FindingsError LOCK_INVALID */
 export async function loadLock(path: string): Promise<Lock> {
   let text: string;

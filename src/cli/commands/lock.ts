@@ -14,7 +14,7 @@ import { Store, writeFileAtomically } from '../../store/store.ts';
 import { builderFacts } from '../builder-facts.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { loadCheckedImage, openCatalog } from '../load-image.ts';
-import { loadLock, lockPathOf } from '../load-lock.ts';
+import { declarationsAmong, loadLock, lockPathOf } from '../load-lock.ts';
 import { LockSession, type Updates } from '../lock-image.ts';
 import { lockTime } from '../lock-time.ts';
 
@@ -77,7 +77,7 @@ export async function runLock(
 ): Promise<CommandResult> {
   const catalog = await openCatalog(context);
   const jobs: Job[] = [];
-  for (const file of files) jobs.push(...(await jobsOf(context, catalog, file, options)));
+  for (const file of declarationsAmong(files)) jobs.push(...(await jobsOf(context, catalog, file, options)));
   if (options.output !== undefined && jobs.length > 1) {
     throw new IngotError('USAGE', `--output names one file, and there are ${jobs.length} locks to make`, {
       hint: 'choose one with --variant',

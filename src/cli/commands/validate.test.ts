@@ -125,6 +125,15 @@ error[SPEC_INVALID]: packages[1] must be text, not a number; write "3"
     ]);
   });
 
+  it('passes over the locks that a wildcard takes along, but not over a lock alone', async () => {
+    const lock = IMAGE.replace('.yaml', '.lock.yaml');
+    expect(await ingot('validate', lock, IMAGE)).toEqual({ exitCode: 0, stdout: `${IMAGE}: ok\n` });
+    await expect(ingot('validate', lock)).rejects.toMatchObject({
+      code: 'USAGE',
+      hint: `name the declaration, such as ${IMAGE}`,
+    });
+  });
+
   it('does not refuse for a warning', async () => {
     const { exitCode, stdout } = await ingot('validate', 'odd.yaml', '--json');
     expect(exitCode).toBe(0);

@@ -5,6 +5,7 @@ import type { Finding } from '../../errors.ts';
 import { createPalette } from '../../report/palette.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findingsOfFile, openCatalog } from '../load-image.ts';
+import { declarationsAmong } from '../load-lock.ts';
 import { findingToJson, renderFindings } from '../render-error.ts';
 
 type Verdict = 'ok' | 'warning' | 'refused';
@@ -29,7 +30,9 @@ Examples:
 async function validateFiles(context: CommandContext, files: readonly string[]): Promise<CommandResult> {
   const catalog = await openCatalog(context);
   const results: { readonly file: string; readonly findings: readonly Finding[] }[] = [];
-  for (const file of files) results.push({ file, findings: await findingsOfFile(context, file, catalog) });
+  for (const file of declarationsAmong(files)) {
+    results.push({ file, findings: await findingsOfFile(context, file, catalog) });
+  }
   const findings = results.flatMap((result) => result.findings);
   const verdict = verdictOf(findings);
   return {
