@@ -41,7 +41,7 @@ export function diskCommand(bind: Bind): Command {
 Examples:
   ingot disk oci:build/debian-minimal --output node.raw
   ingot disk images/debian-minimal.yaml --output node.qcow2 --format qcow2 --size 20GiB
-  dd if=node.raw of=/dev/sdX bs=4M conv=sparse,fsync
+  dd if=node.raw of=/dev/sdX bs=4M conv=fsync
 
 Needs root. Uses no loop device and no mount. The file gets its name when it is whole.
 `,
