@@ -9,7 +9,7 @@ import { ensureToolsRoot } from '../../src/build/tools-tree.ts';
 import { digestOf, hexOf } from '../../src/digest.ts';
 import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
-import { loadMirrors } from '../../src/packages/mirror.ts';
+import { loadMirrors, type Mirrors } from '../../src/packages/mirror.ts';
 import { run } from '../../src/proc/run.ts';
 import { silentReporter } from '../../src/report/events.ts';
 import { Store } from '../../src/store/store.ts';
@@ -103,6 +103,6 @@ export async function testTools(base: BuiltImage): Promise<{ store: Store; tools
   const store = await Store.open(base.store);
   await using _inUse = await store.use();
   const lock = await loadLock(lockPathOf(base.declaration));
-  const mirrors = await loadMirrors(process.env);
+  const mirrors = (): Promise<Mirrors> => loadMirrors(process.env);
   return { store, toolsRoot: await ensureToolsRoot({ lock, store, mirrors, reporter: silentReporter }) };
 }
