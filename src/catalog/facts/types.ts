@@ -124,8 +124,8 @@ export interface NvidiaGpu extends Row {
   readonly product: string;
   /** Short names, the preferred first: `h100-sxm`. Unique over all GPUs. */
   readonly aliases: readonly string[];
-  /** What a user means by the short name alone: `h100` is every H100. */
-  readonly series?: string;
+  /** Names that stand for several products: `h100` for every H100, `grace-hopper`. */
+  readonly series: readonly string[];
   /** Several products can share an id (A2 and A16), then `subsystems` tells them apart. */
   readonly pci: readonly PciId[];
   readonly subsystems: readonly PciId[];
@@ -307,7 +307,7 @@ export interface OtherGpu extends Row {
   readonly vendor: 'amd' | 'intel';
   readonly product: string;
   readonly aliases: readonly string[];
-  readonly series?: string;
+  readonly series: readonly string[];
   readonly pci: readonly PciId[];
   readonly class: GpuClass;
   /** AMD's target (`gfx942`) or Intel's architecture (`xe2`). */
