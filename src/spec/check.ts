@@ -11,6 +11,8 @@ import { nearest } from './suggest.ts';
 
 /** Lists whose entries must differ, with the key that tells them apart in a message. */
 const UNIQUE_LISTS: readonly { readonly path: string; readonly key: string }[] = [
+  { path: 'gpus', key: 'GPU' },
+  { path: 'runtimes', key: 'runtime' },
   { path: 'addons', key: 'addon' },
   { path: 'packages', key: 'package' },
   { path: 'groups', key: 'group' },
@@ -157,5 +159,5 @@ function textAt(node: SourceNode, key: string): string | undefined {
 }
 
 function placeOfName(item: SourceNode): Location {
-  return (nodeAt(item, ['path']) ?? nodeAt(item, ['name']) ?? item).at;
+  return (nodeAt(item, ['path']) ?? nodeAt(item, ['name']) ?? nodeAt(item, ['use']) ?? item).at;
 }

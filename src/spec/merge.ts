@@ -4,10 +4,11 @@
  * - mappings merge, key by key;
  * - single values replace, also when the two are of different kinds;
  * - lists append; a nearer entry with the same identity replaces the farther one where that stood. The identity
- *   of a mapping is its `path` or else its `name`, of a text the text itself (of `packages`: up to the `=`).
+ *   of a mapping is its `path`, `name` or `use`, of a text the text itself (of `packages`: up to the `=`, of
+ *   `runtimes`: up to the `@`).
  *
- * Merging is associative where the kinds of values agree, and the empty mapping is neutral. Duplicates within one list stay, so that they are
- * found. Every value keeps the place where it was written.
+ * Merging is associative where the kinds of values agree, and the empty mapping is neutral. Duplicates within one
+ * list stay, so that they are found. Every value keeps the place where it was written.
  */
 import type { SourceList, SourceMapping, SourceMember, SourceNode } from './source-tree.ts';
 
@@ -60,9 +61,11 @@ function mergeLists(farther: SourceList, nearer: SourceList, key: string): Sourc
 /** What makes two entries of a list the same thing; undefined for what cannot be compared. */
 export function identityOf(node: SourceNode, key: string): string | undefined {
   if (node.kind === 'mapping') {
-    const name = (node.members.get('path') ?? node.members.get('name'))?.value;
+    const { members } = node;
+    const name = (members.get('path') ?? members.get('name') ?? members.get('use'))?.value;
     return name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : undefined;
   }
   if (node.kind !== 'scalar' || typeof node.value !== 'string') return undefined;
-  return key === 'packages' ? node.value.split('=', 1)[0] : node.value;
+  if (key === 'packages') return node.value.split('=', 1)[0];
+  return key === 'runtimes' ? node.value.split('@', 1)[0] : node.value;
 }

@@ -1,8 +1,12 @@
 /**
  * The declaration after parsing: every short form opened, every default filled in, `extends` and the chosen
  * variant applied. `parse.ts` makes it from YAML; everything after the spec works on this value alone.
+ *
+ * Its digest ties a lock to it. A member that came later is therefore left out when nothing is said of it: the
+ * digest of a declaration changes only when the declaration does.
  */
 
+import type { Digest } from '../digest.ts';
 import type { Finding, Location } from '../errors.ts';
 
 export type Architecture = 'amd64';
@@ -50,6 +54,33 @@ export interface HealthCheck {
   readonly timeoutSeconds: number;
 }
 
+/** What was asked of the GPU driver; `auto` and what is left out are the solver's to choose. */
+export interface DriverRequest {
+  /** Name of a driver, such as `nvidia`, or of one layer that brings it, such as `nvidia-open`; or `auto`. */
+  readonly use: string;
+  /** Exact version or the start of one: `550.163.01`, `550`. Undefined: any. */
+  readonly version?: string;
+  readonly modules: 'open' | 'proprietary' | 'auto';
+}
+
+export interface CudaRequest {
+  /** Version or the start of one: `12.4`, `12`. Undefined: any. */
+  readonly version?: string;
+  /** Forward compatibility libraries, for a driver that is older than this CUDA. */
+  readonly compat: boolean;
+  /** With compiler and headers. */
+  readonly toolkit: boolean;
+}
+
+export interface RuntimeRequest {
+  /** Name of a runtime, such as `llama.cpp`, or of one layer that brings it, such as `llama.cpp-cuda`. */
+  readonly use: string;
+  /** Version or the start of one. Undefined: any. */
+  readonly version?: string;
+  /** Of the container image, for a runtime that is one. */
+  readonly digest?: Digest;
+}
+
 export interface NodeImage {
   readonly name: string;
   /** Declared image version; undefined means the lock makes one from its date and a counter. */
@@ -63,6 +94,11 @@ export interface NodeImage {
   readonly base: { readonly name: string; readonly release: string };
   /** Name of a kernel layer, such as `cloud`, and an optional version prefix such as `6.12`. */
   readonly kernel: { readonly flavour: string; readonly version?: string };
+  /** What it must run on: names, families or PCI ids, as the facts know them. Undefined: no GPU is asked for. */
+  readonly gpus?: readonly string[];
+  readonly driver?: DriverRequest;
+  readonly cuda?: CudaRequest;
+  readonly runtimes?: readonly RuntimeRequest[];
   /** Names of addon layers. */
   readonly addons: readonly string[];
   readonly packages: readonly string[];

@@ -1,7 +1,7 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
 import { digestOfJson, type Digest } from '../digest.ts';
-import type { NodeImage } from './node-image.ts';
-import type { NodeImageInput } from './schema.ts';
+import type { CudaRequest, DriverRequest, NodeImage, RuntimeRequest } from './node-image.ts';
+import type { NodeImageInput, RuntimeInput } from './schema.ts';
 
 export interface NormaliseOptions {
   readonly variant?: string | undefined;
@@ -28,6 +28,12 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
     architecture: input.arch ?? 'amd64',
     base: { name: baseOf(input.base, undefined).name, release },
     kernel: { flavour: kernel?.flavour ?? 'generic', ...defined({ version: kernel?.version }) },
+    ...defined({
+      gpus: nonEmpty(input.gpus),
+      driver: driverOf(input.driver),
+      cuda: cudaOf(input.cuda),
+      runtimes: nonEmpty(input.runtimes?.map(runtimeOf)),
+    }),
     addons: input.addons ?? [],
     packages: input.packages ?? [],
     ...defined({ hostname: input.hostname }),
@@ -59,6 +65,46 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       timeoutSeconds: secondsOf(check.timeout ?? '30s'),
     })),
   };
+}
+
+function driverOf(input: NodeImageInput['driver']): DriverRequest | undefined {
+  if (input === undefined) return undefined;
+  const { use, version, modules } = typeof input === 'string' ? named(input) : input;
+  return { use, ...defined({ version: fixed(version) }), modules: modules ?? 'auto' };
+}
+
+function cudaOf(input: NodeImageInput['cuda']): CudaRequest | undefined {
+  if (input === undefined) return undefined;
+  const { version, compat, toolkit } =
+    typeof input === 'string' ? { version: input, compat: undefined, toolkit: undefined } : input;
+  return { ...defined({ version: fixed(version) }), compat: compat ?? false, toolkit: toolkit ?? false };
+}
+
+function runtimeOf(input: RuntimeInput): RuntimeRequest {
+  const { use, version, digest } = typeof input === 'string' ? named(input) : input;
+  return { use, ...defined({ version: fixed(version), digest }) };
+}
+
+interface Named {
+  readonly use: string;
+  readonly version: string | undefined;
+  readonly modules?: undefined;
+  readonly digest?: undefined;
+}
+
+/** `nvidia@550` or `nvidia`. */
+function named(text: string): Named {
+  const [use = '', version] = text.split('@', 2);
+  return { use, version };
+}
+
+/** `auto` is as good as nothing. */
+function fixed(version: string | undefined): string | undefined {
+  return version === 'auto' ? undefined : version;
+}
+
+function nonEmpty<T>(list: readonly T[] | undefined): readonly T[] | undefined {
+  return list === undefined || list.length === 0 ? undefined : list;
 }
 
 /** `60s` or `2m` in seconds. */

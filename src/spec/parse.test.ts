@@ -161,8 +161,8 @@ describe('text that is not a declaration', () => {
 describe('keys', () => {
   it.each([
     ['kernal: cloud', '3:1 unknown key "kernal"', ['kernel']],
-    ['gpus: [h100]', '3:1 unknown key "gpus"', undefined],
-    ['driver: nvidia@550', '3:1 unknown key "driver"', undefined],
+    ['gpu: [h100]', '3:1 unknown key "gpu"', ['gpus']],
+    ['drivers: nvidia@550', '3:1 unknown key "drivers"', ['driver']],
     ['users:\n  - name: ops\n    shel: /bin/sh', '5:5 unknown key "shel" in users[0]', ['shell']],
     ['kernel: {flavor: cloud}', '3:10 unknown key "flavor" in kernel', ['flavour']],
     ['variants: [{name: a, pakages: [x]}]', '3:22 unknown key "pakages" in variants[0]', ['packages']],
@@ -204,7 +204,7 @@ variants:
       '5:23 users[0].uid must be at least 1000',
       '5:26 unknown key "colour" in users[0]',
       '6:8 units must be a list, not text',
-      '9:13 variants[0].kernel must be text or a mapping, not a number',
+      '9:13 variants[0].kernel must be text or a mapping, not a number; write "3"',
     ]);
   });
 

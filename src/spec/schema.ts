@@ -7,6 +7,8 @@
  */
 import { z } from 'zod';
 
+import { parseDigest } from '../digest.ts';
+
 /** Names of people's and services' accounts; systemd's strict form. */
 const ACCOUNT = /^[a-z_][a-z0-9_-]{0,30}$/;
 const MAX_PATH = 1024;
@@ -99,6 +101,64 @@ export const KernelInput = z
   ])
   .describe('`cloud` for virtual machines, `generic` for any hardware. Default: generic.');
 
+const VersionPrefix = text(
+  /^(?:auto|\d+(?:\.\d+)*)$/,
+  'a version or the start of one, such as "12.4", or auto',
+);
+
+/** A name, or name@version. */
+const Named = (example: string): z.ZodString =>
+  text(/^[a-z][a-z0-9.+-]*(?:@(?:auto|\d[\w.+~-]*))?$/, example);
+
+export const GpuInput = text(
+  /^(?:[a-z0-9][a-z0-9.+-]*|[0-9a-f]{4}:[0-9a-f]{4})$/,
+  'a GPU, such as h100-sxm, a family, such as hopper, or a PCI id, such as 10de:2330, in lower case',
+);
+
+export const DriverInput = z
+  .union([
+    Named('a driver and its version, such as nvidia@550, or auto'),
+    z.strictObject({
+      use: LayerName.describe('Name of a driver, or auto: the one that the GPUs want.'),
+      version: VersionPrefix.optional().describe('Branch, version, or auto, such as "550".'),
+      modules: z
+        .enum(['open', 'proprietary', 'auto'])
+        .optional()
+        .describe('Which of NVIDIA’s kernel modules. Default: auto.'),
+    }),
+  ])
+  .describe('GPU driver: `nvidia@550`, `amdgpu`, `intel`, `auto`, or a mapping.');
+
+export const CudaInput = z
+  .union([
+    VersionPrefix,
+    z.strictObject({
+      version: VersionPrefix.optional().describe('Version, such as "12.4", or auto. Default: auto.'),
+      compat: z
+        .boolean()
+        .optional()
+        .describe('True adds the forward compatibility libraries, for a driver older than this CUDA.'),
+      toolkit: z.boolean().optional().describe('True adds compiler and headers.'),
+    }),
+  ])
+  .describe('CUDA: `"12.4"`, `auto`, or a mapping.');
+
+export const RuntimeInput = z.union([
+  Named('a runtime, such as llama.cpp, or with its version, such as vllm@0.20'),
+  z.strictObject({
+    use: LayerName.describe('Name of a runtime.'),
+    version: text(/^(?:auto|\d[\w.+~-]*)$/, 'a version or the start of one, such as "0.20", or auto')
+      .optional()
+      .describe('Version, or the start of one. Default: auto.'),
+    digest: text(/^sha256:[0-9a-f]{64}$/, 'sha256: and 64 hex digits')
+      .transform((digest) => parseDigest(digest))
+      .optional()
+      .describe('Digest of the container image, for a runtime that is one.'),
+  }),
+]);
+
+export type RuntimeInput = z.infer<typeof RuntimeInput>;
+
 export const GroupInput = z.strictObject({
   name: text(ACCOUNT, 'a group name: lower-case letters, digits, _ and -, at most 31'),
   gid: z.int().min(FIRST_ID).max(LAST_ID).optional().describe('Default: allocated when the image is built.'),
@@ -184,6 +244,13 @@ const parts = {
   arch: z.enum(['amd64']).optional().describe('Architecture of the node. Default: amd64.'),
   base: BaseInput.optional(),
   kernel: KernelInput.optional(),
+  gpus: z.array(GpuInput).optional().describe('GPUs that it must run on: names, families or PCI ids.'),
+  driver: DriverInput.optional(),
+  cuda: CudaInput.optional(),
+  runtimes: z
+    .array(RuntimeInput)
+    .optional()
+    .describe('What runs the models: `llama.cpp`, `vllm@0.20`, or mappings.'),
   addons: z.array(LayerName).optional().describe('Addon layers of the catalogue, such as ssh.'),
   packages: z
     .array(PackageRequest)

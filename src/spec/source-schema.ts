@@ -91,15 +91,13 @@ function describe(issue: Issue, path: SourcePath, node: SourceNode): Description
   switch (issue.code) {
     case 'invalid_type': {
       const wanted = typeNames[issue.expected] ?? issue.expected;
-      // YAML takes 6.10 for a number and drops the zero; the text as written is what was meant.
-      const mend =
-        issue.expected === 'string' && node.kind === 'scalar' && node.value !== null
-          ? `; write ${JSON.stringify(node.source)}`
-          : '';
+      const mend = issue.expected === 'string' ? asText(node) : '';
       return { message: `${subject} must be ${wanted}, not ${describeKind(node)}${mend}` };
     }
     case 'invalid_union':
-      return { message: `${subject} must be ${unionTypes(issue)}, not ${describeKind(node)}` };
+      return {
+        message: `${subject} must be ${unionTypes(issue)}, not ${describeKind(node)}${numberAsText(node)}`,
+      };
     case 'invalid_value': {
       const values = issue.values.map(String);
       const near = node.kind === 'scalar' ? nearest(String(node.value), values) : [];
@@ -123,6 +121,15 @@ function describe(issue: Issue, path: SourcePath, node: SourceNode): Description
     case 'unrecognized_keys':
       return { message: `${subject} ${issue.message}` };
   }
+}
+
+/** YAML takes 6.10 for a number and drops the zero; the text as written is what was meant. */
+function asText(node: SourceNode): string {
+  return node.kind === 'scalar' && node.value !== null ? `; write ${JSON.stringify(node.source)}` : '';
+}
+
+function numberAsText(node: SourceNode): string {
+  return node.kind === 'scalar' && typeof node.value === 'number' ? asText(node) : '';
 }
 
 const typeNames: Readonly<Record<string, string>> = {
