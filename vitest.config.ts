@@ -7,7 +7,7 @@ export default defineConfig({
         // Fast, no root, no network: beside the code, and the architecture test.
         test: {
           name: 'unit',
-          include: ['src/**/*.test.ts', 'test/*.test.ts'],
+          include: ['src/**/*.test.ts', 'bench/**/*.test.ts', 'test/*.test.ts'],
           testTimeout: 30_000,
         },
       },

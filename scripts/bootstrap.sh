@@ -2,6 +2,7 @@
 # Makes a bare Debian or Ubuntu machine ready, then runs one of:
 #   bootstrap.sh quickstart [ARGUMENT...]   lock, build and boot images/debian-minimal.yaml
 #   bootstrap.sh test                       types, lint, format, unit and integration tests
+#   bootstrap.sh bench NAME [ARGUMENT...]   a benchmark of bench/
 #
 # Runs under any POSIX shell and whatever Node.js the system has; npm brings the one that is used.
 set -eu
@@ -159,8 +160,15 @@ case $mode in
     PATH=$root/node_modules/.bin:$PATH
     run_tests
     ;;
+  bench)
+    install_debian_packages product bench
+    require_root
+    install_npm_packages
+    PATH=$root/node_modules/.bin:$PATH
+    exec node bench/main.ts "$@"
+    ;;
   *)
-    say 'usage: bootstrap.sh quickstart|test'
+    say 'usage: bootstrap.sh quickstart|test|bench'
     exit 2
     ;;
 esac

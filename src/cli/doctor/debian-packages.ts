@@ -4,8 +4,10 @@ import { join } from 'node:path';
 
 import { findProgram } from '../../proc/find-program.ts';
 
+const GROUPS = ['product', 'test', 'bench'] as const;
+
 export interface NeededPackage {
-  readonly group: 'product' | 'test';
+  readonly group: (typeof GROUPS)[number];
   readonly name: string;
   /** Programs or absolute paths that are there when the package is. */
   readonly proof: readonly string[];
@@ -19,11 +21,12 @@ export function parseNeededPackages(text: string): readonly NeededPackage[] {
     .map((line) => line.trim())
     .filter((line) => line !== '' && !line.startsWith('#'))
     .map((line) => {
-      const [, group, name, proof, purpose] = /^(product|test)\s+(\S+)\s+(\S+)\s+(.+)$/.exec(line) ?? [];
+      const [, word, name, proof, purpose] = /^(\S+)\s+(\S+)\s+(\S+)\s+(.+)$/.exec(line) ?? [];
+      const group = GROUPS.find((known) => known === word);
       if (group === undefined || name === undefined || proof === undefined || purpose === undefined) {
         throw new SyntaxError(`not "group package proof purpose": ${line}`);
       }
-      return { group: group === 'product' ? 'product' : 'test', name, proof: proof.split(','), purpose };
+      return { group, name, proof: proof.split(','), purpose };
     });
 }
 
