@@ -8,6 +8,10 @@ import { enableCompileCache } from 'node:module';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
+// The caller's umask would become the modes of folders in images: bits, and so digests, that depend on who builds.
+// What nobody else may read (disks, console logs, mirror addresses) is made with a mode of its own.
+process.umask(0o022);
+
 // Compiled code is kept from run to run: a third of the time to the first line. In the user's own folder, never in
 // /tmp, where somebody else could lay out code for us. Before the first import of ours, hence all are dynamic.
 enableCompileCache(process.env['NODE_COMPILE_CACHE'] ?? join(homedir(), '.cache/ingot-code'));

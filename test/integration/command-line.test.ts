@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, readdir, rm, symlink } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, stat, symlink } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -141,6 +141,17 @@ test('a store that cannot be is ENVIRONMENT, exit code 2', async () => {
   const { exitCode, stderr } = await ingot(['store', 'df', '--store', join(INGOT, 'store')]);
   expect(exitCode).toBe(2);
   expect(stderr).toMatch(/^error\[ENVIRONMENT\]: [^]*^hint: /m);
+});
+
+test('a store where no folder can be made is ENVIRONMENT too, and not a wait without end', async () => {
+  const { exitCode, stderr } = await ingot(['store', 'df', '--store', '/proc/no/store']);
+  expect(exitCode).toBe(2);
+  expect(stderr).toMatch(/^error\[ENVIRONMENT\]: the store \/proc\/no\/store cannot be used \(ENOENT\)/);
+});
+
+test('the caller’s umask decides no mode of what is made', async () => {
+  await ingot(['-c', 'umask 077; exec "$0" store df', INGOT], { program: 'bash' });
+  expect((await stat(join(folder, 'store/trees'))).mode & 0o777).toBe(0o755);
 });
 
 test('colours only where they are wanted', async () => {
