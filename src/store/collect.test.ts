@@ -133,6 +133,12 @@ describe('a store on the disk', () => {
     expect(await readdir(store.path('tmp'))).toEqual([`tree-${process.pid}-Ab1Cd2`]);
   });
 
+  test('gives up what a killed writer left beside its target', async () => {
+    const killed = store.path('blobs/sha256', `${hex('b')}.a.tmp`);
+    await put(killed, 1000, 0);
+    expect((await collect(store, { keepBytes: 1e9 })).removed).toMatchObject([{ kind: 'tmp', path: killed }]);
+  });
+
   test('is not touched while it is worked with, and work waits while it is collected', async () => {
     await fill();
     const use = await store.use();

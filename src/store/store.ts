@@ -13,6 +13,7 @@
  * Whatever has its final name is whole: it was written under tmp/, synced, and renamed. A name is never
  * rewritten with other content.
  */
+import { randomUUID } from 'node:crypto';
 import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
@@ -33,6 +34,7 @@ export class Store {
   /** Opens a store, creating it when it is not there. */
   static async open(root: string): Promise<Store> {
     try {
+      await makeFolder(root);
       for (const folder of ['packages', 'trees', 'blobs/sha256', 'disks', 'records', 'apt', 'locks', 'tmp']) {
         await mkdir(join(root, folder), { recursive: true, mode: 0o755 });
       }
@@ -117,10 +119,24 @@ export class Store {
   }
 }
 
+/** Node's own recursive mkdir never ends where the kernel denies a new name with ENOENT, as below /proc. */
+async function makeFolder(path: string): Promise<void> {
+  try {
+    await mkdir(path);
+  } catch (error) {
+    if (errnoOf(error) === 'EEXIST') return; // if it is no folder, the first one in it says so
+    if (errnoOf(error) !== 'ENOENT' || dirname(path) === path) throw error;
+    await makeFolder(dirname(path));
+    await mkdir(path).catch((again: unknown) => {
+      if (errnoOf(again) !== 'EEXIST') throw again; // another process was quicker
+    });
+  }
+}
+
 /** Writes to a temporary name beside `path`, syncs, and renames: readers see the old file or the new one, whole. */
 export async function writeFileAtomically(path: string, data: string | Uint8Array): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
-  const temporary = `${path}.${process.pid}.tmp`;
+  const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     await writeFile(temporary, data, { flush: true });
     await rename(temporary, path);

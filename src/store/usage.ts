@@ -65,8 +65,11 @@ async function fileEntries(kind: EntryKind, folder: string, suffix = ''): Promis
       const path = join(folder, file);
       const status = await statusOf(path);
       if (status?.isFile() !== true) return undefined;
+      const rest = { path, bytes: status.blocks * 512, lastUsed: lastUsed(status) };
+      // What a kill has left of `writeFileAtomically`.
+      if (file.endsWith('.tmp')) return { kind: 'tmp', name: file, ...rest };
       const name = file.endsWith(suffix) ? file.slice(0, file.length - suffix.length) : file;
-      return { kind, name, path, bytes: status.blocks * 512, lastUsed: lastUsed(status) };
+      return { kind, name, ...rest };
     }),
   );
   return entries.filter((entry) => entry !== undefined);
