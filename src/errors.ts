@@ -11,6 +11,7 @@ export type ErrorCode =
   | 'USAGE'
   | 'SPEC_INVALID'
   | 'CATALOG_INVALID'
+  | 'FACTS_INVALID'
   | 'LOCK_MISSING'
   | 'LOCK_INVALID'
   | 'LOCK_STALE'
@@ -44,6 +45,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'USAGE',
   'SPEC_INVALID',
   'CATALOG_INVALID',
+  'FACTS_INVALID',
   'LOCK_MISSING',
   'LOCK_INVALID',
   'LOCK_STALE',

@@ -26,7 +26,8 @@ export type SoftwareVersion = string & { readonly [softwareBrand]: true };
 /** Any of the kinds above. */
 export type FactVersion = DriverVersion | CudaVersion | KernelVersion | ComputeCapability | SoftwareVersion;
 
-const PATTERNS = {
+/** What each kind looks like. */
+export const VERSION_PATTERNS = {
   driver: /^[1-9]\d{2}(?:\.\d{1,4}){1,2}$/,
   cuda: /^[1-9]\d?\.\d{1,2}(?:\.\d{1,2})?$/,
   kernel: /^[1-9]\d?(?:\.\d{1,3}){1,2}$/,
@@ -35,23 +36,23 @@ const PATTERNS = {
 } as const;
 
 export function isDriverVersion(text: string): text is DriverVersion {
-  return PATTERNS.driver.test(text);
+  return VERSION_PATTERNS.driver.test(text);
 }
 
 export function isCudaVersion(text: string): text is CudaVersion {
-  return PATTERNS.cuda.test(text);
+  return VERSION_PATTERNS.cuda.test(text);
 }
 
 export function isKernelVersion(text: string): text is KernelVersion {
-  return PATTERNS.kernel.test(text);
+  return VERSION_PATTERNS.kernel.test(text);
 }
 
 export function isComputeCapability(text: string): text is ComputeCapability {
-  return PATTERNS.capability.test(text);
+  return VERSION_PATTERNS.capability.test(text);
 }
 
 export function isSoftwareVersion(text: string): text is SoftwareVersion {
-  return PATTERNS.software.test(text);
+  return VERSION_PATTERNS.software.test(text);
 }
 
 /** @throws TypeError when the text is not a driver version */
