@@ -85,12 +85,12 @@ export class RootFs {
     }
   }
 
-  /** Names in a directory, sorted; none when it does not exist. */
+  /** Names in a directory, sorted; none when there is no such directory. */
   async list(path: string): Promise<string[]> {
     try {
       return (await readdir(await this.resolve(path, true))).sort();
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return [];
+      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return [];
       throw error;
     }
   }

@@ -4,7 +4,7 @@
  * The signed GRUB cannot read boot entries itself, so the image's own small `grub-mkconfig` turns them into a menu
  * each time libostree writes them. It lies behind the `loader` link, which libostree switches atomically.
  */
-import { copyFile, mkdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
+import { copyFile, lstat, mkdir, readFile, readlink, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { IngotError } from '../errors.ts';
@@ -70,13 +70,19 @@ export async function writeBootMenu(
     },
   });
   await asDiskFailure(run(argv, { label: 'grub-mkconfig', shown: program, signal: tools.signal }));
-  const menu = await readFile(join(boot, loader, 'grub.cfg'), 'utf8').catch(() => '');
+  const menu = await readMenu(join(boot, loader, 'grub.cfg'));
   if (!/^\s*menuentry /m.test(menu)) {
     throw new IngotError('DISK_FAILED', 'the image’s /usr/sbin/grub-mkconfig wrote no menu entry', {
       hint: 'it must turn the boot entries beside its -o FILE into menu entries',
       output: menu,
     });
   }
+}
+
+/** Empty when there is none. A link or a pipe that the image's program left in its place is none. */
+async function readMenu(path: string): Promise<string> {
+  const status = await lstat(path).catch(() => undefined);
+  return status?.isFile() === true ? await readFile(path, 'utf8') : '';
 }
 
 /** Makes the EFI system partition inside the disk image `disk`. `scratch` is an empty folder of ours. */

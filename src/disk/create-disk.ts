@@ -93,7 +93,7 @@ export async function createDisk(options: CreateDiskOptions): Promise<CreatedDis
   }
   await checkFreeSpace(dirname(output), rootBytes + bootBytes);
 
-  const unfinished = join(dirname(output), `.${basename(output)}.${process.pid}.tmp`);
+  const unfinished = join(dirname(output), `.${basename(output)}.${randomUUID()}.tmp`);
   cleanup.defer(() => rm(unfinished, { force: true }));
   const raw = format === 'raw' ? unfinished : join(scratch.path, 'disk.raw');
   await reporter.stage('Write file systems', async (stage) => {
@@ -157,9 +157,12 @@ async function checkFreeSpace(folder: string, bytes: number): Promise<void> {
   );
 }
 
-/** 0600: a disk holds password hashes and whatever secrets its image has. */
+/**
+ * 0600: a disk holds password hashes and whatever secrets its image has. Never what stands there already: in a folder
+ * that others write to, that may be a link to anywhere.
+ */
 async function makeSparseFile(path: string, size: number): Promise<void> {
-  const file = await open(path, 'w', 0o600);
+  const file = await open(path, 'wx', 0o600);
   try {
     await file.truncate(size);
   } finally {

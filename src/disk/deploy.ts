@@ -110,5 +110,5 @@ export function renderMountTable(identity: DiskIdentity): string {
 async function writeMountTable(path: string, identity: DiskIdentity): Promise<void> {
   // Not in place: the file may be a hard link into the repository.
   await rm(path, { force: true });
-  await writeFile(path, renderMountTable(identity), { mode: 0o644 });
+  await writeFile(path, renderMountTable(identity), { mode: 0o644, flag: 'wx' });
 }

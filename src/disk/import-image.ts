@@ -4,19 +4,19 @@
  * Each layer becomes a commit of its own, named by its digest, so that a node which has a layer never fetches or
  * reads it again. The layers are then laid over each other as hard links and committed as one bootable tree.
  */
-import { chmod, chown, lstat, readdir, realpath, rename } from 'node:fs/promises';
+import { chmod, chown, lstat, realpath, rename } from 'node:fs/promises';
 import { basename, join } from 'node:path';
+import { pipeline } from 'node:stream/promises';
 
+import { RootFs } from '../build/root-fs.ts';
 import { hexOf, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
-import { verifiedChunks } from '../oci/blob.ts';
+import { layerContents } from '../oci/layer-contents.ts';
 import type { ResolvedImage } from '../oci/layout.ts';
 import type { Descriptor } from '../oci/schema.ts';
-import { run } from '../proc/run.ts';
 import type { Stage } from '../report/events.ts';
 import { ostreeCheckoutOverArgv, ostreeCommitArchiveArgv, ostreeCommitTreeArgv } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
-import { zstdDecompressArgv } from '../tools/zstd.ts';
 import { asDiskFailure, type DiskTools } from './disk-tools.ts';
 import { loadKernelArguments } from './kernel-arguments.ts';
 import { DirectoryHeaders, TarDirectoryReader } from './tar-directories.ts';
@@ -92,18 +92,17 @@ export async function importImage(
   for (const layer of image.layers) {
     stage?.progress(done, total, 'bytes');
     const ref = layerRef(layer.descriptor.digest);
-    const committed = tools.run(
-      ostreeCommitArchiveArgv(repo, ref, layer.path),
-      [work, { path: layer.path, readOnly: true }],
-      capabilities,
-    );
-    const results = await Promise.allSettled([
-      verifyLayer(layer, tools.signal),
-      committed,
-      readDirectoryHeaders(layer, directories, tools),
+    const [read, committed] = await Promise.allSettled([
+      readDirectoryHeaders(layer, directories, tools.signal),
+      tools.run(
+        ostreeCommitArchiveArgv(repo, ref, layer.path),
+        [work, { path: layer.path, readOnly: true }],
+        capabilities,
+      ),
     ]);
     // A blob that is not what its digest says explains whatever else went wrong: it comes first.
-    for (const result of results) if (result.status === 'rejected') throw result.reason;
+    if (read.status === 'rejected') throw read.reason;
+    if (committed.status === 'rejected') throw committed.reason;
     await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [work], capabilities);
     done += layer.descriptor.size;
   }
@@ -128,38 +127,28 @@ export async function importImage(
   return { ref, kernelArguments };
 }
 
-/** @throws IngotError DIGEST_MISMATCH, NOT_FOUND */
-async function verifyLayer(layer: ImageLayer, signal: AbortSignal | undefined): Promise<void> {
-  for await (const _chunk of verifiedChunks(layer.path, layer.descriptor)) {
-    if (signal?.aborted === true) throw new IngotError('INTERRUPTED', 'interrupted while reading the image');
-  }
-}
-
+/** Reads a layer through, verifying it. @throws IngotError DIGEST_MISMATCH, NOT_FOUND, DISK_FAILED, INTERRUPTED */
 async function readDirectoryHeaders(
-  layer: ImageLayer,
+  { descriptor, path }: ImageLayer,
   directories: DirectoryHeaders,
-  tools: DiskTools,
+  signal: AbortSignal | undefined,
 ): Promise<void> {
-  const argv = tools.root.argv(zstdDecompressArgv(layer.path), [{ path: layer.path, readOnly: true }]);
-  const reader = new TarDirectoryReader(directories);
-  const read = new Promise<void>((resolve, reject) => {
-    reader.on('finish', resolve);
-    reader.on('error', (cause: Error) => {
-      reject(
-        new IngotError('DISK_FAILED', `layer ${layer.descriptor.digest} cannot be read: ${cause.message}`, {
-          cause,
-        }),
-      );
+  try {
+    await pipeline(
+      layerContents(path, descriptor),
+      new TarDirectoryReader(directories),
+      signal === undefined ? {} : { signal },
+    );
+  } catch (cause) {
+    if (signal?.aborted === true) {
+      throw new IngotError('INTERRUPTED', 'interrupted while reading the image', { cause });
+    }
+    if (cause instanceof IngotError) throw cause;
+    throw new IngotError('DIGEST_MISMATCH', `layer ${descriptor.digest} cannot be read`, {
+      hint: 'the image is damaged: copy or build it again',
+      cause,
     });
-  });
-  // Whichever fails first is reported; the other has nothing to add.
-  read.catch(() => undefined);
-  const decompressed = asDiskFailure(
-    run(argv, { label: 'zstd', shown: ['zstd', layer.path], stdoutTo: reader, signal: tools.signal }),
-  ).then(() => {
-    reader.end();
-  });
-  await Promise.all([decompressed, read]);
+  }
 }
 
 async function restoreDirectoryHeaders(tree: string, directories: DirectoryHeaders): Promise<void> {
@@ -183,32 +172,34 @@ async function restoreDirectoryHeaders(tree: string, directories: DirectoryHeade
   }
 }
 
-/** What ostree and our boot loader ask of an image, each said in words rather than as ostree's first assertion. */
-async function checkBootable(tree: string, name: string): Promise<void> {
+/**
+ * What ostree and our boot loader ask of an image, each said in words rather than as ostree's first assertion. Seen
+ * as the node will see it: a link of the image leads nowhere on this machine.
+ */
+export async function checkBootable(tree: string, name: string): Promise<void> {
   const problems: string[] = [];
-  const has = async (path: string): Promise<boolean> =>
-    lstat(join(tree, path)).then(
-      () => true,
-      () => false,
-    );
-  if (!(await has('etc'))) problems.push('/etc is missing');
-  if (await has('usr/etc')) problems.push('/usr/etc exists: defaults belong into /etc');
+  const fs = new RootFs(tree);
+  // Files of our own are renamed into and written below these two.
+  for (const folder of ['etc', 'usr']) {
+    const status = await lstat(join(tree, folder)).catch(() => undefined);
+    if (status?.isDirectory() !== true) problems.push(`/${folder} is missing, or no directory`);
+  }
+  if (await fs.exists('/usr/etc')) problems.push('/usr/etc exists: defaults belong into /etc');
   const link = await lstat(join(tree, 'ostree')).catch(() => undefined);
   if (link?.isSymbolicLink() !== true) problems.push('/ostree is not a link to sysroot/ostree');
-  if (!(await has('sysroot'))) problems.push('/sysroot is missing');
-  if (!(await has('usr/sbin/grub-mkconfig'))) problems.push('/usr/sbin/grub-mkconfig is missing');
-  const boot = await readdir(join(tree, 'boot')).catch(() => undefined);
-  if (boot === undefined) problems.push('/boot is missing');
-  else if (boot.length > 0) problems.push(`/boot is not empty: ${boot.slice(0, 3).join(', ')}`);
-  const modules = await readdir(join(tree, 'usr/lib/modules')).catch(() => []);
+  if (!(await fs.exists('/sysroot'))) problems.push('/sysroot is missing');
+  if (!(await fs.exists('/usr/sbin/grub-mkconfig'))) problems.push('/usr/sbin/grub-mkconfig is missing');
+  if (!(await fs.exists('/boot'))) problems.push('/boot is missing');
+  const boot = await fs.list('/boot');
+  if (boot.length > 0) problems.push(`/boot is not empty: ${boot.slice(0, 3).join(', ')}`);
   const kernels: string[] = [];
-  for (const release of modules) {
-    if (await has(`usr/lib/modules/${release}/vmlinuz`)) kernels.push(release);
+  for (const release of await fs.list('/usr/lib/modules')) {
+    if (await fs.exists(`/usr/lib/modules/${release}/vmlinuz`)) kernels.push(release);
   }
   const [kernel] = kernels;
   if (kernel === undefined) problems.push('no kernel at /usr/lib/modules/*/vmlinuz');
   else if (kernels.length > 1) problems.push(`more than one kernel: ${kernels.join(', ')}`);
-  else if (!(await has(`usr/lib/modules/${kernel}/initramfs.img`))) {
+  else if (!(await fs.exists(`/usr/lib/modules/${kernel}/initramfs.img`))) {
     problems.push(`no initramfs at /usr/lib/modules/${kernel}/initramfs.img`);
   }
   if (problems.length === 0) return;

@@ -1,6 +1,6 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
 import { KERNEL_ARGUMENTS_FOLDER, loadKernelArguments, parseKernelArguments } from './kernel-arguments.ts';
@@ -27,6 +27,19 @@ test('arguments come in file order, for this architecture', async () => {
 
 test('an image without the folder asks for nothing', async () => {
   expect(await loadKernelArguments(tree)).toEqual([]);
+});
+
+test('links are followed inside the image, never on this machine', async () => {
+  const folder = join(tree, KERNEL_ARGUMENTS_FOLDER);
+  await mkdir(folder, { recursive: true });
+  const outside = `${tree}.toml`;
+  await writeFile(outside, 'kargs = ["of-this-machine"]\n');
+  await symlink(outside, join(folder, '10-out.toml'));
+  await expect(loadKernelArguments(tree)).rejects.toMatchObject({ code: 'DISK_FAILED' });
+  await mkdir(join(tree, dirname(outside)), { recursive: true });
+  await writeFile(join(tree, outside), 'kargs = ["of-the-image"]\n');
+  expect(await loadKernelArguments(tree)).toEqual(['of-the-image']);
+  await rm(outside);
 });
 
 test.each([

@@ -3,12 +3,12 @@
  * `kargs = ["…"]` and optionally `match-architectures = ["x86_64"]`.
  * https://bootc-dev.github.io/bootc/building/kernel-arguments.html
  */
-import { readdir, readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 
-import { errnoOf, IngotError } from '../errors.ts';
+import { RootFs } from '../build/root-fs.ts';
+import { IngotError } from '../errors.ts';
 
 export const KERNEL_ARGUMENTS_FOLDER = 'usr/lib/bootc/kargs.d';
 
@@ -37,19 +37,16 @@ export function parseKernelArguments(text: string, file: string, architecture: s
   return architectures === undefined || architectures.includes(architecture) ? kargs : [];
 }
 
-/** Reads the arguments of the image tree at `tree`. */
+/** Reads the arguments of the image tree at `tree`; its links are followed inside of it alone. */
 export async function loadKernelArguments(tree: string, architecture = 'x86_64'): Promise<string[]> {
-  let names: string[];
-  try {
-    names = await readdir(join(tree, KERNEL_ARGUMENTS_FOLDER));
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return [];
-    throw error;
-  }
+  const fs = new RootFs(tree);
   const all: string[] = [];
-  for (const name of names.filter((candidate) => candidate.endsWith('.toml')).sort()) {
+  for (const name of await fs.list(KERNEL_ARGUMENTS_FOLDER)) {
+    if (!name.endsWith('.toml')) continue;
     const file = join(KERNEL_ARGUMENTS_FOLDER, name);
-    all.push(...parseKernelArguments(await readFile(join(tree, file), 'utf8'), file, architecture));
+    const text = await fs.readTextIfPresent(file);
+    if (text === undefined) throw new IngotError('DISK_FAILED', `/${file} in the image leads nowhere`);
+    all.push(...parseKernelArguments(text, file, architecture));
   }
   return all;
 }

@@ -6,6 +6,7 @@ import { Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { renderPaxRecord, renderTarEntry, type TarEntry } from '../build/archive/tar-header.ts';
 import { run } from '../proc/run.ts';
 import { DirectoryHeaders, TarDirectoryReader } from './tar-directories.ts';
 
@@ -83,4 +84,39 @@ test('a damaged or truncated archive is an error', async () => {
   await expect(pipeline(nonsense, new TarDirectoryReader(new DirectoryHeaders()))).rejects.toThrow(
     /checksum/,
   );
+});
+
+describe('a hostile archive is refused', () => {
+  const header = { mode: 0o777, uid: 0, gid: 0, mtime: 0 };
+  const entry = (fields: Partial<TarEntry>): Buffer =>
+    renderTarEntry({ path: 'etc', type: 'directory', ...header, ...fields } as TarEntry);
+  /** An extended header with one record, before a directory. */
+  const extended = (key: string, value: string): Buffer => {
+    const record = renderPaxRecord(key, value);
+    const start = entryOfType('x', record.length);
+    return Buffer.concat([start, record, Buffer.alloc(512 - record.length), entry({})]);
+  };
+
+  test.each([
+    ['a path that climbs', entry({ path: '../../etc' }), /outside of its root/],
+    ['a path that climbs, in an extended header', extended('path', 'usr/../../etc'), /outside of its root/],
+    ['an owner that is no number', extended('uid', 'root'), /owner that cannot be/],
+    ['a negative owner', extended('gid', '-1'), /owner that cannot be/],
+    ['a size that is no number', extended('size', 'much'), /no sensible size/],
+    ['a negative size', extended('size', '-512'), /no sensible size/],
+    ['an endless extended header', entryOfType('x', 8 * 1024 ** 3 - 1), /extended header .* takes/],
+    ['an endless long name', entryOfType('L', 2 ** 31), /extended header .* takes/],
+  ])('%s', async (_what, archive, expected) => {
+    const reader = new TarDirectoryReader(new DirectoryHeaders());
+    await expect(pipeline(Readable.from([archive]), reader)).rejects.toThrow(expected);
+  });
+
+  function entryOfType(type: string, size: number): Buffer {
+    const start = Buffer.from(entry({ type: 'file', path: 'x', size }));
+    start.write(type, 156, 'latin1');
+    start.write('        ', 148, 'latin1');
+    const sum = start.reduce((total, byte) => total + byte, 0);
+    start.write(`${sum.toString(8).padStart(6, '0')}\0`, 148, 'latin1');
+    return start;
+  }
 });

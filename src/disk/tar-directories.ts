@@ -8,6 +8,8 @@
 import { Writable } from 'node:stream';
 
 const BLOCK = 512;
+/** Long names and attributes of one entry; kept in memory, so bounded, as tar(1) and the kernel bound them. */
+const MAX_DESCRIPTION = 1024 * 1024;
 
 export interface DirectoryHeader {
   readonly mode: number;
@@ -118,7 +120,10 @@ export class TarDirectoryReader extends Writable {
     const paxSize = this.#pax.get('size');
     const size = paxSize === undefined ? this.#number(124, 12) : Number(paxSize);
     this.#skip = type >= '1' && type <= '6' ? 0 : Math.ceil(size / BLOCK) * BLOCK;
+    if (!Number.isSafeInteger(size) || size < 0)
+      throw new Error('an entry of the archive has no sensible size');
     if ('xLKg'.includes(type)) {
+      if (size > MAX_DESCRIPTION) throw new Error(`an extended header of the archive takes ${size} bytes`);
       this.#collect = { type, size, chunks: [] };
       if (this.#skip === 0) this.#endContent();
       return;
@@ -129,8 +134,8 @@ export class TarDirectoryReader extends Writable {
         path,
         header: {
           mode: this.#number(100, 8) & 0o7777,
-          uid: Number(this.#pax.get('uid') ?? this.#number(108, 8)),
-          gid: Number(this.#pax.get('gid') ?? this.#number(116, 8)),
+          uid: ownerId(this.#pax.get('uid') ?? this.#number(108, 8)),
+          gid: ownerId(this.#pax.get('gid') ?? this.#number(116, 8)),
         },
       });
     } else {
@@ -175,12 +180,23 @@ export class TarDirectoryReader extends Writable {
   }
 }
 
-/** `./usr//lib/` becomes `usr/lib`, and the root the empty string. */
+/**
+ * `./usr//lib/` becomes `usr/lib`, and the root the empty string. Whoever uses the path joins it to a root of the
+ * host's, so one that climbs is refused, whatever the importer beside us makes of it.
+ */
 function normalisePath(path: string): string {
-  return path
-    .split('/')
-    .filter((part) => part !== '' && part !== '.')
-    .join('/');
+  const parts = path.split('/').filter((part) => part !== '' && part !== '.');
+  if (parts.includes('..') || path.includes('\0')) {
+    throw new Error(`the archive has an entry outside of its root: ${JSON.stringify(path)}`);
+  }
+  return parts.join('/');
+}
+
+/** Of 32 bits, all of them set being no number at all (chown(2)). */
+function ownerId(value: string | number): number {
+  const id = Number(value);
+  if (Number.isInteger(id) && id >= 0 && id < 2 ** 32 - 1) return id;
+  throw new Error(`the archive has an owner that cannot be: ${JSON.stringify(value)}`);
 }
 
 /** Records of an extended header: `LENGTH KEY=VALUE\n`, lengths in bytes. */
