@@ -4,6 +4,7 @@ import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
+import { ImageVersion } from '../spec/schema.ts';
 import { layersOf } from './layers.ts';
 import type { Lock } from './lock.ts';
 
@@ -14,7 +15,7 @@ export interface BuilderFacts {
 }
 
 export interface StaleReason {
-  readonly what: 'declaration' | 'layer' | 'compressor' | 'tools';
+  readonly what: 'lock' | 'declaration' | 'layer' | 'compressor' | 'tools';
   readonly message: string;
 }
 
@@ -29,6 +30,8 @@ export function checkLock(
   if (lock.declaration !== declarationDigest(image)) {
     reasons.push({ what: 'declaration', message: 'the declaration has changed' });
   }
+  const wrong = oddities(lock, image);
+  reasons.push(...wrong.map((message) => ({ what: 'lock' as const, message })));
   const locked = new Map(lock.layers.map((layer) => [layer.name, layer]));
   for (const layer of layersOf(image, catalog)) {
     const before = locked.get(layer.name);
@@ -41,6 +44,13 @@ export function checkLock(
   }
   for (const name of locked.keys()) {
     reasons.push({ what: 'layer', message: `the layer ${name} is no longer part of the image` });
+  }
+  const order = layersOf(image, catalog).map(({ name }) => name);
+  if (
+    !reasons.some(({ what }) => what === 'layer') &&
+    order.some((name, i) => lock.layers[i]?.name !== name)
+  ) {
+    reasons.push({ what: 'layer', message: `its layers are not in the order ${order.join(', ')}` });
   }
   const { compressor, toolsDefinition } = builder;
   if (lock.compressor.version !== compressor.version || lock.compressor.level !== compressor.level) {
@@ -55,6 +65,34 @@ export function checkLock(
     reasons.push({ what: 'tools', message: 'the definition of the tools root has changed' });
   }
   return reasons;
+}
+
+/** What no lock that Ingot wrote for this image says: somebody has edited it, or took another one's place. */
+function oddities(lock: Lock, image: NodeImage): string[] {
+  const found: string[] = [];
+  const claim = (what: string, has: string | undefined, wants: string | undefined): void => {
+    if (has !== wants) found.push(`its ${what} is ${has ?? 'none'} instead of ${wants ?? 'none'}`);
+  };
+  claim('name', lock.name, image.name);
+  claim('variant', lock.variant, image.variant);
+  claim('base', `${lock.base.name}@${lock.base.release}`, `${image.base.name}@${image.base.release}`);
+  claim('kernel', lock.kernel.flavour, image.kernel.flavour);
+  if (image.version !== undefined) claim('version', lock.version, image.version);
+  if (!ImageVersion.safeParse(lock.version).success) {
+    found.push(`its version ${JSON.stringify(lock.version)} cannot be one`);
+  }
+  const layers = lock.layers.map((layer) => layer.name);
+  found.push(...repeated(layers).map((name) => `the layer ${name} is in it twice`));
+  for (const packages of [lock.layers.flatMap((layer) => layer.packages), lock.tools.packages]) {
+    found.push(
+      ...repeated(packages.map(({ name }) => name)).map((name) => `the package ${name} is in it twice`),
+    );
+  }
+  return found;
+}
+
+function repeated(names: readonly string[]): string[] {
+  return [...new Set(names.filter((name, index) => names.indexOf(name) !== index))];
 }
 
 /** @throws IngotError LOCK_STALE with all reasons and the command that mends it */

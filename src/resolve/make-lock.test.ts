@@ -7,6 +7,7 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { checkLock, requireFresh } from './check-lock.ts';
 import { compareLocks } from './compare-locks.ts';
 import { layersOf } from './layers.ts';
+import type { Lock } from './lock.ts';
 import { makeLock, nextVersion, type LockInput } from './make-lock.ts';
 
 const KERNEL = 'linux-image-6.12.57+deb13-cloud-amd64';
@@ -208,6 +209,26 @@ describe('a lock is stale when', () => {
       'the layer packages is not in it',
       'the layer addon-ssh is no longer part of the image',
     ]);
+  });
+
+  test.each<[string, Partial<Lock>, RegExp]>([
+    ['another image’s', { name: '../../../etc/cron.d/x' }, /its name is \.\.\/.* instead of/],
+    ['a variant’s', { variant: 'gpu' }, /its variant is gpu instead of none/],
+    ['of another release', { base: { ...lock.base, release: '12' } }, /its base is debian@12 instead of/],
+    ['of no possible version', { version: 'x"\nEVIL="1' }, /its version "x\\"\\nEVIL=\\"1" cannot be one/],
+    ['out of order', { layers: lock.layers.toReversed() }, /layers are not in the order base, /],
+    ['with a layer twice', { layers: [...lock.layers, ...lock.layers] }, /the layer base is in it twice/],
+    [
+      'with a package twice',
+      { layers: lock.layers.map((item) => ({ ...item, packages: lock.layers[0]?.packages ?? [] })) },
+      /the package \S+ is in it twice/,
+    ],
+  ])('it is %s by hand', (_what, edit, message) => {
+    const edited = { ...lock, ...edit };
+    const reasons = checkLock(edited, IMAGE, CATALOG, facts);
+    expect(reasons.map((reason) => reason.message).join('; ')).toMatch(message);
+    // And `ingot lock`, which the hint names, mends it.
+    expect(checkLock(lockOf(IMAGE, { previous: edited }), IMAGE, CATALOG, facts)).toEqual([]);
   });
 
   test('the builder has changed', () => {

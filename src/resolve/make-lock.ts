@@ -6,6 +6,7 @@ import type { LockedPackage } from '../packages/package.ts';
 import type { Solution, SolvedPackage } from '../packages/solution.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
+import { ImageVersion } from '../spec/schema.ts';
 import { essentialClosure } from './closure.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import { LOCK_SCHEMA_VERSION, type Lock, type LockedLayer } from './lock.ts';
@@ -56,7 +57,9 @@ export function makeLock(input: LockInput): Lock {
     },
   };
   if (previous === undefined) return lock;
-  const version = image.version ?? previous.version;
+  // A version that somebody wrote into the lock and that cannot be one is not kept.
+  const kept = ImageVersion.safeParse(previous.version).success ? previous.version : lock.version;
+  const version = image.version ?? kept;
   return canonicalJson({ ...lock, created: previous.created, version }) === canonicalJson(previous)
     ? previous
     : lock;

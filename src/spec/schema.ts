@@ -27,6 +27,12 @@ export const ImageName = text(
   'lower-case letters and digits, separated by single . _ or -',
 ).max(63);
 
+/** What can also name the image in a layout: OCI's grammar for reference names has no `~`. */
+export const ImageVersion = text(
+  /^[A-Za-z0-9](?:[A-Za-z0-9._+-]{0,126}[A-Za-z0-9])?$/,
+  'letters, digits, and . _ + - between them',
+);
+
 export const UnitName = text(
   /^[\w@:.\\-]{1,200}\.(?:service|socket|target|timer|path|mount|automount|swap|slice)$/,
   'a unit name with its suffix, such as chrony.service',
@@ -237,9 +243,9 @@ export const HealthInput = z.strictObject({
 });
 
 const parts = {
-  version: text(/^[A-Za-z0-9_][A-Za-z0-9._+~-]{0,127}$/, 'letters, digits, and . _ + ~ -')
-    .optional()
-    .describe('Version of the image. Default: the date of the lock and a counter.'),
+  version: ImageVersion.optional().describe(
+    'Version of the image. Default: the date of the lock and a counter.',
+  ),
   summary: oneLine('one line of text').optional().describe('One line that says what the image is for.'),
   arch: z.enum(['amd64']).optional().describe('Architecture of the node. Default: amd64.'),
   base: BaseInput.optional(),
