@@ -3,7 +3,7 @@ import type { Finding } from '../errors.ts';
 import { identityOf } from '../spec/merge.ts';
 import { keyLocationAt, locationAt, nodeAt, quoted, type SourceMapping } from '../spec/source-tree.ts';
 import { nearest } from '../spec/suggest.ts';
-import type { CatalogLayer } from './layer.ts';
+import type { CatalogLayer, LayerKind } from './layer.ts';
 
 export interface SourcedLayer extends CatalogLayer {
   /** For findings made after loading. */
@@ -30,10 +30,10 @@ function finding(
 /** Duplicates within one layer. */
 export function checkLayer(source: SourceMapping): Finding[] {
   const families = nodeAt(source, ['install']);
-  const lists: Path[] = [['needs'], ['provides'], ['health']];
+  const lists: Path[] = [['needs'], ['provides'], ['health'], ['in'], ['requires']];
   if (families?.kind === 'mapping') {
     for (const family of families.members.keys()) {
-      for (const key of ['packages', 'files', 'units', 'kernelArguments'])
+      for (const key of ['packages', 'components', 'repositories', 'files', 'units', 'kernelArguments'])
         lists.push(['install', family, key]);
     }
   }
@@ -51,38 +51,101 @@ export function checkLayer(source: SourceMapping): Finding[] {
   });
 }
 
-/** What a layer says of itself and of others: releases of a base, layers below. */
+const KIND_KEYS: Readonly<Record<string, readonly LayerKind[]>> = {
+  releases: ['base'],
+  defaultRelease: ['base'],
+  offers: ['driver', 'cuda', 'runtime'],
+  modules: ['driver', 'addon'],
+  container: ['runtime'],
+};
+
+/** What a layer says of itself and of others: keys of its kind, releases, versions, layers below. */
 export function checkReferences(layers: readonly SourcedLayer[], names: readonly string[]): Finding[] {
-  const known = ['base', 'kernel', ...names];
-  return layers.flatMap(({ definition, source }) => {
-    const findings = definition.needs.flatMap((need, index) =>
-      known.includes(need)
-        ? []
-        : [finding(source, ['needs', index], `there is no layer ${quoted(need)}`, nearest(need, known))],
-    );
-    const isBase = definition.kind === 'base';
-    if (isBase && definition.releases === undefined) {
-      findings.push(finding(source, [], 'a base needs releases'));
+  const provided = layers
+    .filter(({ definition: { kind } }) => kind === 'driver' || kind === 'cuda')
+    .flatMap(({ definition }) => definition.provides);
+  const known = [...new Set(['base', 'kernel', ...names, ...provided])];
+  const releases = layers.flatMap(({ definition }) =>
+    Object.keys(definition.releases ?? {}).map((release) => `${definition.name}@${release}`),
+  );
+  return layers.flatMap((layer) => [
+    ...checkKeys(layer),
+    ...checkNeeds(layer, known),
+    ...checkDefaultRelease(layer),
+    ...checkReleases(layer, releases),
+    ...checkOffers(layer),
+  ]);
+}
+
+function checkKeys({ definition: { kind, releases }, source }: SourcedLayer): Finding[] {
+  const findings = Object.entries(KIND_KEYS).flatMap(([key, kinds]): Finding[] =>
+    kinds.includes(kind) || nodeAt(source, [key]) === undefined
+      ? []
+      : [
+          {
+            ...finding(source, [key], `only a ${kinds.join(' or ')} has ${key}`),
+            location: keyLocationAt(source, [key]),
+          },
+        ],
+  );
+  if (kind === 'base' && releases === undefined) findings.push(finding(source, [], 'a base needs releases'));
+  return findings;
+}
+
+function checkNeeds({ definition, source }: SourcedLayer, known: readonly string[]): Finding[] {
+  return definition.needs.flatMap((need, index) =>
+    known.includes(need)
+      ? []
+      : [finding(source, ['needs', index], `there is no layer ${quoted(need)}`, nearest(need, known))],
+  );
+}
+
+function checkDefaultRelease({ definition, source }: SourcedLayer): Finding[] {
+  const { kind, defaultRelease, releases = {} } = definition;
+  if (kind !== 'base' || defaultRelease === undefined || Object.hasOwn(releases, defaultRelease)) return [];
+  const near = nearest(defaultRelease, Object.keys(releases));
+  return [finding(source, ['defaultRelease'], `there is no release ${quoted(defaultRelease)}`, near)];
+}
+
+function checkReleases({ definition, source }: SourcedLayer, known: readonly string[]): Finding[] {
+  const { in: own = [], offers = [] } = definition;
+  const named: [Path, string][] = own.map((release, index) => [['in', index], release]);
+  for (const [offer, { in: releases }] of offers.entries()) {
+    for (const [index, release] of releases.entries()) named.push([['offers', offer, 'in', index], release]);
+  }
+  // A base that cannot be read says for itself what is wrong with it.
+  const bases = new Set(known.map((release) => release.split('@', 1)[0]));
+  const findings = named.flatMap(([path, release]) =>
+    known.includes(release) || !bases.has(release.split('@', 1)[0])
+      ? []
+      : [finding(source, path, `there is no release ${quoted(release)}`, nearest(release, known))],
+  );
+  if (own.length > 0 && offers.length > 0) {
+    findings.push(finding(source, ['in'], 'in is for a layer without offers: they name their own releases'));
+  }
+  return findings;
+}
+
+/** A container's version is its tag's, any other's that of a package. */
+function checkOffers({ definition, source }: SourcedLayer): Finding[] {
+  const { offers = [], container, install } = definition;
+  const findings = offers.flatMap((offer, index): Finding[] => {
+    const path = ['offers', index];
+    if (container !== undefined) {
+      return offer.tag === undefined ? [finding(source, path, 'an offer of a container needs a tag')] : [];
     }
-    for (const key of isBase ? [] : ['releases', 'defaultRelease']) {
-      if (nodeAt(source, [key]) === undefined) continue;
-      findings.push({
-        ...finding(source, [key], `only a base has ${key}`),
-        location: keyLocationAt(source, [key]),
-      });
-    }
-    const { defaultRelease, releases = {} } = definition;
-    if (isBase && defaultRelease !== undefined && !Object.hasOwn(releases, defaultRelease)) {
-      const numbers = Object.keys(releases);
-      findings.push(
-        finding(
-          source,
-          ['defaultRelease'],
-          `there is no release ${quoted(defaultRelease)}`,
-          nearest(defaultRelease, numbers),
-        ),
-      );
-    }
-    return findings;
+    return offer.tag === undefined && offer.digest === undefined
+      ? []
+      : [finding(source, path, 'only an offer of a container has a tag or a digest')];
   });
+  if (container !== undefined && offers.length === 0) {
+    findings.push(finding(source, ['container'], 'a container needs offers: they name its tags'));
+  }
+  if (container === undefined && offers.length > 0) {
+    for (const [family, { versionOf }] of Object.entries(install)) {
+      if (versionOf !== undefined) continue;
+      findings.push(finding(source, ['install', family], 'a layer with offers needs versionOf'));
+    }
+  }
+  return findings;
 }

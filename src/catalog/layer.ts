@@ -1,12 +1,16 @@
 /**
  * A layer definition: a named building block of the catalogue, in `layers/<kind>/<name>.yaml`.
  * The zod schemas parse and normalise; each shares its name with the type it infers.
+ *
+ * Locks hold a digest of the parsed definition. A key that came later is optional and has no default, so that the
+ * digest of a definition without it stays.
  */
 import { z } from 'zod';
 
-import type { Digest } from '../digest.ts';
+import { parseDigest, type Digest } from '../digest.ts';
 import { FileMode, FilePath, HealthInput, KernelArgument, UnitName } from '../spec/schema.ts';
 import { secondsOf } from '../spec/normalise.ts';
+import { ConstraintError, parseConstraint, type Constraint } from './constraint.ts';
 
 export const LayerKind = z.enum(['base', 'kernel', 'driver', 'cuda', 'runtime', 'agent', 'addon']);
 export type LayerKind = z.infer<typeof LayerKind>;
@@ -41,9 +45,123 @@ export const LayerUnit = z.strictObject({
 });
 export type LayerUnit = z.infer<typeof LayerUnit>;
 
+/** A release of a base, as declarations name it. */
+const ReleaseReference = z
+  .string()
+  .regex(/^[a-z][a-z0-9.+-]*@[a-z0-9.]+$/, 'a base and its release, such as debian@13');
+
+/** Strings in the solver's words become constraints; `cuda: 12.x` in a YAML list is a mapping of one key. */
+const ConstraintText = z
+  .union([z.string(), z.record(z.string(), z.string())])
+  .transform((written, context): Constraint => {
+    const text =
+      typeof written === 'string'
+        ? written
+        : Object.entries(written)
+            .map((pair) => pair.join(': '))
+            .join(', ');
+    try {
+      return parseConstraint(text);
+    } catch (error) {
+      if (!(error instanceof ConstraintError)) throw error;
+      const params = typeof written === 'string' ? { offset: error.offset } : {};
+      context.addIssue({ code: 'custom', message: error.message, params });
+      return z.NEVER;
+    }
+  });
+
+/**
+ * A version that the layer brings on some releases, known before any package index is read: what the solver chooses
+ * from. The version of the locked package is held against it.
+ */
+export const Offer = z.strictObject({
+  in: z.array(ReleaseReference).min(1).describe('Releases that have it, such as debian@13.'),
+  version: z
+    .string()
+    .regex(/^\d+(?:\.\d+)*$/, 'numbers and dots, such as 550.163.01')
+    .describe('Version, or the start of one that the solver need not know more of, such as 12.4.'),
+  cuda: z
+    .string()
+    .regex(/^\d+(?:\.\d+)*$/, 'a CUDA version, such as 12.4')
+    .optional()
+    .describe('CUDA that this version is built for.'),
+  packages: z.array(PackageName).optional().describe('Packages besides those of `install`.'),
+  tag: z
+    .string()
+    .regex(/^\w[\w.-]{0,127}$/, 'a tag')
+    .optional()
+    .describe('Tag of the container image.'),
+  digest: z
+    .string()
+    .regex(/^sha256:[0-9a-f]{64}$/, 'sha256: and 64 hex digits')
+    .transform((digest) => parseDigest(digest))
+    .optional()
+    .describe('Digest of the container image. Without one the declaration must give it.'),
+});
+export type Offer = z.infer<typeof Offer>;
+
+/** Package repository of a vendor. Its address is public and part of the layer, unlike a distribution's mirror. */
+export const Repository = z.strictObject({
+  name,
+  url: z
+    .url({ protocol: /^(?:https?|file)$/ })
+    .describe('Address of its root. `{release}` and `{suite}` become those of the base.'),
+  suite: z.string().min(1).default('./').describe('Suite, or ./ for a repository without suites.'),
+  components: z.array(z.string()).default([]).describe('Components of the suite.'),
+  key: z
+    .strictObject({
+      fingerprint: z
+        .string()
+        .regex(/^[0-9A-F]{40}$/, 'the 40 hex digits of the key, in upper case')
+        .describe('Fingerprint of the one key that signs it.'),
+      keyring: z
+        .string()
+        .regex(/^\/[^\0]+$/, 'an absolute path')
+        .describe('Keyring on the build machine that must hold this key and no other.'),
+    })
+    .describe('What its indexes are signed with.'),
+});
+export type Repository = z.infer<typeof Repository>;
+
+/** Source of kernel modules. Its package is locked and never installed: the modules are built apart. */
+export const ModuleSource = z.strictObject({
+  source: PackageName.describe('Package that holds the source, such as nvidia-open-kernel-dkms.'),
+  flavour: z
+    .enum(['open', 'proprietary'])
+    .optional()
+    .describe('Of two kinds of modules for one driver, which.'),
+});
+export type ModuleSource = z.infer<typeof ModuleSource>;
+
+/** A service that runs from a container image, as a Podman quadlet. */
+export const LayerContainer = z
+  .strictObject({
+    name: name.describe('Name of the service, and of its quadlet.'),
+    image: z
+      .string()
+      .regex(/^[a-z0-9.-]+\.[a-z]+(?::\d+)?\/[a-z0-9._/-]+$/, 'registry and repository, without a tag')
+      .describe('Registry and repository. Tag and digest are the offer’s.'),
+    content: z.string().optional().describe('Text of the quadlet. `{image}` becomes image@digest.'),
+    from: z
+      .string()
+      .regex(/^[^/\0][^\0]*$/, 'a path relative to the folder of the layer')
+      .optional()
+      .describe('The quadlet as a file in the folder beside the definition that has its name.'),
+  })
+  .refine((container) => (container.content === undefined) !== (container.from === undefined), {
+    message: 'needs either content or from',
+  });
+export type LayerContainer = z.infer<typeof LayerContainer>;
+
 /** What a layer installs on one distribution family. */
 export const LayerInstall = z.strictObject({
   packages: z.array(PackageName).default([]).describe('Debian packages.'),
+  components: z
+    .array(z.string().regex(/^[a-z][a-z-]*$/, 'a component, such as non-free'))
+    .optional()
+    .describe('Components of the base’s archives besides its own.'),
+  repositories: z.array(Repository).optional().describe('Package repositories of vendors.'),
+  versionOf: PackageName.optional().describe('Package whose version is the layer’s, and was offered.'),
   files: z.array(LayerFile).default([]).describe('Files to put into the image.'),
   units: z.array(LayerUnit).default([]).describe('systemd units to enable, disable or mask.'),
   kernelArguments: z.array(KernelArgument).default([]).describe('For the kernel command line.'),
@@ -80,8 +198,23 @@ export const LayerDefinition = z
     needs: z
       .array(z.string())
       .default([])
-      .describe('Layers that must be below this one: `base`, `kernel`, or the names of addons.'),
-    provides: z.array(z.string()).default([]).describe('What other layers may ask for.'),
+      .describe(
+        'Layers that must be below this one: `base`, `kernel`, names of addons, or what a driver or cuda layer provides.',
+      ),
+    provides: z.array(z.string()).default([]).describe('What declarations and other layers may ask for.'),
+    status: z
+      .enum(['verified', 'unverified'])
+      .optional()
+      .describe('Unverified until a lock has been made with it.'),
+    in: z.array(ReleaseReference).min(1).optional().describe('Releases that it is for. Default: all.'),
+    requires: z
+      .array(ConstraintText)
+      .optional()
+      .describe('What must hold, such as `driver >= 525`, `computeCapability >= 7.5` or `cuda: 12.x`.'),
+    offers: z.array(Offer).min(1).optional().describe('Versions that it brings, by release.'),
+    modules: ModuleSource.optional().describe('Where its kernel modules come from.'),
+    container: LayerContainer.optional().describe('The container that it runs.'),
+    labels: z.record(z.string(), z.string()).optional().describe('Labels of a node that has it.'),
     releases: z.record(z.string(), Release).optional().describe('Bases only: releases by number.'),
     defaultRelease: z
       .string()
@@ -110,6 +243,8 @@ export interface CatalogLayer {
   readonly digest: Digest;
   /** `content` of every LayerFile of the family, `from` already read. Key: path in the image. */
   readonly contents: ReadonlyMap<string, string>;
+  /** The text of the container's quadlet, with `{image}` in it. */
+  readonly quadlet?: string;
 }
 
 export interface Catalog {

@@ -34,6 +34,12 @@ async function complaints(folders: readonly string[] = [root]): Promise<string[]
 }
 
 const SSH = 'name: ssh\nkind: addon\nsummary: SSH\n';
+const BASE = `name: debian
+kind: base
+summary: Debian
+releases:
+  "1": {suite: one, archives: [{name: debian, suites: [one], components: [main], keyring: /k}]}
+`;
 const withFiles = (files: string): string => `${SSH}install:\n  debian:\n    files: ${files}\n`;
 
 describe('loadCatalog', () => {
@@ -100,6 +106,99 @@ describe('loadCatalog', () => {
       expect.stringMatching(/^addon\/i\.yaml:\d:\d not valid YAML/),
       'base/g.yaml:1:1 a base needs releases',
       'kernel/h.yaml:4:1 only a base has defaultRelease',
+    ]);
+  });
+
+  it('reads what drivers, CUDA and runtimes are made of', async () => {
+    await put({
+      'base/debian.yaml': BASE,
+      'driver/nv.yaml': `name: nv
+kind: driver
+summary: A driver
+status: unverified
+provides: [nvidia]
+requires:
+  - computeCapability >= 7.5
+  - modules: open
+offers:
+  - {in: [debian@1], version: 550.163.01}
+modules: {source: nv-dkms, flavour: open}
+labels: {gpu: "yes"}
+install:
+  debian:
+    packages: [libcuda1]
+    components: [non-free]
+    versionOf: libcuda1
+    repositories:
+      - name: vendor
+        url: https://example.com/debian{release}
+        key: {fingerprint: ${'0A'.repeat(20)}, keyring: /usr/share/keyrings/vendor.gpg}
+`,
+      'runtime/llm.yaml': `name: llm
+kind: runtime
+summary: A server
+needs: [nvidia]
+offers: [{in: [debian@1], version: "0.20", cuda: "13.0", tag: v0.20}]
+container: {name: llm, image: docker.io/a/llm, from: llm.container}
+`,
+      'runtime/llm/llm.container': '[Container]\nImage={image}\n',
+    });
+    const catalog = await loadCatalog([root]);
+    const { definition } = catalog.find('driver', 'nv') ?? {};
+    expect(definition?.requires).toEqual([
+      {
+        kind: 'bounds',
+        subject: 'computeCapability',
+        bounds: [{ relation: '>=', operand: { version: '7.5' } }],
+        text: 'computeCapability >= 7.5',
+      },
+      { kind: 'words', subject: 'modules', words: ['open'], text: 'modules: open' },
+    ]);
+    expect(definition?.install.debian?.repositories?.[0]).toMatchObject({ suite: './', components: [] });
+    expect(catalog.find('runtime', 'llm')?.quadlet).toContain('Image={image}');
+  });
+
+  it('refuses what a kind cannot have, and points into a constraint', async () => {
+    await put({
+      'base/debian.yaml': BASE,
+      'driver/a.yaml': `name: a
+kind: driver
+summary: a
+in: [debian@2]
+requires:
+  - driver => 525
+  - 'memory > 4'
+  - modules = open
+  - cuda: 12.y
+offers: [{in: [debain@1], version: "1", tag: x}]
+install: {debian: {packages: [a1]}}
+`,
+      'driver/b.yaml': `name: b
+kind: driver
+summary: b
+in: [debian@2]
+offers: [{in: [debian@3], version: "1", tag: x}]
+install: {debian: {packages: [b1]}}
+`,
+      'addon/c.yaml':
+        'name: c\nkind: addon\nsummary: c\noffers: [{in: [debian@1], version: "1"}]\ncontainer: {name: c, image: c.io/c}\n',
+      'runtime/d.yaml':
+        'name: d\nkind: runtime\nsummary: d\nneeds: [nvidai]\ncontainer: {name: d, image: d.io/d, content: d}\n',
+      'driver/e.yaml': 'name: e\nkind: driver\nsummary: e\nprovides: [nvidia]\nmodules: {source: xx}\n',
+    });
+    expect(await complaints()).toEqual([
+      'addon/c.yaml:5:12 container needs either content or from',
+      expect.stringMatching(/^driver\/a\.yaml:6:13 requires\[0\] needs a version here, such as 12\.4$/),
+      expect.stringMatching(/^driver\/a\.yaml:7:6 requires\[1\] speaks of "memory", which is none of driver/),
+      'driver/a.yaml:8:13 requires[2] needs : after modules',
+      expect.stringMatching(/^driver\/a\.yaml:9:5 requires\[3\] goes on after its end/),
+      'driver/b.yaml:4:5 in is for a layer without offers: they name their own releases',
+      'driver/b.yaml:4:6 there is no release "debian@2"',
+      'driver/b.yaml:5:10 only an offer of a container has a tag or a digest',
+      'driver/b.yaml:5:16 there is no release "debian@3"',
+      'driver/b.yaml:6:19 a layer with offers needs versionOf',
+      'runtime/d.yaml:4:9 there is no layer "nvidai"',
+      'runtime/d.yaml:5:12 a container needs offers: they name its tags',
     ]);
   });
 

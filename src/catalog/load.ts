@@ -6,7 +6,7 @@ import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { digestOfJson } from '../digest.ts';
-import { errnoOf, FindingsError, IngotError, type Finding } from '../errors.ts';
+import { errnoOf, FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
 import { sortFindings } from '../spec/findings.ts';
 import { applySchema } from '../spec/source-schema.ts';
 import { readSourceText } from '../spec/source-text.ts';
@@ -113,9 +113,11 @@ class CatalogReader {
         locationAt(source, [key]),
       );
     }
-    const contents = await this.readContents(definition, source, file.slice(0, -'.yaml'.length));
-    const digest = digestOfJson({ definition, contents: Object.fromEntries(contents) });
-    return { definition, file, digest, contents, source };
+    const folder = file.slice(0, -'.yaml'.length);
+    const contents = await this.readContents(definition, source, folder);
+    const quadlet = await this.readQuadlet(definition, source, folder);
+    const digest = digestOfJson({ definition, contents: Object.fromEntries(contents), quadlet });
+    return { definition, file, digest, contents, ...(quadlet !== undefined && { quadlet }), source };
   }
 
   private async readSource(file: string): Promise<SourceMapping | undefined> {
@@ -133,6 +135,15 @@ class CatalogReader {
     }
   }
 
+  private async readQuadlet(
+    { container }: LayerDefinition,
+    source: SourceMapping,
+    folder: string,
+  ): Promise<string | undefined> {
+    if (container?.from === undefined) return container?.content;
+    return this.readBrought(folder, container.from, keyLocationAt(source, ['container', 'from']));
+  }
+
   private async readContents(
     definition: LayerDefinition,
     source: SourceMapping,
@@ -141,16 +152,22 @@ class CatalogReader {
     const contents = new Map<string, string>();
     for (const [family, install] of Object.entries(definition.install)) {
       for (const [index, file] of install.files.entries()) {
-        try {
-          contents.set(file.path, file.content ?? (await readBroughtFile(folder, file.from ?? '')));
-        } catch (error) {
-          if (!(error instanceof IngotError)) throw error;
-          const place = ['install', family, 'files', index, 'from'];
-          this.report(error.message, keyLocationAt(source, place));
-        }
+        const place = keyLocationAt(source, ['install', family, 'files', index, 'from']);
+        const content = file.content ?? (await this.readBrought(folder, file.from ?? '', place));
+        if (content !== undefined) contents.set(file.path, content);
       }
     }
     return contents;
+  }
+
+  private async readBrought(folder: string, from: string, place: Location): Promise<string | undefined> {
+    try {
+      return await readBroughtFile(folder, from);
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      this.report(error.message, place);
+      return undefined;
+    }
   }
 
   private report(message: string, location?: Finding['location'], suggestions: readonly string[] = []): void {

@@ -6,7 +6,7 @@
  */
 import type { z } from 'zod';
 
-import type { ErrorCode, Finding } from '../errors.ts';
+import type { ErrorCode, Finding, Location } from '../errors.ts';
 import {
   describeKind,
   keyLocationAt,
@@ -71,8 +71,16 @@ function findingsOf(
   const node = nodeAt(root, path);
   const missing = node === undefined;
   const described = missing ? { message: `${pathText(path)} is missing` } : describe(issue, path, node);
-  const location = locationAt(root, path);
+  const location = withOffset(locationAt(root, path), issue, node);
   return [{ finding: { code, severity: 'error', ...described, location }, path, missing }];
+}
+
+/** A refinement may know the place within a text: `params.offset`, counted from 0. */
+function withOffset(location: Location, issue: Issue, node: SourceNode | undefined): Location {
+  const offset: unknown = issue.code === 'custom' ? issue.params?.['offset'] : undefined;
+  if (typeof offset !== 'number' || node?.kind !== 'scalar') return location;
+  const quote = /^['"]/.test(node.source) ? 1 : 0;
+  return { ...location, column: location.column + quote + offset };
 }
 
 function refusesType(issue: Issue): boolean {
