@@ -2,13 +2,12 @@
 import { createHash } from 'node:crypto';
 import { readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { pipeline as pipeStreams, Readable } from 'node:stream';
 import { pipeline } from 'node:stream/promises';
-import { createGunzip } from 'node:zlib';
 
 import type { Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
-import { layoutBlobPath, MAX_JSON_BYTES, parseJson, readJsonBlob, verifiedChunks } from './blob.ts';
+import { layoutBlobPath, MAX_JSON_BYTES, parseJson, readJsonBlob } from './blob.ts';
+import { layerContents } from './layer-contents.ts';
 import {
   type Descriptor,
   ImageConfig,
@@ -20,7 +19,6 @@ import {
   type Platform,
   REF_NAME,
 } from './schema.ts';
-import { decompressZstd } from './zstd-frames.ts';
 
 /** How deep an index may hold indexes. */
 const MAX_INDEX_DEPTH = 3;
@@ -162,13 +160,7 @@ async function hashContents(
   signal: AbortSignal | undefined,
 ): Promise<string> {
   const hash = createHash('sha256');
-  const blob = verifiedChunks(layoutBlobPath(directory, layer.digest), layer);
-  const plain =
-    layer.mediaType === MEDIA_TYPES.layerZstd
-      ? decompressZstd(blob)
-      : layer.mediaType === MEDIA_TYPES.layerGzip
-        ? pipeStreams(Readable.from(blob), createGunzip({ chunkSize: 256 * 1024 }), () => undefined)
-        : blob;
+  const plain = layerContents(layoutBlobPath(directory, layer.digest), layer);
   const options = signal === undefined ? {} : { signal };
   try {
     await pipeline(plain, hash, options);

@@ -4,11 +4,13 @@
  */
 import { chmod, chown, cp, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { gzipSync } from 'node:zlib';
 
 import { ensureToolsRoot } from '../../src/build/tools-tree.ts';
 import { digestOf, hexOf } from '../../src/digest.ts';
 import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
+import { MEDIA_TYPES } from '../../src/oci/schema.ts';
 import { loadMirrors, type Mirrors } from '../../src/packages/mirror.ts';
 import { run } from '../../src/proc/run.ts';
 import { silentReporter } from '../../src/report/events.ts';
@@ -46,8 +48,7 @@ export async function deriveImage(base: BuiltImage, layout: string): Promise<str
   const archive = `${layout}.tar`;
   const names = ['--sort=name', '--format=pax', '--xattrs', '--xattrs-include=*', '--numeric-owner'];
   await run(['tar', '-C', tree, ...names, '-cf', archive, '.']);
-  const diffId = digestOf(await readFile(archive));
-  await run(['zstd', '-q', '-f', archive, '-o', `${archive}.zst`]);
+  const plain = await readFile(archive);
 
   const image = await resolveImage(base.ref);
   await run(['cp', '--archive', base.layout, layout]);
@@ -56,12 +57,10 @@ export async function deriveImage(base: BuiltImage, layout: string): Promise<str
     await writeFile(join(layout, 'blobs/sha256', hexOf(digest)), data);
     return { digest, size: Buffer.byteLength(data) };
   };
-  const layer = {
-    mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
-    ...(await addBlob(await readFile(`${archive}.zst`))),
-  };
+  // The others are zstd.
+  const layer = { mediaType: MEDIA_TYPES.layerGzip, ...(await addBlob(gzipSync(plain))) };
   const { config, manifest } = image;
-  const diffIds = [...config.rootfs.diff_ids, diffId];
+  const diffIds = [...config.rootfs.diff_ids, digestOf(plain)];
   const configBlob = await addBlob(
     JSON.stringify({ ...config, rootfs: { type: 'layers', diff_ids: diffIds }, history: [] }),
   );
@@ -74,7 +73,7 @@ export async function deriveImage(base: BuiltImage, layout: string): Promise<str
   );
   const descriptor = { mediaType: image.descriptor.mediaType, ...manifestBlob };
   await writeFile(join(layout, 'index.json'), JSON.stringify({ schemaVersion: 2, manifests: [descriptor] }));
-  for (const path of [tree, archive, `${archive}.zst`]) await rm(path, { recursive: true });
+  for (const path of [tree, archive]) await rm(path, { recursive: true });
   return `oci:${layout}`;
 }
 
