@@ -152,6 +152,8 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
       }
     }),
   );
+  // A tree whose own layer is in the store already is waited for by nobody but those above it.
+  await Promise.allSettled(run.making.values());
   if (failure.signal.aborted) throw failure.signal.reason;
   return results.map((result) => {
     if (result.status === 'rejected') throw result.reason;

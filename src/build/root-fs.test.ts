@@ -40,6 +40,16 @@ describe('RootFs', () => {
     expect(await fs.readText('/etc/motd')).toBe('ours');
   });
 
+  it('says what is wrong when a directory stands where a file should, or a file where its folder should', async () => {
+    await writeFile(join(root, 'etc/passwd'), '');
+    for (const path of ['/etc', '/etc/passwd/x']) {
+      await expect(fs.writeFile(path, 'x')).rejects.toMatchObject({
+        code: 'BUILD_FAILED',
+        message: expect.stringContaining(path) as string,
+      });
+    }
+  });
+
   it('never leaves the root through a linked directory', async () => {
     await symlink(join(outer, 'outside'), join(root, 'etc/dir'));
     await fs.writeFile('/etc/dir/file', 'x', 0o644, { uid: process.getuid?.() ?? 0, gid: process.getgid?.() ?? 0 });

@@ -109,9 +109,18 @@ export class RootFs {
     owner: FileOwner = { uid: 0, gid: 0 },
   ): Promise<void> {
     const real = await this.resolve(path);
-    await mkdir(dirname(real), { recursive: true });
-    await rm(real, { force: true });
-    await writeFile(real, content, { flag: 'wx' });
+    try {
+      await mkdir(dirname(real), { recursive: true });
+      await rm(real, { force: true });
+      await writeFile(real, content, { flag: 'wx' });
+    } catch (error) {
+      const inTheWay = ['EEXIST', 'ENOTDIR', 'EISDIR', 'ERR_FS_EISDIR'].includes(errnoOf(error) ?? '');
+      if (!inTheWay) throw error;
+      throw new IngotError('BUILD_FAILED', `the file ${path} cannot be written: a directory stands there, or a file in the place of its folder`, {
+        hint: 'choose another path for it: packages bring what stands there',
+        cause: error,
+      });
+    }
     await chown(real, owner.uid, owner.gid);
     await chmod(real, mode);
   }

@@ -115,6 +115,11 @@ async function runHandler(
   }
 }
 
+/** What a file system answers for its own reasons: nothing that Ingot could have known. */
+const REFUSALS: ReadonlySet<string> = new Set([
+  ...['EACCES', 'EIO', 'EISDIR', 'ELOOP', 'ENAMETOOLONG', 'ENOTDIR', 'EPERM', 'EROFS', 'ESTALE', 'ETXTBSY'],
+]);
+
 /** What the platform says in its own way, wherever it says it. */
 function asIngotError(error: unknown, signal: AbortSignal): IngotError | undefined {
   // Node.js itself rejects with an AbortError where it was given the signal.
@@ -122,8 +127,16 @@ function asIngotError(error: unknown, signal: AbortSignal): IngotError | undefin
     return new IngotError('INTERRUPTED', 'interrupted', { cause: error });
   }
   const errno = errnoOf(error);
-  if (error instanceof IngotError || (errno !== 'ENOSPC' && errno !== 'EDQUOT')) return undefined;
+  if (error instanceof IngotError || errno === undefined) return undefined;
   const path = error instanceof Error && 'path' in error && typeof error.path === 'string' ? error.path : '';
+  const syscall = error instanceof Error && 'syscall' in error ? error.syscall : undefined;
+  if (path !== '' && (REFUSALS.has(errno) || (errno === 'ENOENT' && syscall === 'mkdir'))) {
+    return new IngotError('ENVIRONMENT', `the system does not let us use ${path} (${errno})`, {
+      hint: 'is the file system read-only, or something else of that name in the way? Give another path',
+      cause: error,
+    });
+  }
+  if (errno !== 'ENOSPC' && errno !== 'EDQUOT') return undefined;
   return new IngotError('DISK_FULL', `no space is left${path === '' ? '' : ` to write ${path}`}`, {
     hint: 'free some space, run `ingot store gc`, or set INGOT_STORE to a larger file system',
     cause: error,

@@ -6,18 +6,19 @@ import { copyFile, mkdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
 import { z } from 'zod';
 
+import { ensureToolsRoot } from '../build/tools-tree.ts';
 import { testBoot, type BootTest } from '../disk/boot-test.ts';
 import { installableImage } from '../disk/import-image.ts';
 import { ensureTestDisk } from '../disk/test-disk.ts';
 import { IngotError } from '../errors.ts';
 import { resolveImage } from '../oci/layout.ts';
+import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
 import { createReporter, type ReportEvent } from '../report/events.ts';
 import { Store } from '../store/store.ts';
 import { buildDeclaration, type BuildOutcome } from './commands/build.ts';
 import { runLock } from './commands/lock.ts';
 import type { CommandContext } from './context.ts';
 import { lockPathOf } from './load-lock.ts';
-import { prepareImage } from './prepare-image.ts';
 
 export interface QuickstartOptions {
   /** Folder for what is made, relative to the working directory. */
@@ -62,7 +63,8 @@ export async function quickstart(
   const { signal, reporter } = context;
   await using _inUse = await store.use(signal);
   const image = installableImage(await resolveImage({ directory: built.layout, name: built.plan.version }));
-  const { toolsRoot } = await prepareImage(context, store, `oci:${built.layout}:${built.plan.version}`);
+  const mirrors = (): Promise<Mirrors> => loadMirrors(context.env, signal);
+  const toolsRoot = await ensureToolsRoot({ lock: built.lock, store, mirrors, reporter, signal });
   const disk = await ensureTestDisk({ image, store, toolsRoot, reporter, signal });
 
   const key = basename(disk, '.raw');

@@ -36,7 +36,7 @@ export class Store {
     try {
       await makeFolder(root);
       for (const folder of ['packages', 'trees', 'blobs/sha256', 'disks', 'records', 'apt', 'locks', 'tmp']) {
-        await mkdir(join(root, folder), { recursive: true, mode: 0o755 });
+        await makeFolder(join(root, folder));
       }
     } catch (error) {
       throw new IngotError('ENVIRONMENT', `the store ${root} cannot be used (${errnoOf(error) ?? 'error'})`, {
