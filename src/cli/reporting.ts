@@ -1,5 +1,5 @@
 /** Chooses who shows progress, and where. Everything here goes to stderr or to `--progress-fd`. */
-import { createWriteStream, fstatSync } from 'node:fs';
+import { constants, createWriteStream, readdirSync, readFileSync, readlinkSync } from 'node:fs';
 
 import { IngotError } from '../errors.ts';
 import type { ReportSink } from '../report/events.ts';
@@ -49,12 +49,42 @@ function openStderr(options: ReportingOptions, { stderr, env }: ReportingStreams
   return createPlainRenderer({ write: (text) => stderr.write(text), verbose, quiet });
 }
 
+const ACCESS_MODE = 3;
+
+/**
+ * Whether a descriptor came from whoever started us, and can be written. Node.js's own look the same to fstat(2), and
+ * a line of JSON in one of its pipes is a signal that never was.
+ */
+function isForUs(fd: number): boolean {
+  const target = readlinkSync(`/proc/self/fd/${fd}`);
+  if (target.startsWith('anon_inode:') || !isWritable(fd)) return false;
+  // Of its pipes Node.js holds both ends.
+  return (
+    !target.startsWith('pipe:') || !descriptors().some((own) => own.target === target && !isWritable(own.fd))
+  );
+}
+
+function isWritable(fd: number): boolean {
+  const flags = /^flags:\s*([0-7]+)/m.exec(readFileSync(`/proc/self/fdinfo/${fd}`, 'utf8'))?.[1] ?? '0';
+  return (Number.parseInt(flags, 8) & ACCESS_MODE) !== constants.O_RDONLY;
+}
+
+function descriptors(): { readonly fd: number; readonly target: string }[] {
+  return readdirSync('/proc/self/fd').flatMap((name) => {
+    try {
+      return [{ fd: Number(name), target: readlinkSync(`/proc/self/fd/${name}`) }];
+    } catch {
+      return []; // the one that read the folder
+    }
+  });
+}
+
 function openProgressFd(text: string): Renderer {
   const fd = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   try {
     // 0 and 1 are taken: stdout carries the result.
     if (!(fd >= 2)) throw new RangeError('not a usable descriptor');
-    fstatSync(fd);
+    if (!isForUs(fd)) throw new RangeError('not handed to us to write to');
   } catch (error) {
     throw new IngotError('USAGE', `--progress-fd ${text} is not an open file descriptor`, {
       hint: 'open one in the shell, for example: ingot build x.yaml --progress-fd 3 3>progress.jsonl',

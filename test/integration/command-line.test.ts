@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtemp, readFile, readdir, rm, stat, symlink } from 'node:fs/promises';
+import { mkdtemp, readFile, readdir, rm, stat, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -149,6 +149,17 @@ test('a store where no folder can be made is ENVIRONMENT too, and not a wait wit
   expect(stderr).toMatch(/^error\[ENVIRONMENT\]: the store \/proc\/no\/store cannot be used \(ENOENT\)/);
 });
 
+test('a place that the file system refuses is ENVIRONMENT, and no bug', async () => {
+  await writeFile(join(folder, 'x.yaml'), 'name: x\nbase: debian@13\n');
+  await writeFile(join(folder, 'file'), '');
+  const lock = join(folder, 'file/x.lock.yaml');
+  const { exitCode, stderr } = await ingot(['schema', '--write', join(folder, 'file/schema')]);
+  expect([exitCode, stderr.startsWith('error[ENVIRONMENT]')]).toEqual([2, true]);
+  const quickstart = await ingot(['quickstart', 'x.yaml', '--output', lock]);
+  expect(quickstart.exitCode).toBe(2);
+  expect(quickstart.stderr).toMatch(/^error\[ENVIRONMENT\]: .*file.*\(ENOTDIR\)/m);
+});
+
 test('the caller’s umask decides no mode of what is made', async () => {
   await ingot(['-c', 'umask 077; exec "$0" store df', INGOT], { program: 'bash' });
   expect((await stat(join(folder, 'store/trees'))).mode & 0o777).toBe(0o755);
@@ -206,6 +217,17 @@ describe('interruption', () => {
       expect((await ingot(['store', 'gc'])).exitCode).toBe(0);
     },
   );
+});
+
+test('a descriptor that is Node.js’s own, or cannot be written, is no place for progress', async () => {
+  for (const fd of [3, 4, 5, 6, 9, 12, 13, 16, 19]) {
+    const { exitCode, stderr } = await ingot(['completion', 'bash', '--progress-fd', String(fd)]);
+    expect([fd, exitCode, stderr.split(':')[0]]).toEqual([fd, 2, 'error[USAGE]']);
+  }
+  const reading = ['-c', 'exec "$0" completion bash --progress-fd 3 3</etc/passwd', INGOT];
+  expect((await ingot(reading, { program: 'bash' })).exitCode).toBe(2);
+  const shared = ['-c', 'exec "$0" completion bash --progress-fd 3 3>&1', INGOT];
+  expect((await ingot(shared, { program: 'bash' })).exitCode).toBe(0);
 });
 
 test('progress goes to its descriptor as JSON lines, and nothing else there', async () => {
