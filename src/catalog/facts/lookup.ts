@@ -34,6 +34,7 @@ export interface DriverSupport {
     | 'before-its-architecture'
     | 'after-its-architecture'
     | 'by-architecture'
+    | 'in-every-branch-since'
     | 'list-not-read';
   /** First release of the branch that has it, where that is known. */
   readonly first?: DriverVersion;
@@ -64,6 +65,9 @@ export function driverSupport(facts: NvidiaFacts, gpu: NvidiaGpu, version: Drive
   const listed = facts.branches.get(number)?.listed;
   if (listed !== undefined && compareVersions(version, listed.last) <= 0) {
     return { answer: 'no', reason: 'not-in-the-list', row: gpu };
+  }
+  if (listed === undefined && gpu.sinceEvery !== undefined && number >= gpu.sinceEvery) {
+    return { answer: 'yes', reason: 'in-every-branch-since', row: gpu };
   }
   return { answer: 'unknown', reason: 'list-not-read', row: gpu };
 }
