@@ -107,6 +107,11 @@ describe('makePlan', () => {
     expect(changed(planOf(lockWith()), after)).toEqual(['base', 'kernel', 'addon-ssh', 'seal']);
   });
 
+  it('rebuilds a base whose packages are installed in another order', () => {
+    const after = planOf(lockWith({ base: [{ ...file('libc6'), essential: true }] }));
+    expect(changed(planOf(lockWith()), after)).toContain('base');
+  });
+
   it('rebuilds just the seal for what the declaration alone says', () => {
     const before = planOf(lockWith());
     for (const change of [

@@ -1,6 +1,7 @@
 /** Lock → Plan. Pure. */
 import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
+import type { LockedPackage } from '../packages/package.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
@@ -36,7 +37,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     const files = layerFiles(layers.get(layer.name));
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : 'unpack';
-    const packages = layer.packages.map((file) => file.sha256);
+    const packages = layer.packages.map(inputOf);
     const below = needs.map((name) => keys.get(name));
     const key = digestOfJson({ ...common, kind, packages, files, epoch, below });
     keys.set(layer.name, key);
@@ -87,13 +88,18 @@ export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlanStep 
   return {
     name: 'tools',
     kind: 'base',
-    key: digestOfJson({ kind: 'tools', builder, packages: packages.map((file) => file.sha256) }),
+    key: digestOfJson({ kind: 'tools', builder, packages: packages.map(inputOf) }),
     needs: [],
     packages,
     files: [],
     epoch: 0, // never archived
     summary: `${packages.length} packages of ${suite}`,
   };
+}
+
+/** What of a package can change bits: its file, and whether it is installed first. */
+function inputOf({ sha256, essential }: LockedPackage): readonly [sha256: string, first: boolean] {
+  return [sha256, essential === true];
 }
 
 function secondsOf(isoTime: string): number {

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 
+import { run } from '../proc/run.ts';
 import { parseUnmet, parseUpdateFailure } from './apt-failures.ts';
 import {
   armourKeyring,
@@ -9,6 +10,7 @@ import {
   renderAptState,
   renderPins,
   simulateArgv,
+  withoutOutput,
 } from './apt.ts';
 
 const HOST = 'http://127.0.0.1:46107';
@@ -165,6 +167,15 @@ test('index targets, before and after the first update', () => {
 test('proxies', () => {
   const dump = 'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::https::Proxy "DIRECT";\n';
   expect(parseProxies(dump)).toEqual({ http_proxy: 'http://proxy.example:3128' });
+});
+
+test('what apt said is not in an error: it names the mirror', async () => {
+  const script = 'echo "Get:1 http://user:word@mirror.example/debian trixie InRelease"; sleep 60';
+  const failure: unknown = await withoutOutput(run(['sh', '-c', script], { timeoutMs: 300 })).catch(
+    (error: unknown) => error,
+  );
+  expect(failure).toMatchObject({ code: 'TIMEOUT', output: undefined, cause: undefined });
+  expect(String(failure)).not.toContain('mirror.example');
 });
 
 test('pins hold even an older version', () => {

@@ -143,12 +143,24 @@ async function apt(
   argv: Argv,
   options: AptOptions & { timeoutMs?: number },
 ): Promise<RunResult> {
-  return run(argv, {
-    env: { ...options.proxies, APT_CONFIG: join(folder, CONFIGURATION) },
-    okExitCodes: [0, 100],
-    timeoutMs: options.timeoutMs ?? 120_000,
-    signal: options.signal,
-  });
+  return withoutOutput(
+    run(argv, {
+      env: { ...options.proxies, APT_CONFIG: join(folder, CONFIGURATION) },
+      okExitCodes: [0, 100],
+      timeoutMs: options.timeoutMs ?? 120_000,
+      signal: options.signal,
+    }),
+  );
+}
+
+/** An error of ours shows a program's last lines; apt's name the mirror. */
+export async function withoutOutput<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!(error instanceof IngotError)) throw error;
+    throw new IngotError(error.code, error.message, error.hint === undefined ? {} : { hint: error.hint });
+  }
 }
 
 export function updateArgv(): Argv {
@@ -210,7 +222,7 @@ export function parseProxies(dump: string): Record<string, string> {
 
 async function tolerant(argv: Argv, signal?: AbortSignal): Promise<string | undefined> {
   try {
-    return (await run(argv, { signal, timeoutMs: 60_000 })).stdout;
+    return (await withoutOutput(run(argv, { signal, timeoutMs: 60_000 }))).stdout;
   } catch (error) {
     if (error instanceof IngotError && ['TOOL_MISSING', 'TOOL_FAILED'].includes(error.code)) return undefined;
     throw error;
