@@ -21,6 +21,7 @@ import {
 } from '../../tools/dpkg.ts';
 import { RootFs } from '../root-fs.ts';
 import { PACKAGES_INSIDE, type SandboxOptions } from '../sandbox.ts';
+import { withoutSyncing } from '../unsynced.ts';
 import { runDpkg } from './run-dpkg.ts';
 
 /** Programs that package scripts call and that run once at the end instead. */
@@ -42,23 +43,30 @@ export function packageInside(file: LockedPackage): string {
   return `${PACKAGES_INSIDE}/${file.sha256.slice(0, 2)}/${file.sha256}.deb`;
 }
 
-/** Fills the empty directory `root`. Every package is configured afterwards. */
+/**
+ * Fills the empty directory `root`, alone in a directory of its own on the store's file system. Every package is
+ * configured afterwards.
+ */
 export async function bootstrapRoot(root: string, options: BootstrapOptions): Promise<void> {
   const { packages, essential, store, signal } = options;
   const first = packages.filter((file) => essential.has(file.name));
   const rest = packages.filter((file) => !essential.has(file.name));
-  const fs = new RootFs(root);
-  const sandbox: SandboxOptions = { root, packages: store.path('packages'), epoch: options.epoch };
-
   await makeSkeleton(root);
   await extractAll(root, first, store, signal);
-  await forbidServices(fs);
-  await runDpkg(dpkgInstallArgv(first.map(packageInside)), sandbox, options);
-  if (rest.length > 0) {
-    await runDpkg(dpkgUnpackArgv(rest.map(packageInside), { triggers: true }), sandbox, options);
-    await configurePending(sandbox, options);
-  }
-  await allowServices(fs);
+  await withoutSyncing(root, options, async ({ fs, ...mounted }) => {
+    const sandbox: SandboxOptions = {
+      ...mounted,
+      packages: store.path('packages'),
+      epoch: options.epoch,
+    };
+    await forbidServices(fs);
+    await runDpkg(dpkgInstallArgv(first.map(packageInside)), sandbox, options);
+    if (rest.length > 0) {
+      await runDpkg(dpkgUnpackArgv(rest.map(packageInside), { triggers: true }), sandbox, options);
+      await configurePending(sandbox, options);
+    }
+    await allowServices(fs);
+  });
 }
 
 /** `dpkg --configure --pending`, with the masks that exist in this root. */
