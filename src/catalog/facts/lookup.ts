@@ -110,9 +110,16 @@ export function findToolkit(facts: NvidiaFacts, version: CudaVersion): CudaToolk
   return series.findLast(({ preview }) => !preview) ?? series.at(-1);
 }
 
+/** The first release of a version's series. */
+function firstToolkit(facts: NvidiaFacts, version: CudaVersion): CudaToolkit | undefined {
+  return [...facts.toolkits.values()].find(
+    (toolkit) => !toolkit.preview && seriesOf(toolkit.version) === seriesOf(version),
+  );
+}
+
 export interface CudaSupport {
   /**
-   * `native`: the driver is at least the toolkit's own. `minor-version`: it runs, with the features of the driver's
+   * `native`: the driver is at least that of the series' first toolkit. `minor-version`: it runs, with the features of the driver's
    * own CUDA, and without JIT of newer PTX. `compat`: only with the series' `cuda-compat` package, on the classes of
    * GPU it is for. `unknown`: the list of allowed branches was seen in part only.
    */
@@ -124,12 +131,15 @@ export interface CudaSupport {
 /** How a driver runs programs of a CUDA version. `cuda` may be a series or a full version. */
 export function cudaSupport(facts: NvidiaFacts, driver: DriverVersion, cuda: CudaVersion): CudaSupport {
   const toolkit = findToolkit(facts, cuda);
-  if (toolkit?.driver !== undefined && compareVersions(driver, toolkit.driver) >= 0) {
-    return { answer: 'native', row: toolkit };
-  }
-  const branch = facts.branches.get(branchOf(driver));
-  if (branch?.cuda !== undefined && compareVersions(branch.cuda, seriesOf(cuda)) >= 0) {
-    return { answer: 'native', row: branch };
+  const first = firstToolkit(facts, cuda);
+  if (first?.driver !== undefined) {
+    // The libcuda of a series serves all of its updates.
+    if (compareVersions(driver, first.driver) >= 0) return { answer: 'native', row: toolkit ?? first };
+  } else {
+    const branch = facts.branches.get(branchOf(driver));
+    if (branch?.cuda !== undefined && compareVersions(branch.cuda, seriesOf(cuda)) >= 0) {
+      return { answer: 'native', row: branch };
+    }
   }
   const minor = facts.minorCompatibility.get(majorOf(cuda));
   if (minor?.driver !== undefined && rangeAdmits(minor.driver, driver)) {
