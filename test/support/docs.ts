@@ -34,7 +34,7 @@ export function loadDocument(path: string): Document {
 }
 
 export function fencedBlocks(text: string): readonly Block[] {
-  return [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)].map((match) => ({
+  return [...text.matchAll(/^ *```(\w*)\n(.*?)^ *```$/gms)].map((match) => ({
     language: match[1] ?? '',
     text: match[2] ?? '',
     line: text.slice(0, match.index).split('\n').length + 1,
@@ -43,7 +43,7 @@ export function fencedBlocks(text: string): readonly Block[] {
 
 /** Markdown without its fenced blocks; lines keep their numbers. */
 export function proseOf(text: string): string {
-  return text.replaceAll(/^```.*?^```$/gms, (block) => block.replaceAll(/[^\n]/g, ''));
+  return text.replaceAll(/^ *```.*?^ *```$/gms, (block) => block.replaceAll(/[^\n]/g, ''));
 }
 
 /** Text in single backticks. It may go on over the end of a line. */
