@@ -39,7 +39,8 @@ for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
 for (const stream of [process.stdout, process.stderr]) {
   stream.on('error', (error) => {
     // The reader of a pipe may leave early: `ingot store df | head -1`.
-    if (errnoOf(error) !== 'EPIPE') fail(error);
+    // And a terminal may be closed under us: its SIGHUP is what ends the work, in order.
+    if (!['EPIPE', 'EIO'].includes(errnoOf(error) ?? '')) fail(error);
   });
 }
 process.on('uncaughtException', fail);

@@ -219,6 +219,27 @@ describe('interruption', () => {
   );
 });
 
+test('a terminal that is closed ends the work like Ctrl-C', async () => {
+  const store = await Store.open(join(folder, 'store'));
+  await using _use = await store.use();
+  // script(1) holds the terminal, so the terminal is gone when it is.
+  const shell = `trap : HUP; '${INGOT}' store gc; echo $? >code`;
+  await ingot(['-qec', shell, '/dev/null'], {
+    program: 'script',
+    env: { TERM: 'xterm' },
+    meanwhile: async (child) => {
+      let seen = '';
+      child.stdout?.on('data', (chunk: Buffer) => (seen += chunk.toString()));
+      await until(() => seen.includes('waiting for running builds'));
+      child.kill('SIGKILL');
+    },
+  });
+  const code = (): Promise<string> => readFile(join(folder, 'code'), 'utf8').catch(() => '');
+  await until(async () => (await code()) !== '');
+  expect(await code()).toBe('130\n');
+  expect(await readdir(join(folder, 'store/tmp'))).toEqual([]);
+});
+
 test('a descriptor that is Node.js’s own, or cannot be written, is no place for progress', async () => {
   for (const fd of [3, 4, 5, 6, 9, 12, 13, 16, 19]) {
     const { exitCode, stderr } = await ingot(['completion', 'bash', '--progress-fd', String(fd)]);
