@@ -20,7 +20,15 @@
  * Versions are branded strings with an order (`versions.ts`). Absent members mean "not known" unless they say more.
  */
 import type { Digest } from '../../digest.ts';
-import type { Location } from '../../errors.ts';
+import type { Confidence, CpuArchitecture, PciId, Row, Source, SupportStatus } from './row.ts';
+import type {
+  Runtime,
+  RuntimeFeature,
+  RuntimeRelease,
+  RuntimeStatus,
+  WheelArchitectures,
+  WheelSet,
+} from './runtime.ts';
 import type {
   ComputeCapability,
   CudaVersion,
@@ -30,31 +38,20 @@ import type {
   SoftwareVersion,
 } from './versions.ts';
 
-export type Confidence = 'high' | 'medium' | 'low';
-
-/** Where a statement comes from. */
-export interface Source {
-  /** Its key in the file's `sources`. */
-  readonly key: string;
-  readonly title: string;
-  readonly url?: string;
-}
-
-/** What every row has. */
-export interface Row {
-  readonly sources: readonly Source[];
-  readonly confidence: Confidence;
-  readonly note?: string;
-  readonly location: Location;
-}
-
-/** `vendor:device` in lower-case hex, such as `10de:2330`. */
-export type PciId = string;
-
-export type CpuArchitecture = 'amd64' | 'arm64';
-
-/** `supported`: gets fixes. `preview`: not meant for production. `unknown`: not stated; treat with care. */
-export type SupportStatus = 'supported' | 'eol' | 'unknown' | 'preview';
+export type {
+  Confidence,
+  CpuArchitecture,
+  PciId,
+  Row,
+  Runtime,
+  RuntimeFeature,
+  RuntimeRelease,
+  RuntimeStatus,
+  Source,
+  SupportStatus,
+  WheelArchitectures,
+  WheelSet,
+};
 
 // ───────────────────────────── NVIDIA ─────────────────────────────
 
@@ -331,69 +328,6 @@ export interface ComputeStack extends Row {
   /** Versions of the vendor's kernel driver it works with. */
   readonly kernelDrivers: readonly string[];
   readonly kernel?: Range<KernelVersion>;
-}
-
-// ───────────────────────────── Runtimes ─────────────────────────────
-
-export type RuntimeStatus = 'active' | 'maintenance' | 'archived';
-
-export interface Runtime extends Row {
-  /** As a declaration writes it: `vllm`, `llama.cpp`. */
-  readonly name: string;
-  readonly title: string;
-  readonly aliases: readonly string[];
-  readonly status: RuntimeStatus;
-  /** `2026-03`: since when `status` holds. */
-  readonly statusSince?: string;
-  /** Names of runtimes to take instead. */
-  readonly successors: readonly string[];
-  /** In ascending order; each holds until the next. Empty when nothing is known by version. */
-  readonly releases: readonly RuntimeRelease[];
-}
-
-export interface RuntimeRelease extends Row {
-  readonly runtime: string;
-  readonly version: SoftwareVersion;
-  readonly date?: string;
-  /** The CUDA its default artefact is built for; undefined when it has none. */
-  readonly cuda?: CudaVersion;
-  /** Other CUDA series with published artefacts. */
-  readonly alsoCuda: readonly CudaVersion[];
-  readonly rocm: readonly SoftwareVersion[];
-  /** The PyTorch it is built on: its wheels are then the second gate. */
-  readonly torch?: SoftwareVersion;
-  readonly python?: string;
-  /** The lowest compute capability with shipped kernels. */
-  readonly minCapability?: ComputeCapability;
-  /** Exactly these have kernels, where that is published. */
-  readonly capabilities?: readonly ComputeCapability[];
-  /** Drivers it asks for itself; `capability` narrows a rule to some GPUs. */
-  readonly drivers: readonly {
-    readonly needs: Range<DriverVersion>;
-    readonly capability?: Range<ComputeCapability>;
-  }[];
-}
-
-/** Which GPUs the wheels of one CUDA series have kernels for. A capability that is missing has none. */
-export interface WheelSet extends Row {
-  /** `pytorch`. */
-  readonly project: string;
-  readonly versions: Range<SoftwareVersion>;
-  readonly cuda: readonly CudaVersion[];
-  readonly architectures: ReadonlyMap<CpuArchitecture, WheelArchitectures>;
-}
-
-export interface WheelArchitectures {
-  readonly capabilities: readonly ComputeCapability[];
-  /** The capability whose PTX is in the wheel too: later ones work through JIT. */
-  readonly ptx?: ComputeCapability;
-}
-
-/** What a feature of a runtime asks of the GPU, such as fp8. */
-export interface RuntimeFeature extends Row {
-  readonly runtime: string;
-  readonly feature: string;
-  readonly minCapability: ComputeCapability;
 }
 
 export type Gpu = NvidiaGpu | OtherGpu;
