@@ -222,8 +222,10 @@ describe('interruption', () => {
 test('a terminal that is closed ends the work like Ctrl-C', async () => {
   const store = await Store.open(join(folder, 'store'));
   await using _use = await store.use();
-  // script(1) holds the terminal, so the terminal is gone when it is.
-  const shell = `trap : HUP; '${INGOT}' store gc; echo $? >code`;
+  // script(1) holds the terminal, which is gone when it is. The outer shell leads the session, as a person's does.
+  const inner = join(folder, 'inner');
+  await writeFile(inner, `trap : HUP; '${INGOT}' store gc; echo $? >code`);
+  const shell = 'sh inner; true';
   await ingot(['-qec', shell, '/dev/null'], {
     program: 'script',
     env: { TERM: 'xterm' },
