@@ -255,7 +255,7 @@ function describeFailures(failures: readonly Failure[]): IngotError {
       : []),
     ...(gone.length > 0
       ? [
-          `\`ingot lock --update ${names.slice(0, 8).join(' ')}\` moves on to what the mirror has; ` +
+          `\`ingot lock FILE --update ${names.slice(0, 8).join(' ')}\` moves on to what the mirror has; ` +
             'or set INGOT_SNAPSHOT to an archive that keeps old packages',
         ]
       : []),

@@ -169,7 +169,7 @@ describe('fetching packages', () => {
     const error = await failureOf(fetchAll());
     expect(error.code).toBe('DIGEST_MISMATCH');
     expect(error.message).toMatch(/^3 packages cannot be fetched:\n {2}beta .*\n {2}alpha .*\n {2}gamma /);
-    expect(error.hint).toContain('`ingot lock --update alpha gamma`');
+    expect(error.hint).toContain('`ingot lock FILE --update alpha gamma`');
   });
 
   test('a mirror that is not there', async () => {

@@ -108,7 +108,7 @@ export class Vm implements AsyncDisposable {
       return await attempt('kvm');
     } catch (error) {
       if (!(error instanceof IngotError) || error.code !== 'VM_FAILED') throw error;
-      options.onNotice?.(`KVM is there but does not run a machine (${error.message}): emulating instead`);
+      options.onNotice?.(`KVM does not run a machine here: emulating (${error.message})`);
       return await attempt('tcg');
     }
   }
