@@ -219,7 +219,11 @@ export class Vm implements AsyncDisposable {
 
   #failure(message: string): IngotError {
     const output = this.console.tail(TAIL_LINES);
-    return new IngotError('VM_FAILED', message, output === '' ? {} : { output });
+    const slower = this.accelerator === 'kvm' ? '; `--accelerator tcg` does without KVM' : '';
+    return new IngotError('VM_FAILED', message, {
+      hint: `\`--keep DIR\` leaves the whole console log, \`--timeout\` gives it longer${slower}`,
+      ...(output !== '' && { output }),
+    });
   }
 
   /** `work`, unless the machine ends, the signal fires, or the time is up first. */
