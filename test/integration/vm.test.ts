@@ -130,6 +130,12 @@ test('Ctrl-C ends the machine, and so does being killed', async () => {
     await vi.waitFor(async () => {
       expect(await qemuProcesses()).toEqual([]);
     }, 10_000);
+    // Nothing can clean up after SIGKILL but the next `store gc`.
+    const left = (await readdir(join(base.store, 'tmp'))).filter((name) =>
+      name.startsWith(`boot-test-${started.pid}-`),
+    );
+    expect(left).toHaveLength(signal === 'SIGINT' ? 0 : 1);
+    for (const name of left) await rm(join(base.store, 'tmp', name), { recursive: true });
   }
 });
 
