@@ -120,16 +120,26 @@ export function compareVersions<V extends FactVersion>(left: V, right: V): numbe
 
 /** Candidates below zero, the release itself zero, post-releases above. */
 function suffixOf(version: string): number {
+  if (!version.includes('rc') && !version.includes('post')) return 0;
   const [, kind, digits = '0'] = /(rc|\.post)(\d+)$/.exec(version) ?? [];
   if (kind === undefined) return 0;
   return kind === 'rc' ? Number(digits) - 1000 : Number(digits) + 1;
 }
 
-function numbersOf(version: string): number[] {
-  return version
+/** The solver compares the same few thousand versions over and over. */
+const numbersByVersion = new Map<string, readonly number[]>();
+const MAX_REMEMBERED = 20_000;
+
+function numbersOf(version: string): readonly number[] {
+  const known = numbersByVersion.get(version);
+  if (known !== undefined) return known;
+  const numbers = version
     .replace(/(?:rc|\.post)\d+$/, '')
     .split('.')
     .map(Number);
+  if (numbersByVersion.size >= MAX_REMEMBERED) numbersByVersion.clear();
+  numbersByVersion.set(version, numbers);
+  return numbers;
 }
 
 export interface Bound {

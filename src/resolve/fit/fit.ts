@@ -1,0 +1,177 @@
+/**
+ * The answer to a request: whether it fits, what was chosen, and what there is to say about it. Pure and
+ * deterministic: the same request, facts and offers, listed in any order, give the same answer.
+ */
+import type { Row } from '../../catalog/facts/types.ts';
+import { findConflicts, type Conflict } from './conflict.ts';
+import { poseProblem, type Problem } from './problem.ts';
+import { pathOf, type Element, type FitContext, type FitRequest, type SubjectPath } from './request.ts';
+import type { Rule, RuledJudgement } from './rule.ts';
+import { search, type Chosen } from './search.ts';
+import { liftLimit, suggestChanges, type Suggestion } from './suggest.ts';
+
+export type Verdict = 'ok' | 'warning' | 'refused';
+
+export interface FitFinding {
+  readonly severity: 'error' | 'warning';
+  /** Id of the rule; `unknown` and `offered` for names and versions that there are not. */
+  readonly rule: string;
+  /** What always holds, in one line. */
+  readonly statement: string;
+  readonly message: string;
+  /** The facts that say so. */
+  readonly rows: readonly Row[];
+  /** Where the declaration asks for it. */
+  readonly path: SubjectPath;
+  /** Everything that cannot be together, as it was asked for. */
+  readonly elements: readonly Element[];
+  readonly suggestions: readonly Suggestion[];
+}
+
+export interface Fit {
+  readonly verdict: Verdict;
+  readonly request: FitRequest;
+  readonly chosen?: Chosen;
+  readonly findings: readonly FitFinding[];
+  /** What is worth knowing about the choice. */
+  readonly notes: readonly RuledJudgement[];
+}
+
+export function judgeFit(request: FitRequest, context: FitContext): Fit {
+  const problem = poseProblem(request, context);
+  const outcome = search(problem);
+  if (outcome.chosen === undefined) {
+    const findings = refusal(request, context);
+    return { verdict: 'refused', request, findings, notes: [] };
+  }
+  const limits = distinct(outcome.judgements.filter(({ severity }) => severity === 'warn'));
+  const findings = limits.map((judgement): FitFinding => ({
+    severity: 'warning',
+    rule: judgement.rule.id,
+    statement: judgement.rule.statement,
+    message: judgement.message,
+    rows: judgement.rows,
+    path: placeOf(judgement.about, problem),
+    elements: judgement.about,
+    suggestions: liftLimit(judgement, request, outcome, context),
+  }));
+  return {
+    verdict: findings.length > 0 ? 'warning' : 'ok',
+    request,
+    chosen: outcome.chosen,
+    findings,
+    notes: distinct(outcome.judgements.filter(({ severity }) => severity === 'note')),
+  };
+}
+
+function refusal(request: FitRequest, context: FitContext): FitFinding[] {
+  const conflicts = findConflicts(request, context);
+  const suggestions = suggestChanges(request, conflicts, context);
+  const problem = poseProblem(request, context);
+  return conflicts.map((conflict): FitFinding => {
+    const { elements, judgements, gap } = conflict;
+    const rule: Pick<Rule, 'id' | 'statement'> = judgements[0]?.rule ?? GAPS[gap?.rule ?? 'unknown'];
+    return {
+      severity: 'error',
+      rule: rule.id,
+      statement: rule.statement,
+      message: messageOf(conflict, problem),
+      rows: [...new Set(judgements.flatMap(({ rows }) => rows))],
+      path: placeOf(judgements[0]?.about ?? elements, problem),
+      elements,
+      suggestions: suggestions.filter((one) => touches(one.elements, elements)),
+    };
+  });
+}
+
+const GAPS = {
+  unknown: { id: 'unknown', statement: 'A name or version must be one that the facts know.' },
+  offered: { id: 'offered', statement: 'A version must be one that a configured source offers.' },
+} as const;
+
+function messageOf({ elements, judgements, gap }: Conflict, { request }: Problem): string {
+  if (gap !== undefined) {
+    const near = gap.near.length === 0 ? '' : ` (nearest: ${gap.near.join(', ')})`;
+    return `${gap.message}${near}`;
+  }
+  const things = elements.map((element) => describeElement(element, request));
+  const why = judgements.map(({ message }) => message).join('; ');
+  if (things.length < 2) return why;
+  return `${things.slice(0, -1).join(', ')} and ${things.at(-1) ?? ''} cannot be together: ${why}`;
+}
+
+/** As the declaration says it. */
+export function describeElement(element: Element, request: FitRequest): string {
+  switch (element.kind) {
+    case 'gpu':
+      return request.gpus[element.index] ?? 'a GPU';
+    case 'runtime': {
+      const { use = 'a runtime', version } = request.runtimes[element.index] ?? {};
+      return version === undefined ? use : `${use}@${version}`;
+    }
+    case 'addon':
+      return `the addon ${request.addons[element.index] ?? ''}`;
+    case 'mig':
+      return `the MIG profile ${request.mig[element.index] ?? ''}`;
+    case 'architecture':
+      return request.architecture ?? 'the architecture';
+    case 'kernel':
+      return `kernel ${request.kernel?.version ?? 'auto'}`;
+    case 'driver':
+      return `driver ${request.driver?.use ?? 'auto'}`;
+    case 'driver-version':
+      return `driver ${request.driver?.version ?? 'auto'}`;
+    case 'modules':
+      return `${request.driver?.modules ?? 'auto'} kernel modules`;
+    case 'cuda':
+      return request.cuda?.version === undefined ? 'CUDA' : `CUDA ${request.cuda.version}`;
+  }
+}
+
+/** The first thing that was really asked for. */
+function placeOf(about: readonly Element[], { request }: Problem): SubjectPath {
+  const said = about.find((element) => {
+    switch (element.kind) {
+      case 'cuda':
+        return request.cuda !== undefined;
+      case 'driver':
+      case 'driver-version':
+      case 'modules':
+        return request.driver !== undefined;
+      case 'gpu':
+      case 'runtime':
+      case 'addon':
+      case 'mig':
+      case 'architecture':
+      case 'kernel':
+        return true;
+    }
+  });
+  return said === undefined ? ['driver'] : pathOf(said);
+}
+
+function touches(some: readonly Element[], others: readonly Element[]): boolean {
+  if (some.length === 0) return true;
+  return some.some((one) =>
+    others.some(
+      (other) => JSON.stringify(pathOf(one)) === JSON.stringify(pathOf(other)) || sameKey(one, other),
+    ),
+  );
+}
+
+/** Changes of the driver's version mend what is said about the driver, and so on. */
+function sameKey(one: Element, other: Element): boolean {
+  return pathOf(one)[0] === pathOf(other)[0] && !('index' in one);
+}
+
+/** Several products of one family may give the same judgement over and over. */
+function distinct(judgements: readonly RuledJudgement[]): RuledJudgement[] {
+  const seen = new Set<string>();
+  return judgements.filter(({ rule, about, message }) => {
+    const family = about.some(({ kind }) => kind === 'gpu') ? JSON.stringify(about) : message;
+    const key = `${rule.id} ${family}`;
+    if (seen.has(key)) return false;
+    seen.add(key);
+    return true;
+  });
+}
