@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'LOCK_INVALID'
   | 'LOCK_STALE'
   | 'PACKAGE_UNKNOWN'
+  | 'OFFER_STALE'
   | 'PACKAGES_CONFLICT'
   | 'UNIT_UNKNOWN'
   | 'IMAGE_UNKNOWN'
@@ -50,6 +51,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'LOCK_INVALID',
   'LOCK_STALE',
   'PACKAGE_UNKNOWN',
+  'OFFER_STALE',
   'PACKAGES_CONFLICT',
   'UNIT_UNKNOWN',
   'IMAGE_UNKNOWN',

@@ -54,7 +54,7 @@ export function checkLayer(source: SourceMapping): Finding[] {
 const KIND_KEYS: Readonly<Record<string, readonly LayerKind[]>> = {
   releases: ['base'],
   defaultRelease: ['base'],
-  offers: ['driver', 'cuda', 'runtime'],
+  offers: ['driver', 'cuda', 'runtime', 'addon'],
   modules: ['driver', 'addon'],
   container: ['runtime'],
 };
@@ -141,7 +141,8 @@ function checkOffers({ definition, source }: SourcedLayer): Finding[] {
   if (container !== undefined && offers.length === 0) {
     findings.push(finding(source, ['container'], 'a container needs offers: they name its tags'));
   }
-  if (container === undefined && offers.length > 0) {
+  // A version may also be in the names of packages.
+  if (container === undefined && offers.some((offer) => offer.packages === undefined)) {
     for (const [family, { versionOf }] of Object.entries(install)) {
       if (versionOf !== undefined) continue;
       findings.push(finding(source, ['install', family], 'a layer with offers needs versionOf'));

@@ -161,7 +161,11 @@ export const LayerInstall = z.strictObject({
     .optional()
     .describe('Components of the base’s archives besides its own.'),
   repositories: z.array(Repository).optional().describe('Package repositories of vendors.'),
-  versionOf: PackageName.optional().describe('Package whose version is the layer’s, and was offered.'),
+  versionOf: z
+    .array(PackageName)
+    .min(1)
+    .optional()
+    .describe('Packages that carry the version that was offered, the telling one first.'),
   files: z.array(LayerFile).default([]).describe('Files to put into the image.'),
   units: z.array(LayerUnit).default([]).describe('systemd units to enable, disable or mask.'),
   kernelArguments: z.array(KernelArgument).default([]).describe('For the kernel command line.'),

@@ -1,6 +1,6 @@
 /** Makes the lock of one image: opens and updates the package indexes, solves, and puts the lock together. */
 import type { LoadedCatalog } from '../catalog/load.ts';
-import type { Release } from '../catalog/layer.ts';
+import { digestOfJson, type Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
@@ -8,7 +8,10 @@ import type { LockedPackage } from '../packages/package.ts';
 import { parsePackageTerm, solvePackages, type PackageRequest } from '../packages/solve.ts';
 import type { Reporter } from '../report/events.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
-import { layersOf } from '../resolve/layers.ts';
+import { releaseWith } from '../resolve/archives.ts';
+import { requireChoice } from '../resolve/choose.ts';
+import { layersOf, type LayerRequest } from '../resolve/layers.ts';
+import { moduleSources } from '../resolve/lock-accelerators.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { makeLock } from '../resolve/make-lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
@@ -31,7 +34,7 @@ export interface LockSessionOptions {
 /** Locks any number of images against the same moment's package indexes: each is updated once. */
 export class LockSession {
   readonly #options: LockSessionOptions;
-  readonly #indexes = new Map<Release, Promise<Indexes>>();
+  readonly #indexes = new Map<Digest, Promise<Indexes>>();
 
   constructor(options: LockSessionOptions) {
     this.#options = options;
@@ -43,16 +46,25 @@ export class LockSession {
     const { image } = parsed;
     const tools = requireTools(catalog);
     const facts = builderFacts(catalog);
-    const baseIndexes = await this.#open(image.base.name, image.base.release, image.architecture);
-    const toolsIndexes = await this.#open(tools.base, tools.release, image.architecture);
-    const wanted = requestsOf(parsed, catalog);
+    const choice = requireChoice(image, catalog);
+    const layers = layersOf(image, catalog, choice);
+    for (const { definition } of layers) {
+      if (definition?.definition.status !== 'unverified') continue;
+      reporter.warning(`${definition.file} is unverified: no lock was made with it when it was written`);
+    }
+    const baseIndexes = await this.#open(image.base.name, image.base.release, image.architecture, layers);
+    const toolsIndexes = await this.#open(tools.base, tools.release, image.architecture, []);
+    const wanted = requestsOf(parsed, layers);
     requireKnown(updates, previous, wanted);
-    const before = previous?.base.suite === baseIndexes.release.suite ? imagePackages(previous) : [];
+    const before =
+      previous?.base.suite === baseIndexes.release.suite
+        ? [...imagePackages(previous), ...(previous.modules ?? []).map(({ source }) => source)]
+        : [];
     const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const solution = await solvePackages(
         baseIndexes,
-        { wanted, keep: keptOf(before, updates) },
+        { wanted, sources: sourcesOf(layers), keep: keptOf(before, updates) },
         reporter,
         signal,
       );
@@ -70,6 +82,7 @@ export class LockSession {
       return makeLock({
         image,
         catalog,
+        choice,
         solution,
         tools: { definition: facts.toolsDefinition, solution: toolsSolution },
         compressor: facts.compressor,
@@ -79,20 +92,27 @@ export class LockSession {
     });
   }
 
-  async #open(base: string, number: string, architecture: string): Promise<Indexes> {
+  async #open(
+    base: string,
+    number: string,
+    architecture: string,
+    layers: readonly LayerRequest[],
+  ): Promise<Indexes> {
     const { catalog, reporter, signal } = this.#options;
     const release = catalog.find('base', base)?.definition.releases?.[number];
     if (release === undefined) {
       throw new IngotError('CATALOG_INVALID', `the base layer ${base} has no release ${number}`);
     }
-    const opened = this.#indexes.get(release);
+    const whole = releaseWith(release, number, layers);
+    const key = digestOfJson([whole, architecture]);
+    const opened = this.#indexes.get(key);
     if (opened !== undefined) return opened;
     const opening = reporter.stage(`Update package indexes of ${release.suite}`, async () => {
-      const indexes = await openIndexes({ ...this.#options, release, architecture });
+      const indexes = await openIndexes({ ...this.#options, release: whole, architecture });
       await updateIndexes(indexes, reporter, signal);
       return indexes;
     });
-    this.#indexes.set(release, opening);
+    this.#indexes.set(key, opening);
     return opening;
   }
 }
@@ -102,23 +122,30 @@ function titleOf({ image }: ParsedSpec): string {
 }
 
 /** Everything that layers and the declaration ask for, with who asks. */
-function requestsOf({ image, sources }: ParsedSpec, catalog: LoadedCatalog): PackageRequest[] {
-  return layersOf(image, catalog).flatMap((layer) =>
+function requestsOf({ image, sources }: ParsedSpec, layers: readonly LayerRequest[]): PackageRequest[] {
+  return layers.flatMap((layer) =>
     layer.packages.map((term, position): PackageRequest => {
       const parsed = parsePackageTerm(term);
       if (layer.definition === undefined) {
         return { ...parsed, by: 'packages', location: sources.at(['packages', position]) };
       }
-      const { kind, name } = layer.definition.definition;
-      const series =
-        kind === 'kernel' && parsed.name.startsWith('linux-image-') ? image.kernel.version : undefined;
-      return {
-        ...parsed,
-        by: `layer ${kind}/${name}`,
-        ...(series !== undefined && { series, location: sources.at(['kernel', 'version']) }),
-      };
+      const { kind, name, install } = layer.definition.definition;
+      const by = `layer ${kind}/${name}`;
+      if (kind === 'kernel' && image.kernel.version !== undefined && parsed.name.startsWith('linux-image-')) {
+        return { ...parsed, by, series: image.kernel.version, location: sources.at(['kernel', 'version']) };
+      }
+      const isOffered = install.debian?.versionOf?.includes(parsed.name) === true;
+      return { ...parsed, by, ...(isOffered && layer.version !== undefined && { series: layer.version }) };
     }),
   );
+}
+
+function sourcesOf(layers: readonly LayerRequest[]): PackageRequest[] {
+  return moduleSources(layers).map(({ layer, name }) => ({
+    name,
+    by: `layer ${layer.kind}/${layer.definition?.definition.name ?? ''}`,
+    ...(layer.version !== undefined && { series: layer.version }),
+  }));
 }
 
 function keptOf(packages: readonly LockedPackage[], updates: Updates): { name: string; version: string }[] {

@@ -6,26 +6,33 @@
  */
 import { mkdir, readdir, readFile, statfs, writeFile } from 'node:fs/promises';
 
-import type { Release } from '../catalog/layer.ts';
+import type { Archive, Release } from '../catalog/layer.ts';
 import { digestOfJson, hexOf, type Digest } from '../digest.ts';
-import { errnoOf, IngotError } from '../errors.ts';
+import { IngotError } from '../errors.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
-import {
-  aptIndexTargets,
-  armourKeyring,
-  renderAptState,
-  updateAptState,
-  type AptSource,
-} from '../tools/apt.ts';
+import { aptIndexTargets, renderAptState, updateAptState, type AptSource } from '../tools/apt.ts';
 import type { UpdateFailure } from '../tools/apt-failures.ts';
+import { loadKeyring } from './keyring.ts';
 import type { Mirrors } from './mirror.ts';
 import { PackageIndex } from './stanzas.ts';
+
+/** An archive of a distribution, found through the mirrors, or with `url` a vendor's repository. */
+export interface IndexedArchive extends Archive {
+  readonly url?: string;
+  /** Of the one key that the keyring must hold. */
+  readonly fingerprint?: string;
+}
+
+/** A distribution release, with what layers add to it. */
+export interface IndexedRelease extends Omit<Release, 'archives'> {
+  readonly archives: readonly IndexedArchive[];
+}
 
 export interface IndexOptions {
   readonly store: Store;
   readonly mirrors: Mirrors;
-  readonly release: Release;
+  readonly release: IndexedRelease;
   readonly architecture: string;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
@@ -36,7 +43,7 @@ export interface IndexOptions {
 export interface Indexes {
   /** Names this state: equal for equal releases, architectures, keys and mirrors. */
   readonly key: string;
-  readonly release: Release;
+  readonly release: IndexedRelease;
   readonly architecture: string;
   readonly folder: string;
   readonly store: Store;
@@ -49,10 +56,10 @@ export async function openIndexes(options: IndexOptions): Promise<Indexes> {
   const sources: AptSource[] = [];
   for (const archive of release.archives) {
     sources.push({
-      uri: mirrors.urlOf(archive.name),
+      uri: addressOf(archive, mirrors),
       suites: archive.suites,
       components: archive.components,
-      keys: armourKeyring(await readKeyring(archive.keyring)),
+      keys: await loadKeyring({ path: archive.keyring, fingerprint: archive.fingerprint }),
       checkValidUntil: release.checkValidUntil,
     });
   }
@@ -154,7 +161,7 @@ export async function readIndex(
   const targets = await aptIndexTargets(indexes.folder, { signal });
   const sources = [];
   for (const archive of indexes.release.archives) {
-    const address = `${indexes.mirrors.urlOf(archive.name)}/`;
+    const address = `${addressOf(archive, indexes.mirrors)}/`;
     for (const target of targets) {
       if (target.uri !== address || !archive.suites.includes(target.release)) continue;
       sources.push({ archive: archive.name, text: await readFile(target.file, 'latin1') });
@@ -165,18 +172,8 @@ export async function readIndex(
   return index;
 }
 
-async function readKeyring(path: string): Promise<Buffer> {
-  try {
-    return await readFile(path);
-  } catch (error) {
-    throw new IngotError(
-      'ENVIRONMENT',
-      `the archive keyring ${path} cannot be read (${errnoOf(error) ?? 'error'})`,
-      {
-        hint: 'install the package debian-archive-keyring',
-      },
-    );
-  }
+function addressOf(archive: IndexedArchive, mirrors: Mirrors): string {
+  return archive.url?.replace(/\/+$/, '') ?? mirrors.urlOf(archive.name);
 }
 
 function describeUpdateFailure(failure: UpdateFailure, { release }: Indexes): IngotError {

@@ -9,6 +9,7 @@ import { readFile } from 'node:fs/promises';
 
 import { IngotError } from '../errors.ts';
 import { machineIndexTargets, machineProxies, type IndexTarget } from '../tools/apt.ts';
+import type { LockedArchive } from './package.ts';
 
 export interface Mirrors {
   /** Address of an archive's root, without a slash at its end. */
@@ -60,6 +61,17 @@ export function mirrorsFrom(
         ?.replaceAll('{archive}', archive)
         .replaceAll('{timestamp}', time.toISOString().replaceAll(/[-:]|\.\d+/g, '')),
     proxies: { ...proxies, ...fromEnvironment },
+  };
+}
+
+/** Mirrors that also know vendors' repositories, which have one place and no snapshots. */
+export function withRepositories(mirrors: Mirrors, archives: readonly LockedArchive[]): Mirrors {
+  const addresses = new Map(archives.flatMap(({ name, url }) => (url === undefined ? [] : [[name, url]])));
+  if (addresses.size === 0) return mirrors;
+  return {
+    ...mirrors,
+    urlOf: (archive) => addresses.get(archive)?.replace(/\/+$/, '') ?? mirrors.urlOf(archive),
+    snapshotOf: (archive, time) => (addresses.has(archive) ? undefined : mirrors.snapshotOf(archive, time)),
   };
 }
 

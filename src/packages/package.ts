@@ -20,10 +20,14 @@ export const LockedPackage = z.strictObject({
 });
 export type LockedPackage = z.infer<typeof LockedPackage>;
 
-/** An archive of packages, without its address: the machine's own mirror configuration gives that. */
+/**
+ * An archive of packages. A distribution's has no address: the machine's own mirror configuration gives that. A
+ * vendor's repository has one place, which everybody knows.
+ */
 export const LockedArchive = z.strictObject({
   name: z.string(),
   suites: z.array(z.string()),
   components: z.array(z.string()),
+  url: z.string().optional(),
 });
 export type LockedArchive = z.infer<typeof LockedArchive>;

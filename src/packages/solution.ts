@@ -18,5 +18,7 @@ export const Solution = z.strictObject({
   archives: z.array(LockedArchive),
   /** In name order. */
   packages: z.array(SolvedPackage),
+  /** Packages that were asked for as sources, in the order of the request: not installed. */
+  sources: z.array(LockedPackage).optional(),
 });
 export type Solution = z.infer<typeof Solution>;

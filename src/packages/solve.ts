@@ -24,7 +24,7 @@ export interface PackageRequest {
   readonly name: string;
   /** Exactly this version. */
   readonly version?: string;
-  /** A kernel of this series, such as `6.12`; for kernel packages only. */
+  /** A version that begins with this one, such as `6.12`. Of kernels, also an image that no metapackage names. */
   readonly series?: string;
   /** Who asks, for messages: `packages`, `layer ssh`. */
   readonly by: string;
@@ -35,10 +35,12 @@ export interface SolveRequest {
   readonly wanted: readonly PackageRequest[];
   /** Versions to stay with where they still exist and fit. */
   readonly keep: readonly SimulatedPackage[];
+  /** Packages to find and not to install: sources of kernel modules. */
+  readonly sources?: readonly PackageRequest[];
 }
 
 /** Raised when the recorded form or the way of solving changes. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 const MAX_RELAXATIONS = 12;
 
 /** `name`, or `name=version`. */
@@ -61,17 +63,28 @@ export async function solvePackages(
   await using _held = await holdState(indexes, reporter, signal);
   const stamp = await stampOf(indexes);
   const keep = [...request.keep].sort(byName);
-  const wanted = request.wanted.map(({ name, version, series }) => ({ name, version, series }));
-  const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, wanted, keep, ...pick(indexes) }));
+  const bare = ({ name, version, series }: PackageRequest): unknown => ({ name, version, series });
+  const asked = { wanted: request.wanted.map(bare), sources: request.sources?.map(bare), keep };
+  const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, ...asked, ...pick(indexes) }));
   const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
   if (recorded.success) return recorded.data;
   const index = await readIndex(indexes, stamp, signal);
-  const terms = chooseTerms(index, request.wanted, indexes.release.suite);
+  const { suite } = indexes.release;
+  const sources = chooseTerms(index, request.sources ?? [], suite);
+  const terms = chooseTerms(index, request.wanted, suite);
   const chosen = await solve(indexes, index, request.wanted, terms, keep, reporter, signal);
   const solution: Solution = {
     suite: indexes.release.suite,
-    archives: indexes.release.archives.map(({ name, suites, components }) => ({ name, suites, components })),
+    archives: indexes.release.archives.map(({ name, suites, components, url }) => ({
+      name,
+      suites: [...suites],
+      components: [...components],
+      ...(url !== undefined && { url }),
+    })),
     packages: chosen.map((item) => describePackage(index, item)).sort(byPackageName),
+    ...(sources.size > 0 && {
+      sources: (request.sources ?? []).map((source) => describeSource(index, source, sources, keep)),
+    }),
   };
   await indexes.store.writeRecord('solution', key, solution);
   return solution;
@@ -95,11 +108,22 @@ async function solve(
   signal: AbortSignal | undefined,
 ): Promise<readonly SimulatedPackage[]> {
   // Not apt's `?essential`: that counts apt itself in, which an image has no use for.
-  const asked = [...index.essentialNames().filter((name) => !terms.has(name)), ...new Set(terms.values())];
-  let pins = keep.filter(({ name, version }) => !terms.get(name)?.includes('=') && index.has(name, version));
+  const essential = index.essentialNames().filter((name) => !terms.has(name));
+  const series = new Map(wanted.map((request) => [request.name, request.series]));
+  let pins = keep.filter(({ name, version }) => {
+    const within = series.get(name);
+    const isFree = within === undefined ? !terms.get(name)?.includes('=') : isOfSeries(version, within);
+    return isFree && index.has(name, version);
+  });
   await using scratch = await indexes.store.scratch('solve');
   const preferences = join(scratch.path, 'preferences');
   for (let round = 0; ; round += 1) {
+    const held = new Map(pins.map(({ name, version }) => [name, `${name}=${version}`]));
+    // Within a series apt is told the version itself: a pin alone would let it leave the series.
+    const chosen = [...terms].map(([name, term]) =>
+      series.get(name) === undefined ? term : (held.get(name) ?? term),
+    );
+    const asked = [...essential, ...new Set(chosen)];
     await writeFile(preferences, renderPins(pins));
     const pinned = pins.length === 0 ? undefined : preferences;
     const result = await simulateInstall(indexes.folder, asked, pinned, { signal });
@@ -139,12 +163,17 @@ function chooseTerms(
 function chooseTerm(index: PackageIndex, { name, version, series }: PackageRequest): string | undefined {
   if (version !== undefined) return index.has(name, version) ? `${name}=${version}` : undefined;
   if (series === undefined) return index.has(name) ? name : undefined;
-  const fits = (candidate: string): boolean => isDebVersion(candidate) && hasVersionPrefix(candidate, series);
+  const fits = (candidate: string): boolean => isOfSeries(candidate, series);
   const meta = index.versions(name).find(fits);
   if (meta !== undefined) return `${name}=${meta}`;
+  if (!name.startsWith('linux-image-')) return undefined;
   // The metapackage has moved on to a newer series; the images themselves may still be there.
   const images = kernelImages(index, name).filter((image) => fits(image.version));
   return images[0] === undefined ? undefined : `${images[0].name}=${images[0].version}`;
+}
+
+function isOfSeries(version: string, series: string): boolean {
+  return isDebVersion(version) && hasVersionPrefix(version, series);
 }
 
 /** Kernel images that a metapackage such as `linux-image-cloud-amd64` may stand for, newest first. */
@@ -170,7 +199,7 @@ function describeUnknown(index: PackageIndex, request: PackageRequest, suite: st
   const versions = index.versions(name);
   if (versions.length > 0) {
     return series !== undefined
-      ? finding(`${suite} has no kernel ${series} of ${name}`, versions)
+      ? finding(`${suite} has no version ${series} of ${name}`, versions)
       : finding(
           `${suite} has no version ${version ?? ''} of ${name}`,
           versions.map((known) => `${name}=${known}`),
@@ -204,6 +233,20 @@ function describeConflict(
       ...(location !== undefined && { location }),
     },
   );
+}
+
+/** The version to stay with where it fits, else the newest that does. */
+function describeSource(
+  index: PackageIndex,
+  { name, version, series }: PackageRequest,
+  terms: ReadonlyMap<string, string>,
+  keep: readonly SimulatedPackage[],
+): LockedPackage {
+  const kept = keep.find((item) => item.name === name && index.has(name, item.version))?.version;
+  const stays =
+    kept !== undefined && version === undefined && (series === undefined || isOfSeries(kept, series));
+  const fresh = terms.get(name)?.split('=', 2)[1] ?? index.versions(name)[0] ?? '';
+  return describePackage(index, { name, version: stays ? kept : fresh }).package;
 }
 
 function describePackage(index: PackageIndex, { name, version }: SimulatedPackage): SolvedPackage {

@@ -1,7 +1,9 @@
 /** Lock → Plan. Pure. */
 import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
 import type { LockedPackage } from '../packages/package.ts';
+import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
@@ -18,8 +20,14 @@ export interface PlanInput {
 
 const FAMILY = 'debian';
 
+/**
+ * @throws IngotError BUILD_FAILED for a lock whose kernel modules are still to be built from source
+ */
 export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
-  const requests = new Map(layersOf(image, catalog).map((request) => [request.name, request]));
+  requireModules(lock);
+  const requests = new Map(
+    layersOf(image, catalog, choiceOf(lock, catalog)).map((request) => [request.name, request]),
+  );
   const layers = new Map<string, CatalogLayer>();
   for (const { name, definition } of requests.values()) {
     if (definition !== undefined) layers.set(name, definition);
@@ -34,7 +42,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     const isBase = layer === base;
     // Just what the layer says it needs, so that a change in another one leaves this one alone.
     const needs = requests.get(layer.name)?.below ?? [];
-    const files = layerFiles(layers.get(layer.name));
+    const files = [...layerFiles(layers.get(layer.name)), ...quadlets(layers.get(layer.name), layer, lock)];
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : 'unpack';
     const packages = layer.packages.map(inputOf);
@@ -100,6 +108,36 @@ export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlanStep 
 /** What of a package can change bits: its file, and whether it is installed first. */
 function inputOf({ sha256, essential }: LockedPackage): readonly [sha256: string, first: boolean] {
   return [sha256, essential === true];
+}
+
+/** Modules are built apart from the image, against its kernel; what is locked is their source alone. */
+function requireModules({ modules = [], kernel }: Lock): void {
+  const [first] = modules;
+  if (first === undefined) return;
+  const { layer, source } = first;
+  throw new IngotError(
+    'BUILD_FAILED',
+    `the kernel modules of the layer ${layer} are not built: the lock has their source, ${source.name} ${source.version}, and this version of Ingot cannot build them for ${kernel.release} yet`,
+    {
+      hint: 'lock and validate work; to build, use a driver whose modules come with the kernel (amdgpu, intel), or none',
+    },
+  );
+}
+
+/** Units that run a layer's container, by digest. */
+function quadlets(definition: CatalogLayer | undefined, { name }: LockedLayer, lock: Lock): PlannedFile[] {
+  return (lock.containers ?? []).flatMap((container): PlannedFile[] => {
+    if (container.layer !== name || definition?.quadlet === undefined) return [];
+    return [
+      {
+        path: `/usr/share/containers/systemd/${container.name}.container`,
+        content: definition.quadlet.replaceAll('{image}', `${container.image}@${container.digest}`),
+        mode: 0o644,
+        user: 'root',
+        group: 'root',
+      },
+    ];
+  });
 }
 
 function secondsOf(isoTime: string): number {

@@ -5,7 +5,8 @@ import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
-import { layersOf } from './layers.ts';
+import { choiceOf, contradictions } from './choice.ts';
+import { layersOf, type LayerRequest } from './layers.ts';
 import type { Lock } from './lock.ts';
 
 /** What the builder itself brings to the bits. */
@@ -32,26 +33,7 @@ export function checkLock(
   }
   const wrong = oddities(lock, image);
   reasons.push(...wrong.map((message) => ({ what: 'lock' as const, message })));
-  const locked = new Map(lock.layers.map((layer) => [layer.name, layer]));
-  for (const layer of layersOf(image, catalog)) {
-    const before = locked.get(layer.name);
-    locked.delete(layer.name);
-    if (before === undefined) {
-      reasons.push({ what: 'layer', message: `the layer ${layer.name} is not in it` });
-    } else if (before.definition?.digest !== layer.definition?.digest) {
-      reasons.push({ what: 'layer', message: `the definition of the layer ${layer.name} has changed` });
-    }
-  }
-  for (const name of locked.keys()) {
-    reasons.push({ what: 'layer', message: `the layer ${name} is no longer part of the image` });
-  }
-  const order = layersOf(image, catalog).map(({ name }) => name);
-  if (
-    !reasons.some(({ what }) => what === 'layer') &&
-    order.some((name, i) => lock.layers[i]?.name !== name)
-  ) {
-    reasons.push({ what: 'layer', message: `its layers are not in the order ${order.join(', ')}` });
-  }
+  reasons.push(...staleLayers(lock, image, catalog));
   const { compressor, toolsDefinition } = builder;
   if (lock.compressor.version !== compressor.version || lock.compressor.level !== compressor.level) {
     const describe = ({ name, version, level }: Lock['compressor']): string =>
@@ -63,6 +45,39 @@ export function checkLock(
   }
   if (lock.tools.definition !== toolsDefinition) {
     reasons.push({ what: 'tools', message: 'the definition of the tools root has changed' });
+  }
+  return reasons;
+}
+
+/** The lock's layers held against those that its own choice means for this declaration and catalogue. */
+function staleLayers(lock: Lock, image: NodeImage, catalog: Catalog): StaleReason[] {
+  const reasons: StaleReason[] = [];
+  const report = (message: string): void => {
+    reasons.push({ what: 'layer', message });
+  };
+  const choice = choiceOf(lock, catalog);
+  contradictions(image, choice).forEach(report);
+  let layers: readonly LayerRequest[];
+  try {
+    layers = layersOf(image, catalog, choice);
+  } catch (error) {
+    if (!(error instanceof IngotError)) throw error;
+    return [...reasons, { what: 'layer', message: error.message }];
+  }
+  const locked = new Map(lock.layers.map((layer) => [layer.name, layer]));
+  for (const layer of layers) {
+    const before = locked.get(layer.name);
+    locked.delete(layer.name);
+    if (before === undefined) {
+      report(`the layer ${layer.name} is not in it`);
+    } else if (before.definition?.digest !== layer.definition?.digest) {
+      report(`the definition of the layer ${layer.name} has changed`);
+    }
+  }
+  for (const name of locked.keys()) report(`the layer ${name} is no longer part of the image`);
+  const order = layers.map(({ name }) => name);
+  if (reasons.length === 0 && order.some((name, i) => lock.layers[i]?.name !== name)) {
+    report(`its layers are not in the order ${order.join(', ')}`);
   }
   return reasons;
 }

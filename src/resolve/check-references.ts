@@ -3,6 +3,7 @@ import type { Catalog, LayerKind } from '../catalog/layer.ts';
 import type { Finding } from '../errors.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
+import { choose } from './choose.ts';
 
 /** Findings at the values that name a layer or release, in the order of the declaration's keys. */
 export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog): Finding[] {
@@ -39,6 +40,17 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
   image.addons.forEach((addon, index) => {
     requireName('addon', addon, namesOf('addon'), ['addons', index]);
   });
+
+  const isKnownRelease = releases !== undefined && Object.hasOwn(releases, image.base.release);
+  for (const { path, message, suggestions } of isKnownRelease ? choose(image, catalog).problems : []) {
+    findings.push({
+      code: 'SPEC_INVALID',
+      severity: 'error',
+      message,
+      location: sources.at(path),
+      ...(suggestions.length > 0 && { suggestions }),
+    });
+  }
 
   const takesKeys = image.addons.includes('ssh') || image.packages.includes('openssh-server');
   const user = image.users.findIndex(({ sshKeys }) => sshKeys.length > 0);

@@ -2,16 +2,19 @@
 import type { Catalog, CatalogLayer, LayerKind } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import { brings, type Choice, type ChosenLayer } from './choice.ts';
 
 /** A layer as the lock will name it. */
 export interface LayerRequest {
-  /** `base`, `kernel`, `addon-ssh`, `packages`. */
+  /** `base`, `kernel`, `driver-nvidia-open`, `cuda-runtime`, `runtime-llama.cpp-cuda`, `addon-ssh`, `packages`. */
   readonly name: string;
   readonly kind: LayerKind;
   /** None for the declaration's own packages. */
   readonly definition: CatalogLayer | undefined;
   /** `name` or `name=version`, as written. */
   readonly packages: readonly string[];
+  /** Version that was chosen of it, where it has versions. */
+  readonly version?: string;
   /** Names of all layers under this one, the lowest first. */
   readonly below: readonly string[];
 }
@@ -19,56 +22,96 @@ export interface LayerRequest {
 const FAMILY = 'debian';
 
 /**
- * The image's layers, lowest first: base, kernel, addons (each after those that it needs), the declaration's packages.
+ * The image's layers, lowest first: base, kernel, driver, CUDA, runtimes and addons (each after those that it
+ * needs), the declaration's packages.
  *
- * @throws IngotError CATALOG_INVALID when the catalogue lacks a layer or layers need each other in a circle
+ * @throws IngotError CATALOG_INVALID when the catalogue lacks a layer, the choice lacks one that is needed, or layers
+ *   need each other in a circle
  */
-export function layersOf(image: NodeImage, catalog: Catalog): readonly LayerRequest[] {
-  const layers = new Map<string, LayerRequest>();
-  layers.set('base', requestOf('base', requireLayer(catalog, 'base', image.base.name), []));
-  layers.set('kernel', requestOf('kernel', requireLayer(catalog, 'kernel', image.kernel.flavour), ['base']));
-  const visiting: string[] = [];
-  const addAddon = (addon: string): LayerRequest => {
-    const name = `addon-${addon}`;
-    const present = layers.get(name);
-    if (present !== undefined) return present;
-    if (visiting.includes(addon)) {
-      throw new IngotError('CATALOG_INVALID', `layers need each other: ${[...visiting, addon].join(' → ')}`);
+export function layersOf(image: NodeImage, catalog: Catalog, choice: Choice): readonly LayerRequest[] {
+  return new LayerStack(image, catalog, choice).layers();
+}
+
+class LayerStack {
+  readonly #image: NodeImage;
+  readonly #catalog: Catalog;
+  readonly #choice: Choice;
+  readonly #layers = new Map<string, LayerRequest>();
+  readonly #visiting: string[] = [];
+
+  constructor(image: NodeImage, catalog: Catalog, choice: Choice) {
+    this.#image = image;
+    this.#catalog = catalog;
+    this.#choice = choice;
+  }
+
+  layers(): readonly LayerRequest[] {
+    const { base, kernel, addons, packages } = this.#image;
+    const { driver, cuda, runtimes } = this.#choice;
+    this.#put('base', { layer: this.#require('base', base.name) }, []);
+    this.#put('kernel', { layer: this.#require('kernel', kernel.flavour) }, ['base']);
+    for (const chosen of [...(driver === undefined ? [] : [driver]), ...cuda, ...runtimes]) this.#add(chosen);
+    for (const addon of addons) this.#addAddon(addon);
+    if (packages.length > 0) {
+      const name = 'packages';
+      this.#layers.set(name, { name, kind: 'addon', definition: undefined, packages, below: ['base'] });
     }
-    visiting.push(addon);
-    const layer = requireLayer(catalog, 'addon', addon);
+    return [...this.#layers.values()];
+  }
+
+  #addAddon(name: string): LayerRequest {
+    const chosen = this.#choice.addons.find(({ layer }) => layer.definition.name === name);
+    return this.#add(chosen ?? { layer: this.#require('addon', name) });
+  }
+
+  #add(chosen: ChosenLayer): LayerRequest {
+    const { kind, name: own, needs } = chosen.layer.definition;
+    const name = `${kind}-${own}`;
+    const present = this.#layers.get(name);
+    if (present !== undefined) return present;
+    if (this.#visiting.includes(own)) {
+      throw new IngotError(
+        'CATALOG_INVALID',
+        `layers need each other: ${[...this.#visiting, own].join(' → ')}`,
+      );
+    }
+    this.#visiting.push(own);
     const below = new Set(['base']);
-    for (const need of layer.definition.needs) {
-      // `base`, `kernel`, or an addon.
-      const lower = layers.get(need) ?? addAddon(need);
+    for (const need of needs) {
+      const lower = this.#lower(need);
       for (const under of [...lower.below, lower.name]) below.add(under);
     }
-    visiting.pop();
-    const request = requestOf(name, layer, [...below]);
-    layers.set(name, request);
-    return request;
-  };
-  for (const addon of image.addons) addAddon(addon);
-  if (image.packages.length > 0) {
-    const { packages } = image;
-    layers.set('packages', {
-      name: 'packages',
-      kind: 'addon',
-      definition: undefined,
-      packages,
-      below: ['base'],
-    });
+    this.#visiting.pop();
+    return this.#put(name, chosen, [...below]);
   }
-  return [...layers.values()];
-}
 
-function requestOf(name: string, layer: CatalogLayer, below: readonly string[]): LayerRequest {
-  const { kind, install } = layer.definition;
-  return { name, kind, definition: layer, packages: install[FAMILY]?.packages ?? [], below };
-}
+  /** `base`, `kernel`, an addon, or the driver or CUDA layer that provides it. */
+  #lower(need: string): LayerRequest {
+    const { driver, cuda } = this.#choice;
+    const chosen = [...(driver === undefined ? [] : [driver]), ...cuda].find(({ layer }) =>
+      brings(layer, need),
+    );
+    if (chosen !== undefined) return this.#add(chosen);
+    return this.#layers.get(need) ?? this.#addAddon(need);
+  }
 
-function requireLayer(catalog: Catalog, kind: LayerKind, name: string): CatalogLayer {
-  const layer = catalog.find(kind, name);
-  if (layer !== undefined) return layer;
-  throw new IngotError('CATALOG_INVALID', `the catalogue has no ${kind} layer ${name}`);
+  #put(name: string, { layer, offer }: ChosenLayer, below: readonly string[]): LayerRequest {
+    const { kind, install } = layer.definition;
+    const request: LayerRequest = {
+      name,
+      kind,
+      definition: layer,
+      packages: [...(install[FAMILY]?.packages ?? []), ...(offer?.packages ?? [])],
+      ...(offer !== undefined && { version: offer.version }),
+      below,
+    };
+    this.#layers.set(name, request);
+    return request;
+  }
+
+  #require(kind: LayerKind, name: string): CatalogLayer {
+    const layer = this.#catalog.find(kind, name);
+    if (layer !== undefined) return layer;
+    throw new IngotError('CATALOG_INVALID', `the catalogue has no ${kind} layer ${name}`);
+  }
 }

@@ -9,7 +9,8 @@ import { Lock } from './lock.ts';
 const HEADER = ` Made by \`ingot lock\`. Do not edit: change the declaration and run \`ingot lock\` again.`;
 
 /** One collection of these is one line. */
-const INLINE = new Set(['definition', 'base', 'kernel', 'compressor']);
+const INLINE = new Set(['definition', 'base', 'kernel', 'driver', 'cuda', 'compressor', 'source']);
+const INLINE_ITEMS = new Set(['packages', 'archives', 'runtimes', 'containers']);
 
 export function renderLock(lock: Lock): string {
   const document = new Document(inOrder(lock));
@@ -25,7 +26,7 @@ export function renderLock(lock: Lock): string {
       const parent = path.at(-1);
       const name =
         parent !== undefined && 'key' in parent ? String((parent.key as { value?: unknown }).value) : '';
-      if (key === 'value' && (name === 'packages' || name === 'archives')) {
+      if (key === 'value' && INLINE_ITEMS.has(name)) {
         for (const item of sequence.items) if (isMap(item)) item.flow = true;
       }
     },

@@ -30,6 +30,40 @@ export const LockedLayer = z.strictObject({
 });
 export type LockedLayer = z.infer<typeof LockedLayer>;
 
+/** A layer that was chosen for what it brings. */
+const Accelerator = z.strictObject({
+  /** What the declaration calls it, such as `nvidia` or `llama.cpp`. */
+  name: z.string(),
+  /** Name in `layers`. */
+  layer: z.string(),
+  /** As it was chosen, such as `550.163.01`. None for what comes with the kernel. */
+  version: z.string().optional(),
+  /** Of the telling package, such as `550.163.01-2`. */
+  package: z.string().optional(),
+});
+
+export const LockedDriver = Accelerator.extend({
+  /** Which of two kinds of kernel modules. */
+  modules: z.enum(['open', 'proprietary']).optional(),
+});
+export type LockedDriver = z.infer<typeof LockedDriver>;
+
+/** A container image that the node pulls and runs. */
+export const LockedContainer = z.strictObject({
+  /** Name of the layer, and of the service. */
+  layer: z.string(),
+  name: z.string(),
+  /** Registry and repository. */
+  image: z.string(),
+  tag: z.string(),
+  digest: DigestText,
+});
+export type LockedContainer = z.infer<typeof LockedContainer>;
+
+/** Source of kernel modules: locked, and not installed. */
+export const LockedModules = z.strictObject({ layer: z.string(), source: LockedPackage });
+export type LockedModules = z.infer<typeof LockedModules>;
+
 export const Lock = z.strictObject({
   schemaVersion: z.literal(LOCK_SCHEMA_VERSION),
   name: z.string(),
@@ -53,6 +87,11 @@ export const Lock = z.strictObject({
     version: z.string(),
     release: z.string(),
   }),
+  driver: LockedDriver.optional(),
+  cuda: Accelerator.optional(),
+  runtimes: z.array(Accelerator).optional(),
+  containers: z.array(LockedContainer).optional(),
+  modules: z.array(LockedModules).optional(),
   /** What turns layer trees into blobs: a part of every blob's bits. */
   compressor: z.strictObject({ name: z.literal('zstd'), version: z.string(), level: z.int() }),
   archives: z.array(LockedArchive),

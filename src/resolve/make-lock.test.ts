@@ -4,6 +4,7 @@ import { catalogOf, imageOf, layer, solutionOf, solved } from '../../test/suppor
 import { digestOf } from '../digest.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import type { Choice } from './choice.ts';
 import { checkLock, requireFresh } from './check-lock.ts';
 import { compareLocks } from './compare-locks.ts';
 import { layersOf } from './layers.ts';
@@ -27,12 +28,14 @@ const SOLUTION = solutionOf(
 );
 const TOOLS = { definition: digestOf('tools'), solution: solutionOf(solved('ostree')) };
 const COMPRESSOR = { name: 'zstd', version: '1.5.7', level: 3 } as const;
+const NOTHING: Choice = { cuda: [], runtimes: [], addons: [] };
 const NOW = new Date('2025-11-22T10:20:30.456Z');
 
 function lockOf(image: NodeImage, overrides: Partial<LockInput> = {}): ReturnType<typeof makeLock> {
   const input = {
     image,
     catalog: CATALOG,
+    choice: NOTHING,
     solution: SOLUTION,
     tools: TOOLS,
     compressor: COMPRESSOR,
@@ -152,7 +155,7 @@ describe('a lock that follows another', () => {
 describe('layers', () => {
   test('bring what they need, under them', () => {
     expect(
-      layersOf(imageOf({ addons: ['git'], packages: ['x'] }), CATALOG).map(({ name, below }) => [
+      layersOf(imageOf({ addons: ['git'], packages: ['x'] }), CATALOG, NOTHING).map(({ name, below }) => [
         name,
         below,
       ]),
@@ -167,7 +170,7 @@ describe('layers', () => {
 
   test('may need the kernel', () => {
     const catalog = catalogOf(...CATALOG.layers, layer('addon', 'k', [], ['kernel']));
-    expect(layersOf(imageOf({ addons: ['k'] }), catalog).at(-1)?.below).toEqual(['base', 'kernel']);
+    expect(layersOf(imageOf({ addons: ['k'] }), catalog, NOTHING).at(-1)?.below).toEqual(['base', 'kernel']);
   });
 
   test.each([
@@ -179,8 +182,10 @@ describe('layers', () => {
       layer('addon', 'a', [], ['b']),
       layer('addon', 'b', [], ['a']),
     );
-    expect(() => layersOf(image, catalog)).toThrow(expect.objectContaining({ code: 'CATALOG_INVALID' }));
-    expect(() => layersOf(image, catalog)).toThrow(message);
+    expect(() => layersOf(image, catalog, NOTHING)).toThrow(
+      expect.objectContaining({ code: 'CATALOG_INVALID' }),
+    );
+    expect(() => layersOf(image, catalog, NOTHING)).toThrow(message);
   });
 });
 

@@ -7,14 +7,17 @@ import type { Solution, SolvedPackage } from '../packages/solution.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
+import type { Choice } from './choice.ts';
 import { essentialClosure } from './closure.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import { LOCK_SCHEMA_VERSION, type Lock, type LockedLayer } from './lock.ts';
+import { lockAccelerators } from './lock-accelerators.ts';
 import { ownPackages } from './own-packages.ts';
 
 export interface LockInput {
   readonly image: NodeImage;
   readonly catalog: Catalog;
+  readonly choice: Choice;
   readonly solution: Solution;
   readonly tools: { readonly definition: Digest; readonly solution: Solution };
   readonly compressor: Lock['compressor'];
@@ -26,12 +29,13 @@ export interface LockInput {
 /**
  * The lock of one image. When nothing but the time differs from the previous lock, it is the previous lock.
  *
- * @throws IngotError CATALOG_INVALID when the kernel layer brings no kernel, or more than one
+ * @throws IngotError CATALOG_INVALID when the kernel layer brings no kernel, or more than one; OFFER_STALE when a
+ *   version is not the one that was chosen
  */
 export function makeLock(input: LockInput): Lock {
-  const { image, catalog, solution, tools, now, previous } = input;
+  const { image, catalog, choice, solution, tools, now, previous } = input;
   const created = toSeconds(now);
-  const requests = layersOf(image, catalog);
+  const requests = layersOf(image, catalog, choice);
   const lock: Lock = {
     schemaVersion: LOCK_SCHEMA_VERSION,
     name: image.name,
@@ -46,6 +50,7 @@ export function makeLock(input: LockInput): Lock {
       architecture: image.architecture,
     },
     kernel: findKernel(image.kernel.flavour, solution.packages),
+    ...lockAccelerators(choice, requests, solution),
     compressor: input.compressor,
     archives: solution.archives,
     layers: lockLayers(requests, solution.packages, created, previous),

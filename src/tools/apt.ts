@@ -99,7 +99,8 @@ function renderSource(source: AptSource): string {
     'Types: deb',
     `URIs: ${source.uri.replaceAll(' ', '%20')}`,
     `Suites: ${source.suites.join(' ')}`,
-    `Components: ${source.components.join(' ')}`,
+    // A repository without suites has no components either (sources.list(5)).
+    ...(source.components.length === 0 ? [] : [`Components: ${source.components.join(' ')}`]),
     ...(source.checkValidUntil ? [] : ['Check-Valid-Until: no']),
     'Signed-By:',
     ...source.keys

@@ -5,7 +5,7 @@ import { join, relative, resolve } from 'node:path';
 import { buildImage, type BuiltImage } from '../../build/build-image.ts';
 import { hexOf } from '../../digest.ts';
 import { writeLayout } from '../../oci/layout-write.ts';
-import { loadMirrors } from '../../packages/mirror.ts';
+import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
@@ -65,7 +65,7 @@ export async function buildDeclaration(
   const image = await buildImage({
     plan,
     store,
-    mirrors: () => loadMirrors(context.env, signal),
+    mirrors: async () => withRepositories(await loadMirrors(context.env, signal), lock.archives),
     reporter,
     signal,
     locate: (path) => spec.sources.at(path),
