@@ -9,6 +9,7 @@ type CommandLoader = () => Promise<(bind: Bind) => Command>;
 export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, CommandLoader>([
   ['quickstart', async () => (await import('./commands/quickstart.ts')).quickstartCommand],
   ['validate', async () => (await import('./commands/validate.ts')).validateCommand],
+  ['catalog', async () => (await import('./commands/catalog.ts')).catalogCommand],
   ['schema', async () => (await import('./commands/schema.ts')).schemaCommand],
   ['lock', async () => (await import('./commands/lock.ts')).lockCommand],
   ['plan', async () => (await import('./commands/plan.ts')).planCommand],

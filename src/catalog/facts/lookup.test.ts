@@ -69,6 +69,8 @@ describe('a GPU and a driver', () => {
     ['h200-sxm', '535.288.01', 'no', 'not-in-the-list'],
     ['h200-sxm', '535.309.01', 'unknown', 'list-not-read'],
     ['h200-sxm', '550.76', 'no', 'before-its-first-release'],
+    ['gh200-96gb', '580.65.06', 'yes', 'listed'],
+    ['gh200-96gb', '535.104.05', 'no', 'before-its-first-release'],
     ['l40s', '535.98', 'no', 'before-its-first-release'],
   ])('%s with %s: %s, %s', (name, driver, answer, reason) => {
     expect(support(name, driver)).toMatchObject({ answer, reason });
@@ -79,6 +81,13 @@ describe('a GPU and a driver', () => {
     expect(floor?.driver && rangeAdmits(floor.driver, parseDriverVersion('570.133.20'))).toBe(true);
     expect(floor?.driver && rangeAdmits(floor.driver, parseDriverVersion('570.133.07'))).toBe(false);
   });
+});
+
+test('what the newest list of a branch that gets fixes leaves out is old, rare, or named here', () => {
+  const missing = facts.nvidia.gpus.filter(
+    (each) => !each.byArchitecture && each.since.size > 0 && each.since.get(580) === undefined,
+  );
+  expect(missing.map(({ product }) => product)).toEqual(['H100 SXM 80GB HBM2e']);
 });
 
 describe('modules', () => {
