@@ -9,6 +9,7 @@ import { basename, dirname, join, resolve } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
 import { formatBytes } from '../report/format.ts';
+import { requireWritableFolder } from '../proc/writable-place.ts';
 import type { Reporter } from '../report/events.ts';
 import { syncDirectory, type Store } from '../store/store.ts';
 import {
@@ -67,7 +68,7 @@ const INSIDE = '/run/ingot/disk.raw';
 export async function createDisk(options: CreateDiskOptions): Promise<CreatedDisk> {
   const { image, format, store, reporter, signal } = options;
   const output = resolve(options.output);
-  await checkOutput(output);
+  await requireDiskPlace(output);
   // Content takes more than its compressed layers: what is too small for those is too small.
   checkSize(options.size, minimumDiskSize(compressedBytes(image)));
   if (process.getuid?.() !== 0) {
@@ -122,13 +123,19 @@ export async function createDisk(options: CreateDiskOptions): Promise<CreatedDis
   return { path: output, format, size: layout.size, allocated: blocks * 512, rootUuid: identity.rootUuid };
 }
 
-async function checkOutput(output: string): Promise<void> {
+/**
+ * Says beforehand what `createDisk` would say after a long build.
+ *
+ * @throws IngotError USAGE when a disk cannot be written at `output`; DISK_FULL.
+ */
+export async function requireDiskPlace(output: string): Promise<void> {
   const folder = await stat(dirname(output)).catch(() => undefined);
   if (folder?.isDirectory() !== true) {
     throw new IngotError('USAGE', `${dirname(output)} is not a folder`, {
       hint: 'make it first, or give another --output',
     });
   }
+  await requireWritableFolder(dirname(output));
   try {
     if ((await lstat(output)).isFile()) return;
   } catch (error) {

@@ -25,6 +25,7 @@ import { basename, dirname, join } from 'node:path';
 import { canonicalJson, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { acquireFileLock } from '../proc/file-lock.ts';
+import { requireWritableFolder } from '../proc/writable-place.ts';
 import { layoutBlobPath, readJsonBlob } from './blob.ts';
 import { readImage, readLayout } from './layout.ts';
 import { type Descriptor, type Index, Manifest, MEDIA_TYPES, REF_NAME } from './schema.ts';
@@ -40,6 +41,22 @@ export interface WriteLayoutOptions {
 }
 
 const NAME = /^[A-Za-z0-9](?:[A-Za-z0-9._:@/+-]*[A-Za-z0-9])?$/;
+
+/**
+ * Says beforehand what `writeLayout` would say at the end of a long build.
+ *
+ * @throws IngotError USAGE when `directory` is something else than a layout, or cannot be made or written; DISK_FULL.
+ */
+export async function requireLayoutPlace(directory: string): Promise<void> {
+  const status = await stat(directory).catch(() => undefined);
+  if (status === undefined || (await isAbsentOrEmpty(directory))) {
+    // Made under another name beside its place.
+    await requireWritableFolder(dirname(join(directory)));
+    return;
+  }
+  await readExisting(directory);
+  await requireWritableFolder(directory);
+}
 
 /**
  * Puts an image into the layout `directory`, which is made when it is not there. `blobPath` says where the
