@@ -14,11 +14,11 @@ import { IngotError } from '../errors.ts';
 import { resolveImage } from '../oci/layout.ts';
 import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
 import { createReporter, type ReportEvent } from '../report/events.ts';
-import { Store } from '../store/store.ts';
 import { buildDeclaration, type BuildOutcome } from './commands/build.ts';
 import { runLock } from './commands/lock.ts';
 import type { CommandContext } from './context.ts';
 import { lockPathOf } from './load-lock.ts';
+import { useStore } from './use-store.ts';
 
 export interface QuickstartOptions {
   /** Folder for what is made, relative to the working directory. */
@@ -59,9 +59,9 @@ export async function quickstart(
   await mkdir(output, { recursive: true });
   const { built, lock } = await buildWithSomeLock(context, file, output);
 
-  const store = await Store.open(context.storePath);
   const { signal, reporter } = context;
-  await using _inUse = await store.use(signal);
+  await using inUse = await useStore(context);
+  const { store } = inUse;
   const image = installableImage(await resolveImage({ directory: built.layout, name: built.plan.version }));
   const mirrors = (): Promise<Mirrors> => loadMirrors(context.env, signal);
   const toolsRoot = await ensureToolsRoot({ lock: built.lock, store, mirrors, reporter, signal });
@@ -76,10 +76,12 @@ export async function quickstart(
     });
     return { built, lock, disk, boot: seen.boot as unknown as BootTest, bootedEarlier: seen.at, stages };
   }
+  await using scratch = await store.scratch('boot-test');
   const boot = await testBoot({
     disk,
     toolsRoot,
-    workFolder: output,
+    workFolder: scratch.path,
+    consoleFile: join(output, 'console.log'),
     timeoutMs: 600_000,
     reporter,
     signal,
@@ -103,7 +105,7 @@ function collectInto(stages: StageTime[]): (event: ReportEvent) => void {
  * Builds from the declaration's lock. Where that can no longer be met, because the mirror has moved on, says what
  * moved and goes on with a lock of its own, beside the output; the declaration's is left alone.
  */
-async function buildWithSomeLock(
+export async function buildWithSomeLock(
   context: CommandContext,
   file: string,
   output: string,

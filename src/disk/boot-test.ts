@@ -15,6 +15,8 @@ export interface BootTestOptions {
   readonly toolsRoot: ToolsRoot;
   /** A folder of the caller's for what the machine leaves: `console.log`, `overlay.qcow2`. Made if missing. */
   readonly workFolder: string;
+  /** Where the console is logged instead. */
+  readonly consoleFile?: string | undefined;
   /** How long starting may take, from power-on to the end of the boot. */
   readonly timeoutMs: number;
   readonly memoryMiB?: number | undefined;
@@ -58,7 +60,7 @@ export async function testBoot(options: BootTestOptions): Promise<BootTest> {
     scratch: workFolder,
     memoryMiB,
     accelerator,
-    consoleFile: join(workFolder, 'console.log'),
+    consoleFile: options.consoleFile ?? join(workFolder, 'console.log'),
     onNotice: (message) => {
       reporter.info(message);
     },

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
-import { chooseEntries, collect } from './collect.ts';
+import { chooseEntries, collect, sweepAbandoned } from './collect.ts';
 import { Store } from './store.ts';
 import { ENTRY_KINDS, listEntries, totalBytes, usageByKind, type StoreEntry } from './usage.ts';
 
@@ -157,5 +157,20 @@ describe('a store on the disk', () => {
     const collecting = collect(store, { keepBytes: 0, signal: AbortSignal.timeout(100) });
     await expect(collecting).rejects.toMatchObject({ code: 'INTERRUPTED' });
     expect(await readdir(store.path('trees'))).toEqual([hex('d')]);
+  });
+
+  test('loses what killed processes left to whoever comes next, unless somebody works with it', async () => {
+    await fill();
+    const mine = `tree-${process.pid}-Ab1Cd2`;
+    const killed = 'tree-4194304999-Ab1Cd2';
+    {
+      await using _use = await store.use();
+      await sweepAbandoned(store);
+      expect((await readdir(store.path('tmp'))).sort()).toEqual([killed, mine].sort());
+    }
+    await sweepAbandoned(store);
+    expect(await readdir(store.path('tmp'))).toEqual([mine]);
+    await using _lock = await store.lock('store');
+    await sweepAbandoned(store); // has nothing to do, and waits for nobody
   });
 });

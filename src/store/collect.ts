@@ -5,10 +5,10 @@
  * waits for running builds and new ones wait for it. Everything but unfinished work can be made or fetched again,
  * so nothing is sacred: what no record mentions goes first, then what was used longest ago.
  */
-import { readFile, rename, rm } from 'node:fs/promises';
+import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-import { errnoOf } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { run } from '../proc/run.ts';
 import { chattrMutableArgv } from '../tools/chattr.ts';
 import type { Store } from './store.ts';
@@ -49,6 +49,35 @@ export async function collect(store: Store, options: CollectOptions): Promise<Co
   }
   const freedBytes = totalBytes(removed);
   return { removed, freedBytes, keptBytes: totalBytes(entries) - freedBytes };
+}
+
+/**
+ * Removes the unfinished work of processes that are gone, if nobody uses the store at this moment. Where somebody does
+ * it is left for another time: seen from here, a process of another container is gone too.
+ *
+ * @throws IngotError INTERRUPTED
+ */
+export async function sweepAbandoned(store: Store, signal?: AbortSignal): Promise<void> {
+  const abandoned = (await readdir(store.path('tmp'))).filter((name) => {
+    const owner = ownerOf(name);
+    return owner !== undefined && !isAlive(owner);
+  });
+  if (abandoned.length === 0) return;
+  const busy = new AbortController();
+  const ending = signal === undefined ? busy.signal : AbortSignal.any([busy.signal, signal]);
+  try {
+    await using _lock = await store.lock('store', ending, () => {
+      busy.abort();
+    });
+    await using scratch = await store.scratch('sweep');
+    for (const name of abandoned) {
+      signal?.throwIfAborted();
+      await removeEntry({ path: store.path('tmp', name) }, scratch.path);
+    }
+  } catch (error) {
+    const gaveUp = busy.signal.aborted && signal?.aborted !== true;
+    if (!(gaveUp && error instanceof IngotError && error.code === 'INTERRUPTED')) throw error;
+  }
 }
 
 export interface ChooseOptions {
@@ -97,7 +126,7 @@ async function mentionedNames(entries: readonly StoreEntry[]): Promise<ReadonlyS
 }
 
 /** Out of its name first: half of an entry must never be found under it. */
-async function removeEntry(entry: StoreEntry, scratch: string): Promise<void> {
+async function removeEntry(entry: Pick<StoreEntry, 'path'>, scratch: string): Promise<void> {
   const target = join(scratch, basename(entry.path));
   try {
     await rename(entry.path, target);

@@ -4,12 +4,12 @@ import { join, relative, resolve } from 'node:path';
 
 import { buildImage, type BuiltImage } from '../../build/build-image.ts';
 import { hexOf } from '../../digest.ts';
-import { writeLayout } from '../../oci/layout-write.ts';
+import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
 import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
-import { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
+import { useStore } from '../use-store.ts';
 
 interface BuildOptions {
   readonly variant?: string;
@@ -60,8 +60,10 @@ export async function buildDeclaration(
   const { reporter, signal, cwd } = context;
   const prepared = await preparePlan(context, file, options);
   const { plan, spec, lock } = prepared;
-  const store = await Store.open(context.storePath);
-  await using _inUse = await store.use(signal);
+  const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
+  await requireLayoutPlace(layout);
+  await using inUse = await useStore(context);
+  const { store } = inUse;
   const image = await buildImage({
     plan,
     store,
@@ -72,7 +74,6 @@ export async function buildDeclaration(
   });
   // `disk` and `test` find the tools that belong to an image by the lock it names.
   await store.writeRecordOnce('locks', hexOf(plan.lock), lock);
-  const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
   await reporter.stage('Write layout', () =>
     writeLayout(
       layout,

@@ -2,14 +2,14 @@
 import { Command, Option } from 'commander';
 import { relative, resolve } from 'node:path';
 
-import { createDisk } from '../../disk/create-disk.ts';
+import { createDisk, requireDiskPlace } from '../../disk/create-disk.ts';
 import { installableImage } from '../../disk/import-image.ts';
 import { formatBytes } from '../../report/format.ts';
-import { Store } from '../../store/store.ts';
 import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { prepareImage } from '../prepare-image.ts';
 import { parseSize } from '../size.ts';
+import { useStore } from '../use-store.ts';
 
 interface DiskOptions {
   readonly output: string;
@@ -51,13 +51,15 @@ Needs root. Uses no loop device and no mount. The file gets its name when it is 
 
 async function disk(context: CommandContext, argument: string, options: DiskOptions): Promise<CommandResult> {
   const { cwd, reporter, signal } = context;
-  const store = await Store.open(context.storePath);
-  await using _inUse = await store.use(signal);
+  const output = resolve(cwd, options.output);
+  await requireDiskPlace(output);
+  await using inUse = await useStore(context);
+  const { store } = inUse;
   const { image, toolsRoot } = await prepareImage(context, store, argument, options);
   const installable = installableImage(image);
   const made = await createDisk({
     image: installable,
-    output: resolve(cwd, options.output),
+    output,
     format: options.format,
     size: options.size,
     store,

@@ -5,13 +5,15 @@ import { resolve } from 'node:path';
 import { testBoot } from '../../disk/boot-test.ts';
 import { installableImage, type InstallableImage } from '../../disk/import-image.ts';
 import { ensureTestDisk } from '../../disk/test-disk.ts';
-import { Store } from '../../store/store.ts';
+import { requireWritableFolder } from '../../proc/writable-place.ts';
+import type { Store } from '../../store/store.ts';
 import type { Accelerator } from '../../tools/qemu.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { isDisk, prepareDisk, type PreparedDisk } from '../prepare-disk.ts';
 import { prepareImage } from '../prepare-image.ts';
 import { renderBootTest } from '../render-boot-test.ts';
 import { parseSize } from '../size.ts';
+import { useStore } from '../use-store.ts';
 
 interface TestOptions {
   readonly timeout: number;
@@ -65,8 +67,10 @@ Examples:
 
 async function test(context: CommandContext, argument: string, options: TestOptions): Promise<CommandResult> {
   const { cwd, reporter, signal } = context;
-  const store = await Store.open(context.storePath);
-  await using _inUse = await store.use(signal);
+  const keep = options.keep === undefined ? undefined : resolve(cwd, options.keep);
+  if (keep !== undefined) await requireWritableFolder(keep);
+  await using inUse = await useStore(context);
+  const { store } = inUse;
   const subject: Subject = (await isDisk(context, argument))
     ? await prepareDisk(context, store, argument, options.lock)
     : await installImage(context, store, argument, options);
@@ -74,7 +78,7 @@ async function test(context: CommandContext, argument: string, options: TestOpti
   const result = await testBoot({
     disk: subject.path,
     toolsRoot: subject.toolsRoot,
-    workFolder: options.keep === undefined ? scratch.path : resolve(cwd, options.keep),
+    workFolder: keep ?? scratch.path,
     timeoutMs: options.timeout * 1000,
     memoryMiB: Math.ceil(options.memory / MIB),
     accelerator: options.accelerator,
