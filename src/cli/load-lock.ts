@@ -1,9 +1,8 @@
 /** Locks from the file system: `x.lock.yaml` beside `x.yaml`, `x@variant.lock.yaml` for a variant. */
-import { readFile } from 'node:fs/promises';
-
-import { errnoOf, IngotError } from '../errors.ts';
+import { FindingsError, IngotError } from '../errors.ts';
 import { parseLock } from '../resolve/lock-text.ts';
 import type { Lock } from '../resolve/lock.ts';
+import { readSourceText } from '../spec/source-text.ts';
 
 export function lockPathOf(declaration: string, variant?: string): string {
   const stem = declaration.replace(/\.ya?ml$/, '');
@@ -26,16 +25,20 @@ export function declarationsAmong(files: readonly string[]): readonly string[] {
 
 /** @throws IngotError LOCK_MISSING; FindingsError LOCK_INVALID */
 export async function loadLock(path: string): Promise<Lock> {
-  let text: string;
   try {
-    text = await readFile(path, 'utf8');
+    return parseLock(await readSourceText(path, `the lock ${path}`, CODES), path);
   } catch (error) {
-    const errno = errnoOf(error);
-    throw new IngotError(
-      'LOCK_MISSING',
-      errno === 'ENOENT' ? `there is no lock ${path}` : `cannot read the lock ${path} (${errno ?? 'error'})`,
-      { hint: '`ingot lock FILE` makes it', cause: error },
-    );
+    if (!(error instanceof IngotError) || error instanceof FindingsError || error.code !== CODES.invalid)
+      throw error;
+    const { code, message, location } = error;
+    throw new FindingsError([
+      { code, severity: 'error', message, ...(location !== undefined && { location }) },
+    ]);
   }
-  return parseLock(text, path);
 }
+
+const CODES = {
+  unreadable: 'LOCK_MISSING',
+  invalid: 'LOCK_INVALID',
+  hint: '`ingot lock FILE` makes it',
+} as const;

@@ -9,6 +9,8 @@ export interface SourceTextCodes {
   readonly unreadable: ErrorCode;
   /** The file is no text. */
   readonly invalid: ErrorCode;
+  /** What to do when it is not there. */
+  readonly hint?: string;
 }
 
 /**
@@ -16,12 +18,13 @@ export interface SourceTextCodes {
  * @throws IngotError with one of `codes`; where a byte is not UTF-8, its place
  */
 export async function readSourceText(path: string, label: string, codes: SourceTextCodes): Promise<string> {
+  const hint = codes.hint === undefined ? {} : { hint: codes.hint };
   let bytes: Buffer;
   try {
     const status = await stat(path);
     if (!status.isFile()) {
       const kind = status.isDirectory() ? 'a folder' : 'not a regular file';
-      throw new IngotError(codes.unreadable, `cannot read ${label}: it is ${kind}`);
+      throw new IngotError(codes.unreadable, `cannot read ${label}: it is ${kind}`, hint);
     }
     if (status.size > MAX_SOURCE_BYTES) {
       throw new IngotError(codes.invalid, `${label} is larger than ${MAX_SOURCE_BYTES / 1024 / 1024} MiB`);
@@ -29,7 +32,10 @@ export async function readSourceText(path: string, label: string, codes: SourceT
     bytes = await readFile(path);
   } catch (error) {
     if (error instanceof IngotError) throw error;
-    throw new IngotError(codes.unreadable, `cannot read ${label}: ${reasonOf(error)}`, { cause: error });
+    throw new IngotError(codes.unreadable, `cannot read ${label}: ${reasonOf(error)}`, {
+      ...hint,
+      cause: error,
+    });
   }
   return decodeUtf8(bytes, label, codes.invalid);
 }
