@@ -1,4 +1,5 @@
 /** What moved between two locks. Pure. */
+import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Lock } from './lock.ts';
 
@@ -15,6 +16,26 @@ export interface LockChanges {
   readonly changed: readonly PackageChange[];
 }
 
+/** Something that a person knows by name and that came, went or moved. */
+export interface Move {
+  readonly what: 'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container';
+  readonly name: string;
+  /** Undefined when it was not there. */
+  readonly from?: string;
+  /** Undefined when it is gone. */
+  readonly to?: string;
+}
+
+export interface LockDifference extends LockChanges {
+  readonly moves: readonly Move[];
+  /** Names of the changed packages whose new version comes from a security archive. */
+  readonly security: readonly string[];
+  /** Names of the changed packages whose new version is older. */
+  readonly older: readonly string[];
+  /** Bytes of all packages, before and after. */
+  readonly bytes: { readonly from: number; readonly to: number };
+}
+
 /** Changes of the image's own packages, in name order. Against nothing, everything is added. */
 export function compareLocks(before: Lock | undefined, after: Lock): LockChanges {
   return comparePackages(imagePackages(before), imagePackages(after));
@@ -23,6 +44,21 @@ export function compareLocks(before: Lock | undefined, after: Lock): LockChanges
 /** The same of the tools root. */
 export function compareTools(before: Lock | undefined, after: Lock): LockChanges {
   return comparePackages(before?.tools.packages ?? [], after.tools.packages);
+}
+
+/** Everything that differs, the things that have names of their own first. */
+export function differenceOf(before: Lock, after: Lock): LockDifference {
+  const changes = compareLocks(before, after);
+  const fresh = new Map(imagePackages(after).map((item) => [item.name, item]));
+  return {
+    moves: movesBetween(before, after),
+    ...changes,
+    security: changes.changed.flatMap(({ name }) =>
+      /(?:^|-)security$/.test(fresh.get(name)?.archive ?? '') ? [name] : [],
+    ),
+    older: changes.changed.flatMap(({ name, from, to }) => (isOlder(to, from) ? [name] : [])),
+    bytes: { from: bytesOf(before), to: bytesOf(after) },
+  };
 }
 
 export function imagePackages(lock: Lock | undefined): readonly LockedPackage[] {
@@ -44,4 +80,86 @@ function comparePackages(before: readonly LockedPackage[], after: readonly Locke
       return [{ name, from: from.version, to: to.version }];
     }),
   };
+}
+
+function movesBetween(before: Lock, after: Lock): Move[] {
+  const old = new Map(thingsOf(before).map((thing) => [keyOf(thing), thing]));
+  const fresh = new Map(thingsOf(after).map((thing) => [keyOf(thing), thing]));
+  return [...new Set([...fresh.keys(), ...old.keys()])].flatMap((key): Move[] => {
+    const [from, to] = [old.get(key), fresh.get(key)];
+    const thing = to ?? from;
+    if (thing === undefined || from?.version === to?.version) return [];
+    const { what, name } = thing;
+    return [
+      {
+        what,
+        name,
+        ...(from !== undefined && { from: from.version }),
+        ...(to !== undefined && { to: to.version }),
+      },
+    ];
+  });
+}
+
+interface Thing {
+  readonly what: Move['what'];
+  readonly name: string;
+  readonly version: string;
+}
+
+/** What there is one of has moved also when its name is another now. */
+function keyOf({ what, name }: Thing): string {
+  return what === 'runtime' || what === 'container' || what === 'modules' ? `${what} ${name}` : what;
+}
+
+function thingsOf({
+  base,
+  kernel,
+  driver,
+  cuda,
+  runtimes = [],
+  containers = [],
+  modules = [],
+}: Lock): Thing[] {
+  const versionOf = (thing: NonNullable<Lock['cuda']>): string =>
+    thing.package ?? thing.version ?? `with kernel ${kernel.version}`;
+  return [
+    { what: 'base', name: base.name, version: `${base.name} ${base.release}` },
+    { what: 'kernel', name: kernel.flavour, version: `${kernel.release} (${kernel.version})` },
+    ...(driver === undefined
+      ? []
+      : [
+          {
+            what: 'driver' as const,
+            name: driver.name,
+            version: [driver.name, versionOf(driver), driver.modules]
+              .filter((part) => part !== undefined)
+              .join(' '),
+          },
+        ]),
+    ...modules.map(({ source }) => ({
+      what: 'modules' as const,
+      name: source.name,
+      version: source.version,
+    })),
+    ...(cuda === undefined ? [] : [{ what: 'cuda' as const, name: cuda.name, version: versionOf(cuda) }]),
+    ...runtimes.map((runtime) => ({
+      what: 'runtime' as const,
+      name: runtime.name,
+      version: versionOf(runtime),
+    })),
+    ...containers.map(({ name, tag, digest }) => ({
+      what: 'container' as const,
+      name,
+      version: `${tag} (${digest.slice(0, 'sha256:'.length + 12)})`,
+    })),
+  ];
+}
+
+function isOlder(version: string, than: string): boolean {
+  return isDebVersion(version) && isDebVersion(than) && compareDebVersions(version, than) < 0;
+}
+
+function bytesOf(lock: Lock): number {
+  return imagePackages(lock).reduce((sum, item) => sum + item.size, 0);
 }

@@ -5,32 +5,40 @@ import { resolve } from 'node:path';
 import type { LoadedCatalog } from '../../catalog/load.ts';
 import { FindingsError, IngotError } from '../../errors.ts';
 import { loadMirrors } from '../../packages/mirror.ts';
-import { checkLock, type StaleReason } from '../../resolve/check-lock.ts';
-import { compareLocks, compareTools, imagePackages, type LockChanges } from '../../resolve/compare-locks.ts';
+import {
+  compareLocks,
+  compareTools,
+  differenceOf,
+  imagePackages,
+  type LockChanges,
+  type LockDifference,
+} from '../../resolve/compare-locks.ts';
 import { renderLock } from '../../resolve/lock-text.ts';
 import type { Lock } from '../../resolve/lock.ts';
 import type { ParsedSpec } from '../../spec/node-image.ts';
 import { Store, writeFileAtomically } from '../../store/store.ts';
-import { builderFacts } from '../builder-facts.ts';
+import { checkLocks, type LockJob } from '../check-locks.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { loadCheckedImage, openCatalog } from '../load-image.ts';
 import { declarationsAmong, loadLock, lockPathOf } from '../load-lock.ts';
 import { LockSession, type Updates } from '../lock-image.ts';
 import { lockTime } from '../lock-time.ts';
+import { renderDifference, renderPackageChanges } from '../render-lock.ts';
 
 interface LockOptions {
   readonly variant?: string;
   /** True without names: everything. */
   readonly update?: true | readonly string[];
   readonly check?: true;
+  /** True without a path: against what would be written. */
+  readonly diff?: true | string;
   readonly output?: string;
 }
 
-/** One lock to make or to check. */
-interface Job {
-  readonly spec: ParsedSpec;
-  /** As the user will find it: relative to where the command runs, when the declaration was. */
-  readonly path: string;
+interface Difference extends LockDifference {
+  readonly file: string;
+  /** Path of the lock. */
+  readonly lock: string;
 }
 
 interface LockOutcome extends LockChanges {
@@ -53,6 +61,7 @@ export function lockCommand(bind: Bind): Command {
     .option('--variant <name>', 'this variant alone (default: the declaration and all its variants)')
     .option('--update [package...]', 'move on to what the mirror has now: everything, or these packages')
     .option('--check', 'write nothing; exit 1 when a lock is missing or stale')
+    .option('--diff [lock]', 'write nothing; tell what would move, or what moved since another lock')
     .option('-o, --output <path>', 'where to write, for a single lock')
     .addHelpText(
       'after',
@@ -64,6 +73,8 @@ Examples:
   ingot lock images/debian-minimal.yaml                  a new lock, or the old one brought up to the declaration
   ingot lock images/debian-minimal.yaml --update         everything moves on
   ingot lock images/debian-minimal.yaml --update bash    bash moves on, with what it cannot do without
+  ingot lock images/debian-minimal.yaml --update --diff  what would move
+  ingot lock images/debian-minimal.yaml --diff old.lock.yaml
   ingot lock images/*.yaml --check                       in CI
 `,
     )
@@ -76,15 +87,17 @@ export async function runLock(
   options: LockOptions,
 ): Promise<CommandResult> {
   const catalog = await openCatalog(context);
-  const jobs: Job[] = [];
+  const jobs: LockJob[] = [];
   for (const file of declarationsAmong(files)) jobs.push(...(await jobsOf(context, catalog, file, options)));
   if (options.output !== undefined && jobs.length > 1) {
     throw new IngotError('USAGE', `--output names one file, and there are ${jobs.length} locks to make`, {
       hint: 'choose one with --variant',
     });
   }
-  return options.check === true
-    ? checkLocks(context, catalog, jobs)
+  if (options.check === true) return checkLocks(context, catalog, jobs);
+  if (typeof options.diff === 'string') return diffAgainst(context, options.diff, jobs);
+  return options.diff === true
+    ? diffLocks(context, catalog, jobs, options)
     : makeLocks(context, catalog, jobs, options);
 }
 
@@ -93,7 +106,7 @@ async function jobsOf(
   catalog: LoadedCatalog,
   file: string,
   options: LockOptions,
-): Promise<Job[]> {
+): Promise<LockJob[]> {
   const load = async (variant: string | undefined): Promise<ParsedSpec> => {
     const { parsed, warnings } = await loadCheckedImage(context, file, variant, catalog);
     for (const { message } of warnings) context.reporter.warning(`${file}: ${message}`);
@@ -108,9 +121,74 @@ async function jobsOf(
 async function makeLocks(
   context: CommandContext,
   catalog: LoadedCatalog,
-  jobs: readonly Job[],
+  jobs: readonly LockJob[],
   options: LockOptions,
 ): Promise<CommandResult> {
+  const outcomes: LockOutcome[] = [];
+  for await (const { spec, path, previous, lock } of freshLocks(context, catalog, jobs, options)) {
+    const text = renderLock(lock);
+    const written = previous === undefined || renderLock(previous) !== text;
+    if (written) await writeFileAtomically(resolve(context.cwd, path), text);
+    outcomes.push(outcomeOf(spec, path, previous, lock, written));
+  }
+  return { json: { locks: outcomes }, text: outcomes.map(renderOutcome).join('\n') };
+}
+
+/** What would be written, held against what is there. */
+async function diffLocks(
+  context: CommandContext,
+  catalog: LoadedCatalog,
+  jobs: readonly LockJob[],
+  options: LockOptions,
+): Promise<CommandResult> {
+  const differences: Difference[] = [];
+  for await (const { spec, path, previous, lock } of freshLocks(context, catalog, jobs, options)) {
+    if (previous === undefined) {
+      throw new IngotError('LOCK_MISSING', `there is no ${path} to compare with`, {
+        hint: `make it with: ingot lock ${spec.file}`,
+      });
+    }
+    differences.push({ file: spec.file, lock: path, ...differenceOf(previous, lock) });
+  }
+  return diffResult(differences);
+}
+
+/** What is there, held against an earlier lock. */
+async function diffAgainst(
+  context: CommandContext,
+  other: string,
+  jobs: readonly LockJob[],
+): Promise<CommandResult> {
+  const [job, ...more] = jobs;
+  if (job === undefined || more.length > 0) {
+    throw new IngotError('USAGE', `--diff ${other} is for one lock, and there are ${jobs.length}`, {
+      hint: 'choose one with --variant',
+    });
+  }
+  const before = await loadLock(resolve(context.cwd, other));
+  const lock = await loadLock(resolve(context.cwd, job.path));
+  return diffResult([{ file: job.spec.file, lock: job.path, ...differenceOf(before, lock) }]);
+}
+
+function diffResult(differences: readonly Difference[]): CommandResult {
+  return {
+    json: { differences },
+    text: differences.map((one) => `${one.lock}:\n${renderDifference(one)}`).join('\n'),
+  };
+}
+
+interface FreshLock extends LockJob {
+  readonly previous: Lock | undefined;
+  readonly lock: Lock;
+}
+
+/** One after the other: they share the package indexes, and a mistake in one is best seen alone. */
+async function* freshLocks(
+  context: CommandContext,
+  catalog: LoadedCatalog,
+  jobs: readonly LockJob[],
+  options: LockOptions,
+): AsyncGenerator<FreshLock> {
   const { reporter, signal } = context;
   const now = lockTime(context);
   const store = await Store.open(context.storePath);
@@ -118,19 +196,11 @@ async function makeLocks(
     reporter.info('waiting for `ingot store gc`');
   });
   const mirrors = await loadMirrors(context.env, signal);
-  const outcomes: LockOutcome[] = [];
-  // One after the other: they share the package indexes, and a mistake in one is best seen alone.
   const session = new LockSession({ store, mirrors, catalog, reporter, now, signal });
-  for (const { spec, path } of jobs) {
-    const absolute = resolve(context.cwd, path);
-    const previous = await previousLock(context, path);
-    const lock = await session.lock(spec, previous, updatesOf(options));
-    const text = renderLock(lock);
-    const written = previous === undefined || renderLock(previous) !== text;
-    if (written) await writeFileAtomically(absolute, text);
-    outcomes.push(outcomeOf(spec, path, previous, lock, written));
+  for (const job of jobs) {
+    const previous = await previousLock(context, job.path);
+    yield { ...job, previous, lock: await session.lock(job.spec, previous, updatesOf(options)) };
   }
-  return { json: { locks: outcomes }, text: outcomes.map(renderOutcome).join('\n') };
 }
 
 function updatesOf({ update }: LockOptions): Updates {
@@ -173,8 +243,6 @@ function outcomeOf(
   };
 }
 
-const SHOWN_CHANGES = 40;
-
 function renderOutcome(outcome: LockOutcome): string {
   const { lock, version, packages, bytes, added, removed, changed, tools, written } = outcome;
   const size = `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
@@ -182,66 +250,13 @@ function renderOutcome(outcome: LockOutcome): string {
   if (!written) return `${head}; nothing to change\n`;
   // A first lock adds everything: not worth a list.
   if (added.length === packages) return `${head}\n`;
-  const lines = [
-    ...added.map((item) => `  + ${item.name} ${item.version}`),
-    ...removed.map((item) => `  - ${item.name} ${item.version}`),
-    ...changed.map((item) => `  ~ ${item.name} ${item.from} → ${item.to}`),
-  ];
+  const lines = renderPackageChanges({ added, removed, changed });
   const toolsMoved = tools.added.length + tools.removed.length + tools.changed.length;
-  const rest = lines.length - SHOWN_CHANGES;
   return [
     head,
-    ...lines.slice(0, SHOWN_CHANGES),
-    ...(rest > 0 ? [`  and ${rest} more`] : []),
+    ...lines,
     ...(toolsMoved > 0 ? [`  ${toolsMoved} packages of the tools moved`] : []),
     ...(lines.length + toolsMoved === 0 ? ['  every package as before'] : []),
     '',
   ].join('\n');
-}
-
-/** Looks at declaration, catalogue and builder alone: needs no network. */
-async function checkLocks(
-  context: CommandContext,
-  catalog: LoadedCatalog,
-  jobs: readonly Job[],
-): Promise<CommandResult> {
-  const checked = await Promise.all(
-    jobs.map(async ({ spec, path }) => {
-      const reasons = await staleReasons(context, catalog, spec, path);
-      const { file } = spec;
-      return { file, lock: path, fresh: reasons.length === 0, reasons };
-    }),
-  );
-  const text = checked.map(({ file, lock, fresh, reasons }) =>
-    fresh
-      ? `${lock}: fresh\n`
-      : [
-          `${lock}: stale`,
-          ...reasons.map(({ message }) => `  ${message}`),
-          `  mend it with: ingot lock ${file}`,
-          '',
-        ].join('\n'),
-  );
-  const exitCode = checked.every(({ fresh }) => fresh) ? 0 : 1;
-  return { json: { locks: checked }, text: text.join(''), exitCode };
-}
-
-async function staleReasons(
-  context: CommandContext,
-  catalog: LoadedCatalog,
-  spec: ParsedSpec,
-  path: string,
-): Promise<
-  readonly { readonly what: StaleReason['what'] | 'missing' | 'invalid'; readonly message: string }[]
-> {
-  try {
-    const lock = await loadLock(resolve(context.cwd, path));
-    return checkLock(lock, spec.image, catalog, builderFacts(catalog));
-  } catch (error) {
-    if (error instanceof FindingsError) return [{ what: 'invalid', message: error.message }];
-    if (error instanceof IngotError && error.code === 'LOCK_MISSING') {
-      return [{ what: 'missing', message: error.message }];
-    }
-    throw error;
-  }
 }
