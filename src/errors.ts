@@ -12,6 +12,7 @@ export type ErrorCode =
   | 'SPEC_INVALID'
   | 'CATALOG_INVALID'
   | 'FACTS_INVALID'
+  | 'INCOMPATIBLE'
   | 'LOCK_MISSING'
   | 'LOCK_INVALID'
   | 'LOCK_STALE'
@@ -47,6 +48,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'SPEC_INVALID',
   'CATALOG_INVALID',
   'FACTS_INVALID',
+  'INCOMPATIBLE',
   'LOCK_MISSING',
   'LOCK_INVALID',
   'LOCK_STALE',
@@ -65,6 +67,13 @@ export interface Location {
   readonly column: number;
 }
 
+/** Where a fact comes from, and the row of the tables that states it. */
+export interface FactSource extends Location {
+  readonly title: string;
+  readonly url?: string;
+  readonly confidence: 'high' | 'medium' | 'low';
+}
+
 /** One mistake in a user's file. All of a file's mistakes are collected before any is shown. */
 export interface Finding {
   readonly code: ErrorCode;
@@ -73,6 +82,9 @@ export interface Finding {
   readonly location?: Location;
   /** What to write instead, best first. */
   readonly suggestions?: readonly string[];
+  /** The rule of compatibility that is broken: its stable name. */
+  readonly rule?: string;
+  readonly sources?: readonly FactSource[];
 }
 
 export interface IngotErrorOptions {

@@ -7,8 +7,10 @@ import { checkReferences } from '../resolve/check-references.ts';
 import { loadSpec } from '../spec/load.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
+import { judgeImage } from './judge-image.ts';
 
 type CatalogContext = Pick<CommandContext, 'cwd' | 'env' | 'productRoot' | 'reporter'>;
+type CheckContext = CatalogContext & Pick<CommandContext, 'now'>;
 
 /**
  * The product's own layers, then those of the folders in INGOT_LAYERS (separated by colons), later ones winning.
@@ -44,7 +46,7 @@ export interface CheckedImage {
  * @throws IngotError IMAGE_UNKNOWN when there is no such file or variant
  */
 export async function loadCheckedImage(
-  context: CatalogContext,
+  context: CheckContext,
   path: string,
   variant?: string,
   catalog?: LoadedCatalog,
@@ -55,14 +57,30 @@ export async function loadCheckedImage(
     variant,
     defaultRelease: (base) => opened.find('base', base)?.definition.defaultRelease,
   });
-  const findings = [...parsed.warnings, ...checkReferences(parsed, opened)];
+  const findings = [...parsed.warnings, ...(await checkImage(context, parsed, opened))];
   if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
   return { parsed, catalog: opened, warnings: findings };
 }
 
+/** What the declaration names that is not there, and what of it cannot be together. */
+async function checkImage(
+  context: CheckContext,
+  parsed: ParsedSpec,
+  catalog: LoadedCatalog,
+): Promise<readonly Finding[]> {
+  const references = checkReferences(parsed, catalog);
+  const judged = await judgeImage(context, parsed, catalog);
+  const known = new Set(references.map(({ location }) => location?.line));
+  // A name that the catalogue lacks is said once.
+  const more = (judged?.findings ?? []).filter(
+    ({ rule, location }) => !(rule === 'unknown' || rule === 'offered') || !known.has(location?.line),
+  );
+  return [...references, ...more];
+}
+
 /** Everything that is wrong with a declaration and each of its variants; also that it cannot be read at all. */
 export async function findingsOfFile(
-  context: CatalogContext,
+  context: CheckContext,
   path: string,
   catalog: LoadedCatalog,
 ): Promise<readonly Finding[]> {
@@ -79,9 +97,9 @@ export async function findingsOfFile(
   };
   try {
     const whole = await loadSpec(path, options);
-    keep([...whole.warnings, ...checkReferences(whole, catalog)]);
+    keep([...whole.warnings, ...(await checkImage(context, whole, catalog))]);
     for (const variant of whole.variants) {
-      keep(checkReferences(await loadSpec(path, { ...options, variant }), catalog));
+      keep(await checkImage(context, await loadSpec(path, { ...options, variant }), catalog));
     }
   } catch (error) {
     if (error instanceof FindingsError) keep(error.findings);

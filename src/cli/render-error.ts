@@ -60,8 +60,12 @@ export function renderFindings(findings: readonly Finding[], options: RenderErro
   const blocks = findings.map((finding) => {
     const lines = [headline(finding.severity, finding.code, finding.message, palette)];
     if (finding.location !== undefined) lines.push(...place(finding.location, options));
+    lines.push(...factLines(finding, palette));
     const [best, ...others] = finding.suggestions ?? [];
-    if (best !== undefined) {
+    if (best !== undefined && finding.rule !== undefined) {
+      const more = others.map((other) => `\n   or ${other}`).join('');
+      lines.push(`${hintLine(best, palette)}${more}`);
+    } else if (best !== undefined) {
       const more = others.length === 0 ? '' : ` (or ${others.map(quote).join(', ')})`;
       lines.push(hintLine(`did you mean ${quote(best)}?${more}`, palette));
     }
@@ -74,6 +78,18 @@ export function renderFindings(findings: readonly Finding[], options: RenderErro
     ...(warnings > 0 ? [formatCount(warnings, 'warning')] : []),
   ];
   return `${blocks.join('\n\n')}\n\n${counts.join(', ')}\n`;
+}
+
+const MAX_FACTS = 3;
+
+/** Which rule and which facts say so. */
+function factLines({ rule, sources = [] }: Finding, palette: Palette): string[] {
+  if (rule === undefined) return [];
+  const rows = Map.groupBy(sources, ({ file, line }) => `${file}:${line}`);
+  const facts = [...rows].map(
+    ([row, said]) => `  fact: ${row} (${said.map(({ title }) => title).join('; ')})`,
+  );
+  return [`  rule: ${rule}`, ...facts.slice(0, MAX_FACTS)].map((line) => palette.faint(line));
 }
 
 function renderIngotError(error: IngotError, options: RenderErrorOptions): string {

@@ -117,13 +117,16 @@ function artefacts(base: Base): RuntimeCandidate[] {
   return all.map((one) => ({ ...base, cuda: one, isDefault: one === cuda }));
 }
 
+/** An offer may name no more than the start of its version. */
 function admits(asked: string, version: SoftwareVersion): boolean {
-  return startsWithVersion(version, asked);
+  return startsWithVersion(version, asked) || startsWithVersion(asked, version);
 }
 
 function sorted(candidates: readonly RuntimeCandidate[]): RuntimeCandidate[] {
   return candidates.toSorted(
     (a, b) =>
+      // For a GPU rather than without one: what is for the CPU alone is only offered beside it.
+      Number(a.cuda === undefined) - Number(b.cuda === undefined) ||
       newerFirst(a.version, b.version) ||
       Number(b.isDefault) - Number(a.isDefault) ||
       newerFirst(a.cuda, b.cuda) ||

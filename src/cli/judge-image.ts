@@ -1,0 +1,99 @@
+/** The solver on a declaration: facts and catalogue read, its answer with the places of the declaration. */
+import { join, relative } from 'node:path';
+
+import { loadFacts } from '../catalog/facts/load.ts';
+import type { Row } from '../catalog/facts/types.ts';
+import type { LoadedCatalog } from '../catalog/load.ts';
+import type { FactSource, Finding } from '../errors.ts';
+import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
+import { asksForAccelerators, offersOf, requestOf } from '../resolve/fit/from-image.ts';
+import { pathOf, type FitContext, type SubjectPath } from '../resolve/fit/request.ts';
+import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
+import type { CommandContext } from './context.ts';
+
+export type JudgeContext = Pick<CommandContext, 'productRoot' | 'now'>;
+
+export interface JudgedImage {
+  readonly fit: Fit;
+  readonly context: FitContext;
+  readonly findings: readonly Finding[];
+}
+
+/** Facts by the folder that they were read from: a command reads them at most once. */
+const factsByFolder = new Map<string, ReturnType<typeof loadFacts>>();
+
+export function openFacts({
+  productRoot,
+}: Pick<CommandContext, 'productRoot'>): ReturnType<typeof loadFacts> {
+  const folder = join(productRoot, 'drivers');
+  const known = factsByFolder.get(folder);
+  if (known !== undefined) return known;
+  const loading = loadFacts(folder);
+  factsByFolder.set(folder, loading);
+  return loading;
+}
+
+/**
+ * @param byFacts judges by the facts alone, whether or not a source offers what is chosen
+ * @returns undefined for an image that asks for no accelerator
+ * @throws FindingsError FACTS_INVALID
+ */
+export async function judgeImage(
+  context: JudgeContext,
+  parsed: ParsedSpec,
+  catalog: LoadedCatalog,
+  byFacts = false,
+): Promise<JudgedImage | undefined> {
+  const { image } = parsed;
+  if (!asksForAccelerators(image)) return undefined;
+  const facts = await openFacts(context);
+  const now = context.now().toISOString().slice(0, 10);
+  const fitContext: FitContext = { facts, now, ...(!byFacts && { offers: offersOf(image, catalog) }) };
+  const fit = judgeFit(requestOf(image, catalog, byFacts ? facts : undefined), fitContext);
+  return {
+    fit,
+    context: fitContext,
+    findings: fit.findings.map((finding) => toFinding(finding, parsed, context)),
+  };
+}
+
+function toFinding(
+  finding: FitFinding,
+  { image, sources }: ParsedSpec,
+  { productRoot }: JudgeContext,
+): Finding {
+  const paths = [finding.path, ...finding.elements.map(pathOf)];
+  const path = paths.find((one) => isWritten(one, image)) ?? [];
+  return {
+    code: 'INCOMPATIBLE',
+    severity: finding.severity,
+    message: finding.message,
+    location: sources.at(path),
+    suggestions: finding.suggestions.map(({ text }) => text),
+    rule: finding.rule,
+    sources: finding.rows.flatMap((row) => sourcesOf(row, productRoot)),
+  };
+}
+
+/** What a runtime brings along is not in the declaration itself. */
+function isWritten([key, index]: SubjectPath, image: NodeImage): boolean {
+  if (key === 'gpus' || key === 'runtimes' || key === 'addons') {
+    return typeof index === 'number' && image[key]?.[index] !== undefined;
+  }
+  if (key === 'driver' || key === 'cuda' || key === 'kernel' || key === 'architecture') {
+    return image[key] !== undefined;
+  }
+  return false;
+}
+
+/** The facts belong to the product, wherever it is: their files are named from its root. */
+export function sourcesOf({ sources, confidence, location }: Row, productRoot: string): FactSource[] {
+  const file = relative(productRoot, location.file);
+  return sources.map(({ title, url }) => ({
+    title,
+    ...(url !== undefined && { url }),
+    confidence,
+    ...location,
+    file,
+  }));
+}
