@@ -125,7 +125,8 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
     signal,
     trees,
     steps: new Map(plan.steps.map((step) => [step.name, step])),
-    working: pLimit(Math.max(2, availableParallelism())),
+    filling: pLimit(Math.max(2, availableParallelism())),
+    packing: pLimit(1),
     making: new Map(),
   };
   const results = await Promise.allSettled(
@@ -164,8 +165,13 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
 interface StepRun extends BuildOptions {
   readonly trees: TreeStore;
   readonly steps: ReadonlyMap<string, PlanStep>;
-  /** Bounds how many trees are filled or packed at once. */
-  readonly working: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Bounds how many trees are filled at once. */
+  readonly filling: <T>(work: () => Promise<T>) => Promise<T>;
+  /**
+   * One tree at a time, which takes every core as it is: never ahead of a tree that has yet to be filled, since
+   * others wait for that.
+   */
+  readonly packing: <T>(work: () => Promise<T>) => Promise<T>;
   /** Trees under way in this build, by step name. */
   readonly making: Map<string, Promise<string>>;
 }
@@ -182,7 +188,7 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
     return made;
   }
   const tree = await ensureTree(step, run);
-  const layer = await run.working(() =>
+  const layer = await run.packing(() =>
     packTree(store, tree, {
       epoch: step.epoch,
       level: plan.compressionLevel,
@@ -218,7 +224,7 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
       return { name, root: await ensureTree(needed, run), needs: needed.needs };
     }),
   );
-  return run.working(() =>
+  return run.filling(() =>
     trees.ensure(
       step.key,
       step.name,
