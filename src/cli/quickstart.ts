@@ -13,6 +13,7 @@ import { ensureTestDisk } from '../disk/test-disk.ts';
 import { IngotError } from '../errors.ts';
 import { resolveImage } from '../oci/layout.ts';
 import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
+import { requireWritableFolder } from '../proc/writable-place.ts';
 import { createReporter, type ReportEvent } from '../report/events.ts';
 import { buildDeclaration, type BuildOutcome } from './commands/build.ts';
 import { runLock } from './commands/lock.ts';
@@ -56,6 +57,7 @@ export async function quickstart(
   const stages: StageTime[] = [];
   const context = { ...original, reporter: createReporter([original.reporter.emit, collectInto(stages)]) };
   const output = resolve(context.cwd, options.output);
+  await requireWritableFolder(output);
   await mkdir(output, { recursive: true });
   const { built, lock } = await buildWithSomeLock(context, file, output);
 

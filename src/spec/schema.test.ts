@@ -34,6 +34,10 @@ describe('values', () => {
     ['files: [{path: /etc/x/, content: a}]', /^3:16 files\[0\]\.path is not a plain path/],
     ['files: [{path: /etc/shadow, content: a}]', /^3:16 files\[0\]\.path is written by Ingot itself/],
     ['files: [{path: /usr/etc/x, content: a}]', /^3:16 files\[0\]\.path is written by Ingot itself/],
+    [
+      'files: [{path: /etc/apt/sources.list.d/x.sources, content: a}]',
+      /^3:16 files\[0\]\.path is a package source, which no image has/,
+    ],
     ['files: [{path: /etc/x, content: 3}]', '3:33 files[0].content must be text, not a number; write "3"'],
     ['files: [{path: /etc/x}]', '3:9 files[0].content is missing'],
     ['files: [{path: /etc/x, content: a, mode: 0644}]', /must be text, not a number; write "0644"$/],

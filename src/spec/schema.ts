@@ -54,6 +54,10 @@ export const FilePath = z
   .refine(
     (path) => !isOwnPath(path),
     'is written by Ingot itself; use the key for it (users, groups, hostname)',
+  )
+  .refine(
+    (path) => !PACKAGE_SOURCES.test(path),
+    'is a package source, which no image has: packages come with the image',
   );
 
 function isNormalPath(path: string): boolean {
@@ -63,8 +67,10 @@ function isNormalPath(path: string): boolean {
   );
 }
 
+const PACKAGE_SOURCES = /^\/etc\/apt\/sources\.list(?:\.d(?:\/.*)?)?$/;
+
 const OWN_PATHS =
-  /^\/(?:etc\/(?:passwd|group|shadow|gshadow|machine-id|hostname|resolv\.conf|fstab|ssh\/ssh_host_[^/]*)|usr\/etc(?:\/.*)?|usr\/lib\/sysimage\/dpkg(?:\/.*)?|usr\/lib\/modules\/.*)$/;
+  /^\/(?:etc\/(?:\.pwd\.lock|(?:passwd|group|shadow|gshadow|subuid|subgid)-|passwd|group|shadow|gshadow|machine-id|hostname|resolv\.conf|fstab|ssh\/ssh_host_[^/]*)|usr\/etc(?:\/.*)?|usr\/lib\/sysimage\/dpkg(?:\/.*)?|usr\/lib\/modules\/.*)$/;
 
 function isOwnPath(path: string): boolean {
   return OWN_PATHS.test(path);

@@ -3,7 +3,7 @@ import type { SealInput } from '../../plan/plan.ts';
 import type { RootFs } from '../root-fs.ts';
 
 /** Debris of installing, and secrets that every node must make for itself. Contents of /var are never archived. */
-const REMOVED = [
+export const REMOVED = [
   '/etc/.pwd.lock',
   '/etc/passwd-',
   '/etc/group-',

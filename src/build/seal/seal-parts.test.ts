@@ -3,9 +3,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
+import { FilePath } from '../../spec/schema.ts';
 import { RootFs } from '../root-fs.ts';
 import { kernelArgumentsToml, settleKernelFiles } from './boot.ts';
-import { removeIdentity, withImageIdentity } from './identity.ts';
+import { REMOVED, removeIdentity, withImageIdentity } from './identity.ts';
 import { pathsInTmpfiles, varTmpfiles } from './var.ts';
 
 let root: string;
@@ -92,4 +93,10 @@ describe('image facts', () => {
   it('hold kernel arguments as TOML', () => {
     expect(kernelArgumentsToml(['console=ttyS0', 'a="b"'])).toBe('kargs = ["console=ttyS0","a=\\"b\\""]\n');
   });
+});
+
+it('what the seal removes cannot be declared', () => {
+  const removed = REMOVED.filter((path) => /^\/(?:etc|usr)\//.test(path));
+  expect(removed.filter((path) => FilePath.safeParse(path).success)).toEqual([]);
+  expect(FilePath.safeParse('/etc/apt/apt.conf.d/50-mine').success).toBe(true);
 });

@@ -20,7 +20,7 @@ import {
 } from './accounts.ts';
 import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from './boot.ts';
 import { removeIdentity, withImageIdentity } from './identity.ts';
-import { listUnits, missingUnits, refuse, unitArgvs, unitPresets } from './units.ts';
+import { enabledUnits, listUnits, missingUnits, refuse, staticUnits, unitArgvs, unitPresets } from './units.ts';
 import { varTmpfiles } from './var.ts';
 
 export interface SealOptions {
@@ -113,9 +113,21 @@ async function settleUnits(fs: RootFs, options: SealOptions): Promise<void> {
     if (unit.content !== undefined) await fs.writeFile(`/usr/lib/systemd/system/${unit.name}`, unit.content);
   }
   for (const argv of unitArgvs(units)) await runInSandbox(argv, options.sandbox, { signal: options.signal });
+  await refuseStaticUnits(options);
   await fs.writeFile('/usr/lib/systemd/system-preset/10-ingot.preset', unitPresets(units));
   // Debian presets everything to enabled. What is enabled in the image is what runs; no boot adds to it.
   await fs.writeFile('/usr/lib/systemd/system-preset/99-ingot.preset', 'disable *\n');
+}
+
+async function refuseStaticUnits({ input, sandbox, signal, locate }: SealOptions): Promise<void> {
+  const names = enabledUnits(input.units).map(({ name }) => name);
+  if (names.length === 0) return;
+  const { stdout } = await runInSandbox(['systemctl', '--root=/', 'is-enabled', ...names], sandbox, {
+    signal,
+    okExitCodes: [0, 1], // 1: none of them is
+  });
+  const at = locate === undefined ? undefined : (index: number): Location => locate(['units', index, 'enabled']);
+  refuse(staticUnits(input.units, stdout.split('\n'), at));
 }
 
 async function writeFacts(fs: RootFs, input: SealInput): Promise<void> {

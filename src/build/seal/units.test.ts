@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import type { PlannedUnit } from '../../plan/plan.ts';
 import { nearest } from '../../spec/suggest.ts';
-import { missingUnits, templateOf, unitArgvs, unitPresets } from './units.ts';
+import { missingUnits, staticUnits, templateOf, unitArgvs, unitPresets } from './units.ts';
 
 const unit = (name: string, more: Partial<PlannedUnit> = {}): PlannedUnit => ({
   name,
@@ -48,6 +48,22 @@ describe('units', () => {
       nearest,
     );
     expect(finding?.message).toContain('layers/addon/x.yaml asks for the unit a.service');
+  });
+
+  it('that cannot be enabled are findings at their place, or name the layer', () => {
+    const units = [
+      unit('off.service', { enabled: false, declared: 0 }),
+      unit('fine.service', { enabled: true, declared: 1 }),
+      unit('helper.service', { enabled: true, declared: 2 }),
+      unit('masked.service', { enabled: true, masked: true, declared: 3 }),
+      unit('theirs.service', { enabled: true, origin: 'layers/addon/x.yaml' }),
+    ];
+    const at = (line: number) => ({ file: 'x.yaml', line, column: 1 });
+    expect(staticUnits(units, ['enabled', 'static', 'static'], at)).toMatchObject([
+      { code: 'SPEC_INVALID', location: at(2), message: expect.stringContaining('helper.service') as string },
+      { code: 'CATALOG_INVALID', message: expect.stringContaining('layers/addon/x.yaml: theirs') as string },
+    ]);
+    expect(staticUnits(units, ['enabled', 'enabled-runtime', 'indirect'], at)).toEqual([]);
   });
 
   it('are disabled, enabled and masked in that order; a masked one is not enabled', () => {

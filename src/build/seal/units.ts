@@ -42,11 +42,41 @@ export function missingUnits(
     }));
 }
 
+/** Units that are to be enabled, in order. */
+export function enabledUnits(units: readonly PlannedUnit[]): PlannedUnit[] {
+  return units.filter((unit) => unit.enabled === true && !unit.masked);
+}
+
+/**
+ * Units that were enabled to no effect, as findings. `states` are those of `enabledUnits` in the same order, as
+ * `systemctl is-enabled` prints them. systemctl(1) enables what has no [Install] section with a remark
+ * and exit code 0, and calls it `static` afterwards: whether it ever starts is up to other units.
+ */
+export function staticUnits(
+  units: readonly PlannedUnit[],
+  states: readonly string[],
+  locate?: (index: number) => Location,
+): Finding[] {
+  return enabledUnits(units).flatMap((unit, position): Finding[] => {
+    if (states[position] !== 'static') return [];
+    const what = `${unit.name} cannot be enabled: it has no [Install] section that says for what`;
+    const byLayer = unit.declared === undefined;
+    return [
+      {
+        code: byLayer ? 'CATALOG_INVALID' : 'SPEC_INVALID',
+        severity: 'error',
+        message: byLayer ? `${unit.origin}: ${what}` : what,
+        ...(!byLayer && locate !== undefined && { location: locate(unit.declared) }),
+      },
+    ];
+  });
+}
+
 /** systemctl(1) calls that bring the units into the wanted state, in order. */
 export function unitArgvs(units: readonly PlannedUnit[]): Argv[] {
   const named = (filter: (unit: PlannedUnit) => boolean): string[] => units.filter(filter).map(({ name }) => name);
   const masked = named((unit) => unit.masked);
-  const enabled = named((unit) => unit.enabled === true && !unit.masked);
+  const enabled = enabledUnits(units).map(({ name }) => name);
   const disabled = named((unit) => unit.enabled === false);
   const argvs: Argv[] = [];
   if (disabled.length > 0) argvs.push(['systemctl', '--root=/', 'disable', ...disabled]);
