@@ -76,7 +76,7 @@ describe('a build', () => {
     expect(built['digest']).toBe(image.digest);
   });
 
-  it('says in its lock’s time when passwords were last changed', async () => {
+  it('says in its lock’s time when passwords were last changed', () => {
     const root = join(folder, 'unpacked');
     mkdirSync(root);
     const { layers } = JSON.parse(
