@@ -1,14 +1,14 @@
 /** `ingot lock`, as a user runs it: against the machine's own mirror, and against archives that change and misbehave. */
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, test, vi } from 'vitest';
 
 import { loadMirrors } from '../../src/packages/mirror.ts';
 import { parseLock } from '../../src/resolve/lock-text.ts';
 import type { Lock } from '../../src/resolve/lock.ts';
 import { run } from '../../src/proc/run.ts';
-import { ingot, ingotJson, type CliResult } from '../support/cli.ts';
+import { ingot, ingotJson, startIngot, type CliResult } from '../support/cli.ts';
 import { MirrorServer, TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
 
 let folder: string;
@@ -68,6 +68,15 @@ describe('with the machine’s own mirror', () => {
     expect((await ingot(['lock', declaration, '--check'], { env })).exitCode).toBe(0);
   });
 });
+
+/** Command lines of other processes that name `text`. */
+async function processesOf(text: string): Promise<string[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
+  const lines = await Promise.all(
+    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+  );
+  return lines.filter((line) => line.includes(text));
+}
 
 const KERNEL: readonly TinyPackage[] = [
   { name: 'linux-image-tiny', version: '6.12.2-1', depends: 'linux-image-6.12.2-tiny' },
@@ -316,6 +325,21 @@ describe('with a small archive', () => {
     test('that is slow: it takes its time', async () => {
       server.misbehave(/./, { kind: 'slow', pauseMs: 100, pieces: 8 });
       await locked();
+    });
+
+    test('that sends nothing more, until Ctrl-C: nothing is left, of files or of processes', async () => {
+      server.misbehave(/Packages/, { kind: 'stall' });
+      const started = startIngot(['lock', 'node.yaml'], { cwd: project, env });
+      await started.saying(/^Update package indexes of tiny …/);
+      await vi.waitUntil(() => server.requests.some((path) => path.includes('Packages')), 20_000);
+      expect(await processesOf(project)).not.toEqual([]);
+      process.kill(started.pid, 'SIGINT');
+      const { exitCode, stderr } = await started.ended;
+      expect(exitCode, stderr).toBe(130);
+      expect(stderr).toContain('error[INTERRUPTED]');
+      expect(await processesOf(project)).toEqual([]);
+      expect(await readdir(project)).not.toContain('node.lock.yaml');
+      expect(await readdir(join(project, 'störe/tmp'))).toEqual([]);
     });
 
     test('that nobody answers at', async () => {
