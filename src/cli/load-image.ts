@@ -52,14 +52,40 @@ export async function loadCheckedImage(
   catalog?: LoadedCatalog,
 ): Promise<CheckedImage> {
   const opened = catalog ?? (await openCatalog(context));
-  const parsed = await loadSpec(path, {
-    cwd: context.cwd,
-    variant,
-    defaultRelease: (base) => opened.find('base', base)?.definition.defaultRelease,
-  });
-  const findings = [...parsed.warnings, ...(await checkImage(context, parsed, opened))];
+  const parsed = await openSpec(context, path, variant, opened);
+  const findings = await findingsOf(context, parsed, opened);
   if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
   return { parsed, catalog: opened, warnings: findings };
+}
+
+/** The declaration alone, read and normalised. */
+export async function openSpec(
+  { cwd }: Pick<CommandContext, 'cwd'>,
+  path: string,
+  variant: string | undefined,
+  catalog: LoadedCatalog,
+): Promise<ParsedSpec> {
+  return loadSpec(path, {
+    cwd,
+    variant,
+    defaultRelease: (base) => catalog.find('base', base)?.definition.defaultRelease,
+  });
+}
+
+/**
+ * Everything there is to say about a declaration that could be read.
+ *
+ * @param byFacts leaves out what the catalogue says
+ */
+export async function findingsOf(
+  context: CheckContext,
+  parsed: ParsedSpec,
+  catalog: LoadedCatalog,
+  byFacts = false,
+): Promise<readonly Finding[]> {
+  if (!byFacts) return [...parsed.warnings, ...(await checkImage(context, parsed, catalog))];
+  const judged = await judgeImage(context, parsed, catalog, true);
+  return [...parsed.warnings, ...(judged?.findings ?? [])];
 }
 
 /** What the declaration names that is not there, and what of it cannot be together. */
@@ -91,15 +117,11 @@ export async function findingsOfFile(
       if (!findings.has(key)) findings.set(key, finding);
     }
   };
-  const options = {
-    cwd: context.cwd,
-    defaultRelease: (base: string) => catalog.find('base', base)?.definition.defaultRelease,
-  };
   try {
-    const whole = await loadSpec(path, options);
-    keep([...whole.warnings, ...(await checkImage(context, whole, catalog))]);
+    const whole = await openSpec(context, path, undefined, catalog);
+    keep(await findingsOf(context, whole, catalog));
     for (const variant of whole.variants) {
-      keep(await checkImage(context, await loadSpec(path, { ...options, variant }), catalog));
+      keep(await checkImage(context, await openSpec(context, path, variant, catalog), catalog));
     }
   } catch (error) {
     if (error instanceof FindingsError) keep(error.findings);

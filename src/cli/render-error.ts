@@ -81,14 +81,17 @@ export function renderFindings(findings: readonly Finding[], options: RenderErro
 }
 
 const MAX_FACTS = 3;
+const MAX_TITLES = 2;
 
 /** Which rule and which facts say so. */
 function factLines({ rule, sources = [] }: Finding, palette: Palette): string[] {
   if (rule === undefined) return [];
   const rows = Map.groupBy(sources, ({ file, line }) => `${file}:${line}`);
-  const facts = [...rows].map(
-    ([row, said]) => `  fact: ${row} (${said.map(({ title }) => title).join('; ')})`,
-  );
+  const facts = [...rows].map(([row, said]) => {
+    const more = said.length > MAX_TITLES ? `; and ${said.length - MAX_TITLES} more` : '';
+    const titles = said.slice(0, MAX_TITLES).map(({ title }) => title);
+    return `  fact: ${row} (${titles.join('; ')}${more})`;
+  });
   return [`  rule: ${rule}`, ...facts.slice(0, MAX_FACTS)].map((line) => palette.faint(line));
 }
 

@@ -102,7 +102,9 @@ export function majorOf(version: FactVersion): number {
 
 /** The first two numbers: `6.12` of `6.12.94`, `13.0` of `13.0.2`. */
 export function seriesOf<V extends KernelVersion | CudaVersion>(version: V): V {
-  return version.split('.').slice(0, 2).join('.') as V;
+  const first = version.indexOf('.');
+  const second = first < 0 ? -1 : version.indexOf('.', first + 1);
+  return second < 0 ? version : (version.slice(0, second) as V);
 }
 
 /**
@@ -211,19 +213,11 @@ function successor(version: string): string {
   return [...numbers.slice(0, -1), (numbers.at(-1) ?? 0) + 1].join('.');
 }
 
+/** Of the version only as many numbers count as the bound has. */
 function compareAtPrecision(version: string, bound: string): number {
-  const right = numbersOf(bound);
-  return compareNumbers(cut(version, right.length), right);
-}
-
-function cut(version: string, length: number): number[] {
-  const numbers = numbersOf(version).slice(0, length);
-  return [...numbers, ...Array.from({ length: length - numbers.length }, () => 0)];
-}
-
-function compareNumbers(left: readonly number[], right: readonly number[]): number {
-  for (const [index, number] of left.entries()) {
-    const difference = number - (right[index] ?? 0);
+  const left = numbersOf(version);
+  for (const [index, number] of numbersOf(bound).entries()) {
+    const difference = (left[index] ?? 0) - number;
     if (difference !== 0) return difference;
   }
   return 0;

@@ -2,7 +2,7 @@
 import { runtimeRelease } from '../../catalog/facts/lookup.ts';
 import { branchOf, compareVersions, isSoftwareVersion, seriesOf } from '../../catalog/facts/versions.ts';
 import type { Conflict } from './conflict.ts';
-import { supportTier } from './driver-candidates.ts';
+import { rankOf } from './driver-candidates.ts';
 import { poseProblem, type Problem } from './problem.ts';
 import type { DriverAsk, Element, FitContext, FitRequest, RuntimeAsk } from './request.ts';
 import type { Remedy, RuledJudgement } from './rule.ts';
@@ -225,7 +225,7 @@ function driverChanges({ request, context, index }: Problem, element: Element): 
       (number) => index.facts.nvidia.branches.get(number) ?? { branch: number },
     );
     const tier = (branch: (typeof branches)[number]): number =>
-      supportTier('status' in branch ? branch : undefined, context.now);
+      rankOf('status' in branch ? branch : undefined, context.now);
     branches.sort((a, b) => tier(a) - tier(b) || b.branch - a.branch);
     changes.push(...branches.map(({ branch }) => driverVersion(request, String(branch))));
   }

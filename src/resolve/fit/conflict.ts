@@ -9,7 +9,7 @@ import { poseProblem } from './problem.ts';
 import type { Element, FitContext, FitRequest } from './request.ts';
 import type { RuledJudgement } from './rule.ts';
 import { RULES } from './rules.ts';
-import { search, type Outcome } from './search.ts';
+import { accepts, search, type Outcome } from './search.ts';
 
 export interface Conflict {
   readonly elements: readonly Element[];
@@ -59,7 +59,7 @@ function isSameSet(some: readonly Element[], others: readonly Element[]): boolea
 }
 
 export function isRefused(request: FitRequest, context: FitContext): boolean {
-  return search(poseProblem(request, context)).chosen === undefined;
+  return !accepts(poseProblem(request, context));
 }
 
 /** One thing less, or what was missing there: what is left shows the next conflict. */

@@ -39,11 +39,7 @@ export function driverCandidates(ask: DriverAsk, named: Named): Found<DriverCand
 }
 
 function findDrivers(ask: DriverAsk, named: Named): Found<DriverCandidate> {
-  if (ask.use === 'any') {
-    const { candidates } = driverCandidates({ ...ask, use: 'nvidia' }, named);
-    if (ask.version !== undefined || ask.modules !== 'auto') return { candidates };
-    return { candidates: [...candidates, ...inKernel(ask, 'amd', named), ...inKernel(ask, 'intel', named)] };
-  }
+  if (ask.use === 'any') return anyDriver(ask, named);
   const vendor = vendorOf(ask.use, named);
   if (typeof vendor !== 'string') return { candidates: [], gap: vendor };
   if (vendor !== 'nvidia') return { candidates: inKernel(ask, vendor, named) };
@@ -59,9 +55,20 @@ function findDrivers(ask: DriverAsk, named: Named): Found<DriverCandidate> {
     const about = version === undefined ? [MODULES] : [MODULES, VERSION];
     return { candidates: [], gap: { rule: 'offered', message, about, near: [] } };
   }
-  const alive = flavoured.filter(({ branch }) => supportTier(branch, named.context.now) < END_OF_LIFE);
+  const alive = flavoured.filter(({ branch }) => isEligible(branch, named.context.now));
   const anyAge = version !== undefined || ask.endOfLife === true || alive.length === 0;
   return { candidates: inPreference(anyAge ? flavoured : alive, named) };
+}
+
+/** Of the vendors that have something to say; with nothing said, of every one. */
+function anyDriver(ask: DriverAsk, named: Named): Found<DriverCandidate> {
+  const { candidates } = driverCandidates({ ...ask, use: 'nvidia' }, named);
+  const { vendors, request } = named;
+  const isNvidia = ask.version !== undefined || ask.modules !== 'auto' || request.cuda !== undefined;
+  const others = (['amd', 'intel'] as const).filter(
+    (vendor) => !isNvidia && (vendors.size === 0 || vendors.has(vendor)),
+  );
+  return { candidates: [...candidates, ...others.flatMap((vendor) => inKernel(ask, vendor, named))] };
 }
 
 /** @returns the vendor, or why there is none */
@@ -141,13 +148,33 @@ function made(
   }));
 }
 
-const END_OF_LIFE = 3;
+/** In the order of preference. */
+const TIERS = ['long-term', 'supported', 'unstated', 'preview', 'over'] as const;
+export type SupportTier = (typeof TIERS)[number];
 
-/** 0: supported for the long term, 1: supported, 2: not stated, 3: past its end of life, or a preview. */
-export function supportTier(branch: DriverBranch | undefined, now: string): number {
-  if (branch === undefined || branch.status === 'unknown') return isOver(branch, now) ? END_OF_LIFE : 2;
-  if (branch.status !== 'supported' || isOver(branch, now)) return END_OF_LIFE;
-  return branch.type === 'long-term' ? 0 : 1;
+/** How long a branch is mended, on a day. A branch of which nothing is known is `unstated`. */
+export function supportTier(branch: DriverBranch | undefined, now: string): SupportTier {
+  if (isOver(branch, now)) return 'over';
+  switch (branch?.status) {
+    case 'supported':
+      return branch.type === 'long-term' ? 'long-term' : 'supported';
+    case 'eol':
+      return 'over';
+    case 'preview':
+      return 'preview';
+    case 'unknown':
+    case undefined:
+      return 'unstated';
+  }
+}
+
+/** What `auto` may choose. */
+export function isEligible(branch: DriverBranch | undefined, now: string): boolean {
+  return rankOf(branch, now) < TIERS.indexOf('preview');
+}
+
+export function rankOf(branch: DriverBranch | undefined, now: string): number {
+  return TIERS.indexOf(supportTier(branch, now));
 }
 
 /** A month counts to its end. */
@@ -162,7 +189,7 @@ function inPreference(candidates: readonly DriverCandidate[], named: Named): Dri
     const preferred = version === undefined ? undefined : defaultFlavour(version, named);
     return {
       candidate,
-      tier: supportTier(branch, named.context.now),
+      tier: rankOf(branch, named.context.now),
       flavour: flavour === preferred ? 0 : 1,
       source: `${offer?.layer ?? ''} ${offer?.packageVersion ?? ''} ${flavour ?? ''}`,
     };

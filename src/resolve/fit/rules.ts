@@ -24,26 +24,17 @@ const BY_STAGE: ReadonlyMap<Stage, readonly Rule[]> = Map.groupBy(RULES, ({ stag
 /** Ids of rules that are not judged, to find out which ones a refusal hangs on. */
 export type Without = ReadonlySet<string>;
 
-/**
- * What the rules of one stage say. Rows of low confidence warn, and never refuse alone.
- *
- * @param all false stops at the first refusal
- */
+/** What the rules of one stage say. Rows of low confidence warn, and never refuse alone. */
 export function judge(
   stage: Stage,
   candidate: Candidate,
   problem: Problem,
   without: Without,
-  all = true,
 ): readonly RuledJudgement[] {
   const judgements: RuledJudgement[] = [];
   for (const rule of BY_STAGE.get(stage) ?? []) {
     if (without.has(rule.id)) continue;
-    for (const judgement of rule.judge(candidate, problem)) {
-      const ruled = { ...softened(judgement), rule };
-      judgements.push(ruled);
-      if (!all && ruled.severity === 'refuse') return judgements;
-    }
+    for (const judgement of rule.judge(candidate, problem)) judgements.push({ ...softened(judgement), rule });
   }
   return judgements;
 }

@@ -12,6 +12,7 @@ import type {
   KernelCandidate,
   RuledJudgement,
   RuntimeCandidate,
+  Stage,
 } from './rule.ts';
 import { judge, type Without } from './rules.ts';
 
@@ -25,67 +26,23 @@ export interface Chosen {
 export interface Outcome {
   /** Undefined when every candidate is refused. */
   readonly chosen: Chosen | undefined;
-  /** Of the choice: limits and notes. Without one: the refusals of the candidates that came farthest. */
+  /** Of the choice: limits and notes. Without one: the refusals, which gaps of the problem are not part of. */
   readonly judgements: readonly RuledJudgement[];
 }
 
 const NOTHING: Without = new Set();
 
+export function search(problem: Problem, without: Without = NOTHING): Outcome {
+  return new Search(problem, without, 'fewest').run();
+}
+
+/** Whether some candidate is not refused: quicker than to choose the best one. */
+export function accepts(problem: Problem): boolean {
+  return problem.gaps.length === 0 && new Search(problem, NOTHING, 'any').run().chosen !== undefined;
+}
+
 /** How bad the worst judgement is. */
 const RANK = { note: 0, warn: 1, refuse: 2 } as const;
-
-export function search(problem: Problem, without: Without = NOTHING): Outcome {
-  const refusals: RuledJudgement[] = [];
-  const host = judge('host', {}, problem, without);
-  refusals.push(...refusalsOf(host));
-  // What no driver can mend is found before any is looked at.
-  const cudas =
-    problem.cudas === undefined ? [undefined] : survivors(problem.cudas, problem, without, refusals);
-  const runtimes = problem.runtimes.map((candidates, index) => {
-    const alive = candidates.filter((runtime) =>
-      cudas.some(
-        (cuda) =>
-          !isRefused(judge('runtime', withCuda({ runtime }, cuda?.candidate), problem, without, false)),
-      ),
-    );
-    if (alive.length === 0)
-      refusals.push(...firstRuntimeRefusals(problem, index, cudas[0]?.candidate, without));
-    return alive;
-  });
-  const stuck = cudas.length === 0 || runtimes.some((alive) => alive.length === 0);
-  if (refusals.length > 0 || stuck || problem.gaps.length > 0)
-    return { chosen: undefined, judgements: refusals };
-
-  const software = new Map<string, Part<Software>>();
-  const drivers: readonly (DriverCandidate | undefined)[] = problem.drivers ?? [undefined];
-  for (const driver of drivers) {
-    const base: Candidate = driver === undefined ? {} : { driver };
-    const own = driver === undefined ? [] : judge('driver', base, problem, without);
-    if (isRefused(own)) {
-      refusals.push(...refusalsOf(own));
-      continue;
-    }
-    const kernel = best(problem.kernels, (one) =>
-      judge('kernel', { ...base, kernel: one }, problem, without),
-    );
-    if (kernel.refused) {
-      refusals.push(...kernel.judgements);
-      continue;
-    }
-    // Flavours of one release differ in nothing that CUDA and runtimes see.
-    const key = driver?.version ?? '';
-    const rest = software.get(key) ?? chooseSoftware(base, cudas, runtimes, problem, without);
-    software.set(key, rest);
-    if (rest.refused || rest.value === undefined) {
-      refusals.push(...rest.judgements);
-      continue;
-    }
-    const chosen: Chosen = { ...base, ...defined('kernel', kernel.value), ...rest.value };
-    const whole = judge('whole', chosen, problem, without);
-    return { chosen, judgements: [...host, ...own, ...kernel.judgements, ...rest.judgements, ...whole] };
-  }
-  return { chosen: undefined, judgements: refusals };
-}
 
 interface JudgedCuda {
   readonly candidate: CudaCandidate;
@@ -102,92 +59,145 @@ interface Part<T> {
   readonly judgements: readonly RuledJudgement[];
 }
 
-function survivors(
-  candidates: readonly CudaCandidate[],
-  problem: Problem,
-  without: Without,
-  refusals: RuledJudgement[],
-): JudgedCuda[] {
-  const judged = candidates.map((candidate) => ({
-    candidate,
-    judgements: judge('cuda', { cuda: candidate }, problem, without),
-  }));
-  const alive = judged.filter(({ judgements }) => !isRefused(judgements));
-  if (alive.length === 0) refusals.push(...judged.flatMap(({ judgements }) => refusalsOf(judgements)));
-  return alive;
-}
+class Search {
+  readonly #problem: Problem;
+  readonly #without: Without;
+  /** The rank that no better one is looked for. */
+  readonly #enough: number;
+  readonly #refusals: RuledJudgement[] = [];
+  /** What a runtime is worth on a CUDA, whatever the driver. */
+  readonly #runtimes = new Map<CudaCandidate | undefined, Map<RuntimeCandidate, readonly RuledJudgement[]>>();
 
-function firstRuntimeRefusals(
-  problem: Problem,
-  index: number,
-  cuda: CudaCandidate | undefined,
-  without: Without,
-): RuledJudgement[] {
-  return (problem.runtimes[index] ?? []).flatMap((runtime) =>
-    refusalsOf(judge('runtime', withCuda({ runtime }, cuda), problem, without)),
-  );
-}
+  /** @param limits `fewest` looks on for a choice without a limit, `any` is content with the first there is */
+  constructor(problem: Problem, without: Without, limits: 'fewest' | 'any') {
+    this.#problem = problem;
+    this.#without = without;
+    this.#enough = limits === 'fewest' ? RANK.note : RANK.warn;
+  }
 
-function chooseSoftware(
-  base: Candidate,
-  cudas: readonly (JudgedCuda | undefined)[],
-  runtimes: readonly (readonly RuntimeCandidate[])[],
-  problem: Problem,
-  without: Without,
-): Part<Software> {
-  let found: Part<Software> | undefined;
-  const refusals: RuledJudgement[] = [];
-  for (const cuda of cudas) {
-    const candidate = withCuda(base, cuda?.candidate);
-    const own = [
-      ...(cuda?.judgements ?? []),
-      ...(cuda === undefined ? [] : judge('driver-cuda', candidate, problem, without)),
-    ];
-    if (isRefused(own)) {
-      refusals.push(...refusalsOf(own));
-      continue;
+  run(): Outcome {
+    const { drivers = [undefined], kernels, gaps } = this.#problem;
+    const host = this.#judge('host', {});
+    this.#refuse(host);
+    // What no driver can mend is found before any is looked at.
+    const cudas = this.#cudas();
+    const runtimes = this.#problem.runtimes.map((candidates) => this.#survivors(candidates, cudas));
+    if (this.#refusals.length > 0 || gaps.length > 0) return this.#outcome();
+
+    const software = new Map<string, Part<Software>>();
+    for (const driver of drivers) {
+      const base: Candidate = driver === undefined ? {} : { driver };
+      const own = driver === undefined ? [] : this.#judge('driver', base);
+      if (this.#refuse(own)) continue;
+      const kernel = this.#best(kernels, (one) => this.#judge('kernel', { ...base, kernel: one }));
+      if (kernel.refused) continue;
+      // Flavours of one release differ in nothing that CUDA and runtimes see.
+      const key = `${driver?.vendor ?? ''} ${driver?.version ?? ''} ${driver?.offer?.layer ?? ''}`;
+      const rest = software.get(key) ?? this.#software(base, cudas, runtimes);
+      software.set(key, rest);
+      if (rest.value === undefined) continue;
+      const chosen: Chosen = { ...base, ...defined('kernel', kernel.value), ...rest.value };
+      const whole = this.#judge('whole', chosen);
+      return { chosen, judgements: [...host, ...own, ...kernel.judgements, ...rest.judgements, ...whole] };
     }
-    const parts = runtimes.map((releases) =>
-      best(releases, (runtime) => {
-        const whole = { ...candidate, runtime };
-        return [
-          ...judge('runtime', whole, problem, without),
-          ...judge('driver-runtime', whole, problem, without),
-        ];
-      }),
+    return this.#outcome();
+  }
+
+  #outcome(): Outcome {
+    return { chosen: undefined, judgements: this.#refusals };
+  }
+
+  #judge(stage: Stage, candidate: Candidate): readonly RuledJudgement[] {
+    return judge(stage, candidate, this.#problem, this.#without);
+  }
+
+  /** Keeps the refusals among the judgements. True when there are any. */
+  #refuse(judgements: readonly RuledJudgement[]): boolean {
+    const refusals = judgements.filter(({ severity }) => severity === 'refuse');
+    this.#refusals.push(...refusals);
+    return refusals.length > 0;
+  }
+
+  /** Undefined stands for an image without CUDA. */
+  #cudas(): readonly (JudgedCuda | undefined)[] {
+    const { cudas } = this.#problem;
+    if (cudas === undefined) return [undefined];
+    const judged = cudas.map((cuda) => ({ candidate: cuda, judgements: this.#judge('cuda', { cuda }) }));
+    const alive = judged.filter(({ judgements }) => rankOf(judgements) < RANK.refuse);
+    if (alive.length === 0) for (const { judgements } of judged) this.#refuse(judgements);
+    return alive;
+  }
+
+  #survivors(
+    candidates: readonly RuntimeCandidate[],
+    cudas: readonly (JudgedCuda | undefined)[],
+  ): readonly RuntimeCandidate[] {
+    const alive = candidates.filter((runtime) =>
+      cudas.some((cuda) => rankOf(this.#runtime(runtime, cuda?.candidate)) < RANK.refuse),
     );
-    const broken = parts.filter(({ refused }) => refused);
-    if (broken.length > 0) {
-      refusals.push(...broken.flatMap(({ judgements }) => judgements));
-      continue;
+    if (alive.length === 0) {
+      for (const runtime of candidates) this.#refuse(this.#runtime(runtime, cudas[0]?.candidate));
     }
-    const rank = Math.max(rankOf(own), ...parts.map((part) => part.rank));
-    if (found !== undefined && found.rank <= rank) continue;
-    const chosen = parts.flatMap(({ value }) => (value === undefined ? [] : [value]));
-    found = {
-      value: { ...defined('cuda', cuda?.candidate), runtimes: chosen },
-      refused: false,
-      rank,
-      judgements: [...own, ...parts.flatMap(({ judgements }) => judgements)],
-    };
-    if (rank === 0) break;
+    return alive;
   }
-  return found ?? { value: undefined, refused: true, rank: RANK.refuse, judgements: refusals };
-}
 
-/** The first of those with the fewest troubles. */
-function best<T>(candidates: readonly T[], judged: (candidate: T) => readonly RuledJudgement[]): Part<T> {
-  let found: Part<T> | undefined;
-  const refusals: RuledJudgement[] = [];
-  for (const value of candidates) {
-    const judgements = judged(value);
-    const rank = rankOf(judgements);
-    if (rank === RANK.refuse) refusals.push(...refusalsOf(judgements));
-    else if (found === undefined || rank < found.rank) found = { value, refused: false, rank, judgements };
-    if (rank === 0) break;
+  #runtime(runtime: RuntimeCandidate, cuda: CudaCandidate | undefined): readonly RuledJudgement[] {
+    const ofCuda = this.#runtimes.get(cuda) ?? new Map<RuntimeCandidate, readonly RuledJudgement[]>();
+    this.#runtimes.set(cuda, ofCuda);
+    const known = ofCuda.get(runtime);
+    if (known !== undefined) return known;
+    const judgements = this.#judge('runtime', withCuda({ runtime }, cuda));
+    ofCuda.set(runtime, judgements);
+    return judgements;
   }
-  if (found !== undefined) return found;
-  return { value: undefined, refused: candidates.length > 0, rank: 0, judgements: refusals };
+
+  #software(
+    base: Candidate,
+    cudas: readonly (JudgedCuda | undefined)[],
+    runtimes: readonly (readonly RuntimeCandidate[])[],
+  ): Part<Software> {
+    let found: Part<Software> | undefined;
+    for (const cuda of cudas) {
+      const candidate = withCuda(base, cuda?.candidate);
+      const own = cuda === undefined ? [] : [...cuda.judgements, ...this.#judge('driver-cuda', candidate)];
+      if (this.#refuse(own)) continue;
+      const parts = runtimes.map((releases) =>
+        this.#best(releases, (runtime) => {
+          const before = this.#runtime(runtime, cuda?.candidate);
+          if (rankOf(before) === RANK.refuse) return before;
+          return [...before, ...this.#judge('driver-runtime', { ...candidate, runtime })];
+        }),
+      );
+      if (parts.some(({ refused }) => refused)) continue;
+      const rank = Math.max(rankOf(own), ...parts.map((part) => part.rank));
+      if (found !== undefined && found.rank <= rank) continue;
+      const chosen = parts.flatMap(({ value }) => (value === undefined ? [] : [value]));
+      found = {
+        value: { ...defined('cuda', cuda?.candidate), runtimes: chosen },
+        refused: false,
+        rank,
+        judgements: [...own, ...parts.flatMap(({ judgements }) => judgements)],
+      };
+      if (rank <= this.#enough) break;
+    }
+    return found ?? { value: undefined, refused: true, rank: RANK.refuse, judgements: [] };
+  }
+
+  /** The first of those with the fewest limits. When there is none, their refusals are kept. */
+  #best<T>(candidates: readonly T[], judged: (candidate: T) => readonly RuledJudgement[]): Part<T> {
+    let found: Part<T> | undefined;
+    const refused: (readonly RuledJudgement[])[] = [];
+    for (const value of candidates) {
+      const judgements = judged(value);
+      const rank = rankOf(judgements);
+      if (rank === RANK.refuse) refused.push(judgements);
+      else if (found === undefined || rank < found.rank) found = { value, refused: false, rank, judgements };
+      if (rank <= this.#enough) break;
+    }
+    if (found !== undefined) return found;
+    for (const judgements of refused) this.#refuse(judgements);
+    return { value: undefined, refused: candidates.length > 0, rank: RANK.note, judgements: [] };
+  }
 }
 
 function withCuda(candidate: Candidate, cuda: CudaCandidate | undefined): Candidate {
@@ -199,13 +209,7 @@ function defined<Key extends string, Value>(key: Key, value: Value | undefined):
 }
 
 function rankOf(judgements: readonly RuledJudgement[]): number {
-  return judgements.reduce((worst, { severity }) => Math.max(worst, RANK[severity]), 0);
-}
-
-export function isRefused(judgements: readonly RuledJudgement[]): boolean {
-  return judgements.some(({ severity }) => severity === 'refuse');
-}
-
-function refusalsOf(judgements: readonly RuledJudgement[]): RuledJudgement[] {
-  return judgements.filter(({ severity }) => severity === 'refuse');
+  let worst = 0;
+  for (const { severity } of judgements) worst = Math.max(worst, RANK[severity]);
+  return worst;
 }

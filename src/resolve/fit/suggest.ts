@@ -76,9 +76,19 @@ function combine(
     steps.push(step);
     changed = step.apply(changed);
   }
-  if (steps.length < 2) return undefined;
+  // What an earlier step was for, a later one may have made pointless.
+  let kept = steps;
+  for (const step of steps) {
+    const others = kept.filter((one) => one !== step);
+    if (!isRefused(applyAll(others, request), context)) kept = others;
+  }
+  if (kept.length < 2) return undefined;
   const elements = conflicts.flatMap((conflict) => conflict.elements);
-  return { text: steps.map(({ text }) => text).join(' and '), request: changed, elements };
+  return { text: kept.map(({ text }) => text).join(' and '), request: applyAll(kept, request), elements };
+}
+
+function applyAll(changes: readonly Change[], request: FitRequest): FitRequest {
+  return changes.reduce((changed, { apply }) => apply(changed), request);
 }
 
 /** Changes after which a limit is gone, and no new one has come. */

@@ -6,7 +6,7 @@ import {
   isSoftwareVersion,
   rangeAdmits,
 } from '../../../catalog/facts/versions.ts';
-import { defaultFlavour, supportTier } from '../driver-candidates.ts';
+import { defaultFlavour, isEligible, supportTier } from '../driver-candidates.ts';
 import type { AskedGpu, Problem } from '../problem.ts';
 import { note, refuse, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
 
@@ -141,9 +141,9 @@ function oneVersion({ driver }: Candidate): Judgement[] {
 
 function endOfLife({ driver }: Candidate, { context: { now } }: Problem): Judgement[] {
   const { version, branch } = driver ?? {};
-  if (version === undefined || branch === undefined || supportTier(branch, now) < 3) return [];
+  if (version === undefined || branch === undefined || isEligible(branch, now)) return [];
   const about = [{ kind: 'driver-version' } as const, { kind: 'driver' } as const];
-  if (branch.status === 'preview')
+  if (supportTier(branch, now) === 'preview')
     return [warn(`R${branch.branch} is a preview, not meant for production`, [branch], about)];
   const since = branch.endOfLife === undefined ? '' : ` since ${branch.endOfLife}`;
   return [
@@ -169,7 +169,7 @@ function driverKnown({ driver }: Candidate, problem: Problem): Judgement[] {
     ];
   }
   const judgements: Judgement[] = [];
-  if (branch.status === 'unknown' && supportTier(branch, problem.context.now) === 2) {
+  if (supportTier(branch, problem.context.now) === 'unstated') {
     judgements.push(note(`whether NVIDIA supports R${branch.branch} is not stated`, [branch], about));
   }
   if (!problem.index.facts.nvidia.releases.has(version)) {

@@ -79,7 +79,11 @@ function oneVendor(_: Candidate, { gpus, request }: Problem): Judgement[] {
   return [refuse(message, [first.gpu, other.gpu], [other.element, first.element])];
 }
 
-function driverVendor({ driver }: Candidate, { gpus }: Problem): Judgement[] {
+function driverVendor({ driver }: Candidate, { gpus, request }: Problem): Judgement[] {
+  if (driver !== undefined && driver.vendor !== 'nvidia' && request.cuda !== undefined) {
+    const about = [{ kind: 'cuda' }, { kind: 'driver' }] as const;
+    return [refuse(`CUDA needs the driver nvidia, not ${DRIVER_NAMES[driver.vendor]}`, [], about)];
+  }
   return gpus.flatMap(({ element, gpu }) => {
     if (driver === undefined || driver.vendor === gpu.vendor) return [];
     const message = `${gpu.product} needs the driver ${DRIVER_NAMES[gpu.vendor]}, not ${DRIVER_NAMES[driver.vendor]}`;
