@@ -69,10 +69,10 @@ export async function solvePackages(
   const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
   if (recorded.success) return recorded.data;
   const index = await readIndex(indexes, stamp, signal);
-  const { suite } = indexes.release;
-  const sources = chooseTerms(index, request.sources ?? [], suite);
-  const terms = chooseTerms(index, request.wanted, suite);
-  const chosen = await solve(indexes, index, request.wanted, terms, keep, reporter, signal);
+  const { wanted, sources = [] } = request;
+  requireAll(index, [...wanted, ...sources], indexes.release.suite);
+  const terms = chooseTerms(index, wanted);
+  const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal);
   const solution: Solution = {
     suite: indexes.release.suite,
     archives: indexes.release.archives.map(({ name, suites, components, url }) => ({
@@ -82,8 +82,8 @@ export async function solvePackages(
       ...(url !== undefined && { url }),
     })),
     packages: chosen.map((item) => describePackage(index, item)).sort(byPackageName),
-    ...(sources.size > 0 && {
-      sources: (request.sources ?? []).map((source) => describeSource(index, source, sources, keep)),
+    ...(sources.length > 0 && {
+      sources: sources.map((source) => describeSource(index, source, keep)),
     }),
   };
   await indexes.store.writeRecord('solution', key, solution);
@@ -143,21 +143,17 @@ function namesIn(unmet: readonly UnmetDependency[]): ReadonlySet<string> {
   );
 }
 
-/** What to tell apt for each wanted package. @throws FindingsError with every name or version that is not there */
-function chooseTerms(
-  index: PackageIndex,
-  wanted: readonly PackageRequest[],
-  suite: string,
-): ReadonlyMap<string, string> {
-  const terms = new Map<string, string>();
-  const findings: Finding[] = [];
-  for (const request of wanted) {
-    const term = chooseTerm(index, request);
-    if (term !== undefined) terms.set(request.name, term);
-    else findings.push(describeUnknown(index, request, suite));
-  }
+/** @throws FindingsError PACKAGE_UNKNOWN with every name or version that is not there */
+function requireAll(index: PackageIndex, requests: readonly PackageRequest[], suite: string): void {
+  const findings = requests.flatMap((request) =>
+    chooseTerm(index, request) === undefined ? [describeUnknown(index, request, suite)] : [],
+  );
   if (findings.length > 0) throw new FindingsError(findings);
-  return terms;
+}
+
+/** What to tell apt for each wanted package. */
+function chooseTerms(index: PackageIndex, wanted: readonly PackageRequest[]): ReadonlyMap<string, string> {
+  return new Map(wanted.map((request) => [request.name, chooseTerm(index, request) ?? request.name]));
 }
 
 function chooseTerm(index: PackageIndex, { name, version, series }: PackageRequest): string | undefined {
@@ -238,14 +234,14 @@ function describeConflict(
 /** The version to stay with where it fits, else the newest that does. */
 function describeSource(
   index: PackageIndex,
-  { name, version, series }: PackageRequest,
-  terms: ReadonlyMap<string, string>,
+  request: PackageRequest,
   keep: readonly SimulatedPackage[],
 ): LockedPackage {
+  const { name, version, series } = request;
   const kept = keep.find((item) => item.name === name && index.has(name, item.version))?.version;
   const stays =
     kept !== undefined && version === undefined && (series === undefined || isOfSeries(kept, series));
-  const fresh = terms.get(name)?.split('=', 2)[1] ?? index.versions(name)[0] ?? '';
+  const fresh = chooseTerm(index, request)?.split('=', 2)[1] ?? index.versions(name)[0] ?? '';
   return describePackage(index, { name, version: stays ? kept : fresh }).package;
 }
 

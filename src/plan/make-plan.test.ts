@@ -130,6 +130,46 @@ describe('makePlan', () => {
     expect(changed(planOf(lockWith()), planOf(lockWith(), image, digestOf('other')))).toHaveLength(4);
   });
 
+  it('refuses modules that are still to be built', () => {
+    const source = file('nvidia-open-kernel-dkms', '550.163.01-2');
+    const lock: Lock = { ...lockWith(), modules: [{ layer: 'driver-nvidia-open', source }] };
+    expect(() => planOf(lock)).toThrow(
+      expect.objectContaining({
+        code: 'BUILD_FAILED',
+        message: expect.stringMatching(
+          /the kernel modules of the layer driver-nvidia-open are not built: .* nvidia-open-kernel-dkms 550\.163\.01-2/,
+        ) as string,
+      }),
+    );
+  });
+
+  it('runs a container by its digest, as a quadlet of its layer', () => {
+    const digest = digestOf('vllm');
+    const lock = lockWith();
+    lock.layers.push({ name: 'runtime-vllm', kind: 'runtime', created: lock.created, packages: [] });
+    const [, , , runtime] = lock.layers;
+    if (runtime !== undefined) runtime.definition = { name: 'vllm', digest: digestOf('definition') };
+    const container = {
+      layer: 'runtime-vllm',
+      name: 'vllm',
+      image: 'docker.io/vllm/vllm-openai',
+      tag: 'v0.28.0',
+      digest,
+    };
+    const vllm = catalog.find('runtime', 'vllm');
+    if (vllm === undefined) throw new TypeError('the catalogue has no vllm');
+    // By itself: what it needs is not the matter here.
+    const alone = { ...vllm, definition: { ...vllm.definition, needs: [] } };
+    const seen = {
+      ...catalog,
+      find: (kind: string, name: string) => (name === 'vllm' ? alone : catalog.find(kind as 'base', name)),
+    };
+    const plan = makePlan({ image, lock: { ...lock, containers: [container] }, catalog: seen, builder });
+    const [quadlet] = plan.steps.find(({ name }) => name === 'runtime-vllm')?.files ?? [];
+    expect(quadlet?.path).toBe('/usr/share/containers/systemd/vllm.container');
+    expect(quadlet?.content).toContain(`Image=docker.io/vllm/vllm-openai@${digest}\n`);
+  });
+
   it('takes files, units and kernel arguments from the layers, the declaration’s last', () => {
     const { seal, steps } = planOf(lockWith());
     expect(seal.kernelArguments.map(({ origin }) => origin)).toEqual(['base', 'declaration']);

@@ -96,6 +96,10 @@ function oddities(lock: Lock, image: NodeImage): string[] {
   if (!ImageVersion.safeParse(lock.version).success) {
     found.push(`its version ${JSON.stringify(lock.version)} cannot be one`);
   }
+  for (const { digest } of image.runtimes ?? []) {
+    if (digest === undefined || lock.containers?.some((container) => container.digest === digest)) continue;
+    found.push(`it lacks the container ${digest}`);
+  }
   const layers = lock.layers.map((layer) => layer.name);
   found.push(...repeated(layers).map((name) => `the layer ${name} is in it twice`));
   for (const packages of [lock.layers.flatMap((layer) => layer.packages), lock.tools.packages]) {

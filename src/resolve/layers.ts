@@ -78,7 +78,7 @@ class LayerStack {
     this.#visiting.push(own);
     const below = new Set(['base']);
     for (const need of needs) {
-      const lower = this.#lower(need);
+      const lower = this.#lower(need, name);
       for (const under of [...lower.below, lower.name]) below.add(under);
     }
     this.#visiting.pop();
@@ -86,13 +86,16 @@ class LayerStack {
   }
 
   /** `base`, `kernel`, an addon, or the driver or CUDA layer that provides it. */
-  #lower(need: string): LayerRequest {
+  #lower(need: string, by: string): LayerRequest {
     const { driver, cuda } = this.#choice;
     const chosen = [...(driver === undefined ? [] : [driver]), ...cuda].find(({ layer }) =>
       brings(layer, need),
     );
     if (chosen !== undefined) return this.#add(chosen);
-    return this.#layers.get(need) ?? this.#addAddon(need);
+    const present = this.#layers.get(need);
+    if (present !== undefined) return present;
+    if (this.#catalog.find('addon', need) !== undefined) return this.#addAddon(need);
+    throw new IngotError('CATALOG_INVALID', `${by} needs ${need}, which the image does not have`);
   }
 
   #put(name: string, { layer, offer }: ChosenLayer, below: readonly string[]): LayerRequest {

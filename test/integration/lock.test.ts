@@ -258,7 +258,7 @@ describe('with a small archive', () => {
   test('--check: missing, fresh, stale; it never writes', async () => {
     expect(await ingotLock('--check')).toMatchObject({
       exitCode: 1,
-      stdout: expect.stringContaining('no lock') as string,
+      stdout: expect.stringContaining('there is no such file') as string,
     });
     await locked();
     const text = await readFile(join(project, 'node.lock.yaml'), 'utf8');

@@ -45,6 +45,13 @@ export class TestKey implements AsyncDisposable {
     return key;
   }
 
+  /** Fingerprint of the key, as gpg sees it. */
+  async fingerprint(): Promise<string> {
+    const argv = ['gpg', '--batch', '--homedir', this.home, '--list-keys', '--with-colons'] as const;
+    const { stdout } = await run(argv);
+    return /^fpr:+([0-9A-F]{40}):/m.exec(stdout)?.[1] ?? '';
+  }
+
   async gpg(...args: string[]): Promise<void> {
     await run(['gpg', '--batch', '--quiet', '--homedir', this.home, ...args]);
   }
@@ -95,6 +102,19 @@ export class TinyArchive {
     await writeFile(join(dist, 'Release'), release);
     const signed = join(dist, 'InRelease');
     await this.key.gpg('--yes', '--clearsign', '--output', signed, join(dist, 'Release'));
+  }
+
+  /** The same packages as a repository without suites, as vendors have them: everything at the root. */
+  async publishFlat(packages: readonly TinyPackage[]): Promise<void> {
+    const stanzas: string[] = [];
+    for (const item of packages) stanzas.push((await this.#add(item)).replace('Filename: ', 'Filename: ./'));
+    const index = stanzas.join('\n');
+    await writeFile(join(this.root, 'Packages'), index);
+    const date = new Date(Date.now() - 60_000).toUTCString().replace('GMT', 'UTC');
+    const sum = `SHA256:\n ${sha256(index)} ${Buffer.byteLength(index)} Packages\n`;
+    await writeFile(join(this.root, 'Release'), `Origin: Vendor\nDate: ${date}\n${sum}`);
+    const signed = join(this.root, 'InRelease');
+    await this.key.gpg('--yes', '--clearsign', '--output', signed, join(this.root, 'Release'));
   }
 
   /** A published package as a lock would name it. */

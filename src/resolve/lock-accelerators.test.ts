@@ -1,0 +1,148 @@
+import { describe, expect, it } from 'vitest';
+
+import { catalogOf, imageOf, layer, solutionOf, solved } from '../../test/support/resolve.ts';
+import type { CatalogLayer, LayerDefinition } from '../catalog/layer.ts';
+import { digestOf } from '../digest.ts';
+import type { Solution } from '../packages/solution.ts';
+import { checkLock } from './check-lock.ts';
+import { requireChoice } from './choose.ts';
+import type { Lock } from './lock.ts';
+import { parseLock, renderLock } from './lock-text.ts';
+import { makeLock } from './make-lock.ts';
+
+function layerWith(base: CatalogLayer, change: Partial<LayerDefinition>, versionOf?: string[]): CatalogLayer {
+  const { definition } = base;
+  const { debian } = definition.install;
+  return {
+    ...base,
+    definition: {
+      ...definition,
+      ...change,
+      install:
+        debian === undefined ? {} : { debian: { ...debian, ...(versionOf !== undefined && { versionOf }) } },
+    },
+  };
+}
+
+const IN = ['debian@13'];
+const NVIDIA = layerWith(
+  layer('driver', 'nvidia-open', ['libcuda1', 'firmware']),
+  {
+    provides: ['nvidia'],
+    offers: [{ in: IN, version: '550.163.01' }],
+    modules: { source: 'nvidia-dkms', flavour: 'open' },
+  },
+  ['libcuda1', 'firmware'],
+);
+const CUDA = layerWith(
+  layer('cuda', 'runtime', ['libcudart12']),
+  { provides: ['cuda'], offers: [{ in: IN, version: '12.4' }] },
+  ['libcudart12'],
+);
+const SERVER = layerWith(layer('runtime', 'server', [], ['nvidia', 'cuda']), {
+  offers: [{ in: IN, version: '1.0', tag: 'v1.0' }],
+  container: { name: 'server', image: 'example.com/server', content: 'Image={image}' },
+});
+const CATALOG = catalogOf(
+  layer('base', 'debian', ['init']),
+  layer('kernel', 'cloud', ['linux-image-6.12.57-cloud-amd64']),
+  NVIDIA,
+  CUDA,
+  SERVER,
+);
+const DIGEST = digestOf('server image');
+const IMAGE = imageOf({ runtimes: [{ use: 'server', digest: DIGEST }] });
+
+function solution(change: Record<string, string> = {}): Solution {
+  const version = (name: string, usual: string): { version: string } => ({ version: change[name] ?? usual });
+  const source = solved('nvidia-dkms', version('nvidia-dkms', '550.163.01-4')).package;
+  return {
+    ...solutionOf(
+      solved('init', { essential: true }),
+      solved('linux-image-6.12.57-cloud-amd64'),
+      solved('libcuda1', version('libcuda1', '550.163.01-5.1')),
+      solved('firmware', version('firmware', '550.163.01-5.1')),
+      solved('libcudart12', version('libcudart12', '12.4.127~12.4.1-2')),
+    ),
+    sources: [source],
+  };
+}
+
+function lockOf(change: Record<string, string> = {}): Lock {
+  return makeLock({
+    image: IMAGE,
+    catalog: CATALOG,
+    choice: requireChoice(IMAGE, CATALOG),
+    solution: solution(change),
+    tools: { definition: digestOf('tools'), solution: solutionOf(solved('ostree')) },
+    compressor: { name: 'zstd', version: '1.5.7', level: 3 },
+    now: new Date('2026-01-01T00:00:00Z'),
+  });
+}
+
+const BUILDER = {
+  compressor: { name: 'zstd', version: '1.5.7', level: 3 },
+  toolsDefinition: digestOf('tools'),
+} as const;
+
+describe('a lock with driver, CUDA and a container', () => {
+  it('says what was chosen, and what of it is not installed', () => {
+    const lock = lockOf();
+    expect(lock.driver).toEqual({
+      name: 'nvidia',
+      layer: 'driver-nvidia-open',
+      version: '550.163.01',
+      package: '550.163.01-5.1',
+      modules: 'open',
+    });
+    expect(lock.cuda).toMatchObject({ version: '12.4', package: '12.4.127~12.4.1-2' });
+    expect(lock.containers).toEqual([
+      { layer: 'runtime-server', name: 'server', image: 'example.com/server', tag: 'v1.0', digest: DIGEST },
+    ]);
+    expect(lock.modules?.map(({ source }) => source.name)).toEqual(['nvidia-dkms']);
+    expect(lock.layers.flatMap(({ packages }) => packages.map(({ name }) => name))).not.toContain(
+      'nvidia-dkms',
+    );
+  });
+
+  it('is the same after writing and reading', () => {
+    const lock = lockOf();
+    expect(parseLock(renderLock(lock), 'x.lock.yaml')).toEqual(lock);
+    expect(renderLock(lock)).toContain(
+      'driver: {name: nvidia, layer: driver-nvidia-open, version: 550.163.01, package: 550.163.01-5.1, modules: open}\n',
+    );
+  });
+
+  it.each([
+    ['libcuda1', '560.1-1'],
+    ['firmware', '550.163.02-1'],
+    ['libcudart12', '12.5.1-1'],
+    ['nvidia-dkms', '550.142-1'],
+  ])('refuses %s %s, which is not what was offered', (name, version) => {
+    expect(() => lockOf({ [name]: version })).toThrow(
+      expect.objectContaining({ code: 'OFFER_STALE', message: expect.stringContaining(name) as string }),
+    );
+  });
+
+  it('holds for its declaration, and not when somebody put in another choice', () => {
+    const lock = lockOf();
+    const check = (edited: Lock): string[] =>
+      checkLock(edited, IMAGE, CATALOG, BUILDER).map(({ message }) => message);
+    expect(check(lock)).toEqual([]);
+    const without = (kind: string): Lock => ({
+      ...lock,
+      layers: lock.layers.filter((one) => one.kind !== kind),
+    });
+    expect(check(without('runtime'))).toContain('it has no server');
+    expect(check(without('driver'))).toEqual(['runtime-server needs nvidia, which the image does not have']);
+    const [container] = lock.containers ?? [];
+    const containers = container === undefined ? [] : [{ ...container, digest: digestOf('another') }];
+    expect(check({ ...lock, containers })).toEqual([`it lacks the container ${DIGEST}`]);
+    const changed = catalogOf(
+      ...CATALOG.layers.map((one) => (one === NVIDIA ? { ...NVIDIA, digest: digestOf('changed') } : one)),
+    );
+    expect(checkLock(lock, IMAGE, changed, BUILDER).map(({ message }) => message)).toEqual([
+      'the definition of the layer driver-nvidia-open has changed',
+    ]);
+  });
+});
