@@ -11,7 +11,7 @@ import { errnoOf, IngotError } from '../errors.ts';
  * For work that takes long and writes its result last. `folder` need not exist: then the nearest one above it that does
  * must be writable. Leaves nothing behind.
  *
- * @throws IngotError USAGE, or DISK_FULL
+ * @throws IngotError USAGE, NOT_ROOT, or DISK_FULL
  */
 export async function requireWritableFolder(folder: string): Promise<void> {
   try {
@@ -20,6 +20,12 @@ export async function requireWritableFolder(folder: string): Promise<void> {
   } catch (error) {
     if (error instanceof IngotError) throw error;
     const errno = errnoOf(error) ?? 'error';
+    if (errno === 'EACCES' && process.getuid?.() !== 0) {
+      throw new IngotError('NOT_ROOT', `only another user can write ${folder}`, {
+        hint: 'run the same command as root, for example with sudo, or give another place',
+        cause: error,
+      });
+    }
     const isFull = errno === 'ENOSPC' || errno === 'EDQUOT';
     throw new IngotError(
       isFull ? 'DISK_FULL' : 'USAGE',
