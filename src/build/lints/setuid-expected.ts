@@ -41,6 +41,7 @@ export const PRIVILEGED_FILES: readonly PrivilegedFile[] = [
   setuid('usr/bin/sudo', 'sudo: what its policy grants'),
   setuid('usr/bin/newuidmap', 'uidmap: user namespaces of rootless containers'),
   setuid('usr/bin/newgidmap', 'uidmap: user namespaces of rootless containers'),
+  setuid('usr/bin/nvidia-modprobe', 'nvidia-modprobe: device files of GPUs, made on first use'),
   setuid('usr/bin/fusermount3', 'fuse3: user mounts'),
   setuid('usr/bin/pkexec', 'pkexec: what polkit grants'),
   setuid('usr/lib/polkit-1/polkit-agent-helper-1', 'polkitd: authentication'),
