@@ -14,8 +14,10 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
+import { Store } from '../../src/store/store.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson, startIngot } from '../support/cli.ts';
+import { storeWithPackages } from '../support/thin-store.ts';
 
 let image: BuiltImage;
 let folder: string;
@@ -29,14 +31,6 @@ beforeAll(async () => {
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
-
-/** A store that has the packages and nothing else. */
-function storeWithPackages(name: string): string {
-  const store = join(folder, name);
-  mkdirSync(store, { recursive: true });
-  execFileSync('cp', ['--archive', '--link', join(image.store, 'packages'), join(store, 'packages')]);
-  return store;
-}
 
 function declarationWith(name: string, append: string): string {
   const file = join(folder, name, 'node.yaml');
@@ -67,13 +61,22 @@ function expectNothingLeft(store: string): void {
 }
 
 describe('a build', () => {
-  it('gives the same digest in another store, on another day', async () => {
-    const store = storeWithPackages('another day');
-    const built = await ingotJson(
-      ['--store', store, 'build', image.declaration, '--output', join(folder, 'another day/layout')],
+  it('gives the same digest in another store, on another day, and makes one initramfs', async () => {
+    const store = storeWithPackages(image, join(folder, 'another day'));
+    const { exitCode, stdout, stderr } = await ingot(
+      [
+        ...['--store', store, 'build', image.declaration, '--output', join(folder, 'another day/layout')],
+        ...['--verbose', '--json'],
+      ],
       { prefix: ['faketime', '-f', '+40d'], env: { FAKETIME_DONT_FAKE_MONOTONIC: '1' } },
     );
-    expect(built['digest']).toBe(image.digest);
+    expect(exitCode, stderr).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({ digest: image.digest });
+    // The kernel asks for an initramfs when it is configured, and gets none: one is made for all, at the end.
+    expect(stderr).toMatch(/^dracut: Generating \/boot\/initrd/m);
+    expect(stderr.match(/^dracut\S*: Executing: .*/gm)).toEqual([
+      expect.stringMatching(/ \/usr\/lib\/modules\/\S+\/initramfs\.img$/),
+    ]);
   });
 
   it('says in its lock’s time when passwords were last changed', () => {
@@ -131,7 +134,7 @@ describe('a build', () => {
 
 describe('two builds at once on one store', () => {
   it('share the work and agree', async () => {
-    const store = storeWithPackages('two at once');
+    const store = storeWithPackages(image, join(folder, 'two at once'));
     const build = (name: string): Promise<Record<string, unknown>> =>
       ingotJson(['--store', store, 'build', image.declaration, '--output', join(folder, name)]);
     const [left, right] = await Promise.all([build('left'), build('right')]);
@@ -141,9 +144,22 @@ describe('two builds at once on one store', () => {
   });
 });
 
+it.each([
+  ['build', () => ['build', image.declaration, '--output', image.layout]],
+  ['disk', () => ['disk', image.ref, '--output', join(folder, 'node.raw')]],
+  ['test', () => ['test', image.ref]],
+])('%s says that it waits for gc, and Ctrl-C ends the wait', async (_command, args) => {
+  const store = join(folder, 'collected');
+  await using _collecting = await (await Store.open(store)).lock('store');
+  const started = startIngot(['--store', store, ...args()]);
+  await started.saying(/^waiting for `ingot store gc`$/);
+  process.kill(started.pid, 'SIGINT');
+  expect((await started.ended).exitCode).toBe(130);
+});
+
 describe('a build that is ended', () => {
   it('by kill -9 in the middle of package scripts leaves nothing running, and the next build is right', async () => {
-    const store = storeWithPackages('killed');
+    const store = storeWithPackages(image, join(folder, 'killed'));
     const output = join(folder, 'killed/layout');
     const build = ['--store', store, 'build', image.declaration, '--output', output];
     const started = startIngot([...build, '--verbose']);
@@ -153,13 +169,15 @@ describe('a build that is ended', () => {
     await untilGone(store);
     expect(existsSync(output)).toBe(false);
     expect(readdirSync(join(store, 'trees'))).toEqual([]);
+    expect(readdirSync(join(store, 'tmp'))).not.toEqual([]);
 
     expect((await ingotJson(build))['digest']).toBe(image.digest);
     expectNothingLeft(store);
+    expect(readdirSync(join(store, 'tmp'))).toEqual([]);
   });
 
   it('by Ctrl-C cleans up after itself and exits with 130', async () => {
-    const store = storeWithPackages('interrupted');
+    const store = storeWithPackages(image, join(folder, 'interrupted'));
     const output = join(folder, 'interrupted/layout');
     const started = startIngot([
       '--store',
@@ -213,6 +231,8 @@ describe('a build that is ended', () => {
 describe('a build refuses', () => {
   it('a unit that no package brings, at its place in the declaration', async () => {
     const file = declarationWith('unit', 'units:\n  - {name: shh.service, enabled: true}\n');
+    // From the lock before, so that the layers below are in the store.
+    cpSync(image.declaration.replace('.yaml', '.lock.yaml'), file.replace('.yaml', '.lock.yaml'));
     await ingotJson(['--store', image.store, 'lock', file]);
     const { exitCode, stderr } = await ingot([
       '--store',
@@ -231,6 +251,44 @@ describe('a build refuses', () => {
     expect(stderr).toContain(`node.yaml:${line}:`);
     expect(stderr).toContain('ssh.service');
     expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+
+  it('a unit that cannot be enabled, at its place in the declaration', async () => {
+    const file = declarationWith(
+      'static',
+      'units:\n  - {name: systemd-networkd.service, enabled: true}\n  - {name: systemd-journald.service, enabled: true}\n',
+    );
+    // From the lock before, so that the layers below are in the store.
+    cpSync(image.declaration.replace('.yaml', '.lock.yaml'), file.replace('.yaml', '.lock.yaml'));
+    await ingotJson(['--store', image.store, 'lock', file]);
+    const build = ['--store', image.store, 'build', file, '--output', join(folder, 'x')];
+    const { exitCode, stderr } = await ingot(build);
+    expect(exitCode, stderr).toBe(2);
+    const lines = readFileSync(file, 'utf8').split('\n');
+    const line = lines.findIndex((text) => text.includes('systemd-journald.service')) + 1;
+    expect(stderr).toContain('error[SPEC_INVALID]: systemd-journald.service cannot be enabled');
+    expect(stderr).toContain(`node.yaml:${line}:`);
+    expect(existsSync(join(folder, 'x'))).toBe(false);
+  });
+
+  it('an output that cannot be, before anything is built', async () => {
+    const store = join(folder, 'untouched');
+    const file = join(folder, 'in the way');
+    writeFileSync(file, '');
+    for (const [command, output] of [
+      ['build', '/proc/layout'],
+      ['build', join(file, 'layout')],
+      ['build', file],
+      ['disk', '/proc/node.raw'],
+      ['disk', join(folder, 'no such folder/node.raw')],
+      ['quickstart', '/proc/folder/layout'],
+    ] as const) {
+      const refused = await ingot(['--store', store, command, image.declaration, '--output', output]);
+      expect([command, output, refused.exitCode]).toEqual([command, output, 2]);
+      expect(refused.stderr).toContain('error[USAGE]');
+      expect(refused.stderr).not.toContain('Fetch packages');
+    }
+    expect(existsSync(join(store, 'trees')) ? readdirSync(join(store, 'trees')) : []).toEqual([]);
   });
 
   it('to go on without a lock, or with one for another declaration', async () => {
