@@ -10,6 +10,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['quickstart', async () => (await import('./commands/quickstart.ts')).quickstartCommand],
   ['validate', async () => (await import('./commands/validate.ts')).validateCommand],
   ['catalog', async () => (await import('./commands/catalog.ts')).catalogCommand],
+  ['explain', async () => (await import('./commands/explain.ts')).explainCommand],
   ['schema', async () => (await import('./commands/schema.ts')).schemaCommand],
   ['lock', async () => (await import('./commands/lock.ts')).lockCommand],
   ['plan', async () => (await import('./commands/plan.ts')).planCommand],

@@ -158,7 +158,9 @@ export function leafCommands(command: Command, above: readonly string[] = []): R
   return new Map(
     command.commands.flatMap((child) => {
       const path = [...above, child.name()];
-      return child.commands.length > 0 ? [...leafCommands(child, path)] : [[path.join(' '), child] as const];
+      // One with arguments of its own is a command, whatever is below it.
+      const own = child.commands.length === 0 || child.registeredArguments.length > 0;
+      return [...(own ? [[path.join(' '), child] as const] : []), ...leafCommands(child, path)];
     }),
   );
 }
