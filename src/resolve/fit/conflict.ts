@@ -133,7 +133,13 @@ export function elementsOf(request: FitRequest): Element[] {
 
 /** The request that asks for less. Places in lists stay. */
 export function relax(request: FitRequest, elements: readonly Element[]): FitRequest {
-  return elements.reduce(relaxOne, request);
+  const relaxed = elements.reduce(relaxOne, request);
+  const { driver, gpus, cuda } = relaxed;
+  // What `auto` goes by may be gone: that alone is no conflict.
+  const isNew = elements.some(({ kind }) => kind === 'gpu' || kind === 'cuda');
+  if (!isNew || driver?.use !== 'auto' || cuda !== undefined || gpus.some((name) => name !== ''))
+    return relaxed;
+  return { ...relaxed, driver: { ...driver, use: 'any' } };
 }
 
 function relaxOne(request: FitRequest, element: Element): FitRequest {

@@ -2,8 +2,7 @@
 import { findToolkit } from '../../catalog/facts/lookup.ts';
 import type { CudaToolkit } from '../../catalog/facts/types.ts';
 import { compareVersions, seriesOf, type CudaVersion } from '../../catalog/facts/versions.ts';
-import { nearest } from '../../spec/suggest.ts';
-import { startsWithVersion, type Found, type Named } from './found.ts';
+import { nearestVersions, startsWithVersion, type Found, type Named } from './found.ts';
 import { Memory } from './memory.ts';
 import type { CudaAsk } from './request.ts';
 import type { CudaCandidate } from './rule.ts';
@@ -33,7 +32,7 @@ function findCudas(version: string | undefined, { index, context }: Named): Foun
         ? `there is no CUDA ${version ?? ''} that is known`
         : `no source offers CUDA ${version ?? ''}; offered: ${known.join(', ') || 'none'}`;
     const rule = offers === undefined ? 'unknown' : 'offered';
-    const near = version === undefined ? [] : nearest(version, known);
+    const near = version === undefined ? [] : nearestVersions(version, known);
     return { candidates: [], gap: { rule, message, about: [{ kind: 'cuda' }], near } };
   }
   const finished = matching.filter(({ toolkit }) => toolkit?.preview !== true);

@@ -14,7 +14,7 @@ import {
   type DriverVersion,
 } from '../../catalog/facts/versions.ts';
 import { nearest } from '../../spec/suggest.ts';
-import { startsWithVersion, type Found, type Gap, type Named } from './found.ts';
+import { nearestVersions, startsWithVersion, type Found, type Gap, type Named } from './found.ts';
 import { Memory } from './memory.ts';
 import type { DriverAsk, DriverOffer, Element, GpuVendor } from './request.ts';
 import type { DriverCandidate } from './rule.ts';
@@ -222,7 +222,14 @@ function versionGap(ask: DriverAsk, every: readonly DriverCandidate[], named: Na
     return { rule: 'offered', message: `no source offers the driver ${ask.use}`, about: [USE], near: [] };
   }
   const versions = [...new Set(every.map((one) => one.version ?? ''))].sort(byVersion);
-  const near = [...nearest(version, versions), ...nearest(version, branchesOf(versions))];
+  const branchNames = branchesOf(versions);
+  const near = [
+    ...new Set([
+      ...nearest(version, versions),
+      ...nearest(version, branchNames),
+      ...nearestVersions(version, branchNames),
+    ]),
+  ].slice(0, 3);
   const known = named.index.facts.nvidia.branches.has(Number.parseInt(version, 10));
   const facts = named.context.offers?.drivers === undefined;
   const list = branchesOf(versions).toReversed().join(', ');

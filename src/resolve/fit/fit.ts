@@ -5,7 +5,14 @@
 import type { Row } from '../../catalog/facts/types.ts';
 import { findConflicts, type Conflict } from './conflict.ts';
 import { poseProblem, type Problem } from './problem.ts';
-import { pathOf, type Element, type FitContext, type FitRequest, type SubjectPath } from './request.ts';
+import {
+  isSameKey,
+  pathOf,
+  type Element,
+  type FitContext,
+  type FitRequest,
+  type SubjectPath,
+} from './request.ts';
 import type { Rule, RuledJudgement } from './rule.ts';
 import { search, type Chosen } from './search.ts';
 import { liftLimit, suggestChanges, type Suggestion } from './suggest.ts';
@@ -151,17 +158,7 @@ function placeOf(about: readonly Element[], { request }: Problem): SubjectPath {
 }
 
 function touches(some: readonly Element[], others: readonly Element[]): boolean {
-  if (some.length === 0) return true;
-  return some.some((one) =>
-    others.some(
-      (other) => JSON.stringify(pathOf(one)) === JSON.stringify(pathOf(other)) || sameKey(one, other),
-    ),
-  );
-}
-
-/** Changes of the driver's version mend what is said about the driver, and so on. */
-function sameKey(one: Element, other: Element): boolean {
-  return pathOf(one)[0] === pathOf(other)[0] && !('index' in one);
+  return some.some((one) => others.some((other) => isSameKey(one, other)));
 }
 
 /** Several products of one family may give the same judgement over and over. */

@@ -25,6 +25,26 @@ export interface Named {
   readonly vendors: ReadonlySet<GpuVendor>;
 }
 
+const MAX_NEAR = 3;
+
+/** The versions that differ least, number by number: 13.4 is nearer to 13.9 than 12.9 is. */
+export function nearestVersions(asked: string, known: readonly string[]): string[] {
+  if (!/^\d+(?:\.\d+)*$/.test(asked)) return [];
+  const numbers = (version: string): number[] =>
+    version.split('.').map((part) => Number.parseInt(part, 10) || 0);
+  const wanted = numbers(asked);
+  const distances = [...new Set(known)].map((version) => ({
+    version,
+    distance: numbers(version).map((number, index) => Math.abs(number - (wanted[index] ?? 0))),
+  }));
+  const order = (a: readonly number[], b: readonly number[]): number => {
+    const at = a.findIndex((number, index) => number !== (b[index] ?? 0));
+    return at < 0 ? a.length - b.length : (a[at] ?? 0) - (b[at] ?? 0);
+  };
+  distances.sort((a, b) => order(a.distance, b.distance) || (a.version < b.version ? -1 : 1));
+  return distances.slice(0, MAX_NEAR).map(({ version }) => version);
+}
+
 /** `550` is the start of `550.163.01`, and not of `5500`. */
 export function startsWithVersion(version: string, prefix: string): boolean {
   return version === prefix || version.startsWith(`${prefix}.`);

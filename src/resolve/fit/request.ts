@@ -139,6 +139,13 @@ export type Element =
   | { readonly kind: 'runtime' | 'addon' | 'mig'; readonly index: number }
   | { readonly kind: 'architecture' | 'kernel' | 'driver' | 'driver-version' | 'modules' | 'cuda' };
 
+/** Whether both stand under one key of the declaration, and at one place of a list. */
+export function isSameKey(one: Element, other: Element): boolean {
+  const [key, index] = pathOf(one);
+  const [otherKey, otherIndex] = pathOf(other);
+  return key === otherKey && (typeof index !== 'number' || index === otherIndex);
+}
+
 /** Where a declaration says it. */
 export type SubjectPath = readonly (string | number)[];
 

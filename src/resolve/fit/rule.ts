@@ -79,6 +79,8 @@ export interface Judgement {
   readonly about: readonly Element[];
   /** An addon, a kernel argument or a patch that avoids it. */
   readonly remedy?: Remedy;
+  /** True for what no row has to be trusted for, such as who made a GPU. */
+  readonly isSure?: true;
 }
 
 export type Remedy =
@@ -122,6 +124,11 @@ export function refuse(
   remedy?: Remedy,
 ): Judgement {
   return { severity: 'refuse', message, rows, about, ...(remedy !== undefined && { remedy }) };
+}
+
+/** For what is beyond doubt, however sure the rows make us of other things. */
+export function refuseSurely(message: string, rows: readonly Row[], about: readonly Element[]): Judgement {
+  return { ...refuse(message, rows, about), isSure: true };
 }
 
 export function warn(

@@ -24,17 +24,26 @@ const BY_STAGE: ReadonlyMap<Stage, readonly Rule[]> = Map.groupBy(RULES, ({ stag
 /** Ids of rules that are not judged, to find out which ones a refusal hangs on. */
 export type Without = ReadonlySet<string>;
 
-/** What the rules of one stage say. Rows of low confidence warn, and never refuse alone. */
+/**
+ * What the rules of one stage say. Rows of low confidence warn, and never refuse alone.
+ *
+ * @param firstRefusal stops there: for who only asks whether there is one
+ */
 export function judge(
   stage: Stage,
   candidate: Candidate,
   problem: Problem,
   without: Without,
+  firstRefusal = false,
 ): readonly RuledJudgement[] {
   const judgements: RuledJudgement[] = [];
   for (const rule of BY_STAGE.get(stage) ?? []) {
     if (without.has(rule.id)) continue;
-    for (const judgement of rule.judge(candidate, problem)) judgements.push({ ...softened(judgement), rule });
+    for (const judgement of rule.judge(candidate, problem)) {
+      const ruled = { ...softened(judgement), rule };
+      if (firstRefusal && ruled.severity === 'refuse') return [ruled];
+      judgements.push(ruled);
+    }
   }
   return judgements;
 }
@@ -42,6 +51,6 @@ export function judge(
 function softened(judgement: Judgement): Judgement {
   const { severity, rows, message } = judgement;
   const weak = rows.length > 0 && rows.every(({ confidence }) => confidence === 'low');
-  if (severity !== 'refuse' || !weak) return judgement;
+  if (severity !== 'refuse' || !weak || judgement.isSure === true) return judgement;
   return { ...judgement, severity: 'warn', message: `${message} (not certain: the sources are weak)` };
 }

@@ -11,7 +11,7 @@ import {
   type SoftwareVersion,
 } from '../../catalog/facts/versions.ts';
 import { nearest } from '../../spec/suggest.ts';
-import { startsWithVersion, type Found, type Named } from './found.ts';
+import { nearestVersions, startsWithVersion, type Found, type Named } from './found.ts';
 import { Memory } from './memory.ts';
 import type { Element, RuntimeAsk, RuntimeOffer } from './request.ts';
 import type { RuntimeCandidate } from './rule.ts';
@@ -46,7 +46,7 @@ function findRuntimes(ask: RuntimeAsk, position: number, named: Named): Found<Ru
       ofName.length === 0
         ? `no source offers the runtime ${ask.use}`
         : `no source offers ${ask.use} ${ask.version ?? ''}; offered: ${versions.join(', ')}`;
-    const near = ask.version === undefined ? [] : nearest(ask.version, versions);
+    const near = ask.version === undefined ? [] : nearestVersions(ask.version, versions);
     return { candidates: [], gap: { rule: 'offered', message, about, near } };
   }
   if (runtime === undefined) {
@@ -114,7 +114,11 @@ function artefacts(base: Base): RuntimeCandidate[] {
   const { cuda, alsoCuda = [] } = base.release ?? {};
   const all: CudaVersion[] = [...new Set([...(cuda === undefined ? [] : [cuda]), ...alsoCuda])];
   if (all.length === 0) return [{ ...base, isDefault: true }];
-  return all.map((one) => ({ ...base, cuda: one, isDefault: one === cuda }));
+  return all.map((one, index) => ({
+    ...base,
+    cuda: one,
+    isDefault: cuda === undefined ? index === 0 : one === cuda,
+  }));
 }
 
 /** An offer may name no more than the start of its version. */

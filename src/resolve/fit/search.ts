@@ -108,7 +108,7 @@ class Search {
   }
 
   #judge(stage: Stage, candidate: Candidate): readonly RuledJudgement[] {
-    return judge(stage, candidate, this.#problem, this.#without);
+    return judge(stage, candidate, this.#problem, this.#without, this.#enough > RANK.note);
   }
 
   /** Keeps the refusals among the judgements. True when there are any. */

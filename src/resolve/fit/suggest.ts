@@ -2,9 +2,9 @@
 import { changesFor, LAST_RESORT, newerDrivers, remedies, type Change } from './change.ts';
 import { findConflict, isRefused, onlyWith, type Conflict } from './conflict.ts';
 import { poseProblem } from './problem.ts';
-import type { Element, FitContext, FitRequest } from './request.ts';
+import { isSameKey, type Element, type FitContext, type FitRequest } from './request.ts';
 import type { RuledJudgement } from './rule.ts';
-import { search, type Outcome } from './search.ts';
+import { accepts, search, type Outcome } from './search.ts';
 
 export interface Suggestion {
   /** What to write, as in `driver: nvidia@580`; several things are joined by `and`. */
@@ -16,19 +16,20 @@ export interface Suggestion {
 const MAX_SUGGESTIONS = 4;
 /** Changes that are tried against one conflict: a bound on the time that a hopeless request takes. */
 const MAX_TRIALS = 60;
-const MAX_STEPS = 6;
+const MAX_STEPS = 8;
 
 export function suggestChanges(
   request: FitRequest,
   conflicts: readonly Conflict[],
   context: FitContext,
 ): Suggestion[] {
-  const single = conflicts.flatMap((conflict) =>
-    accepted(changesFor(conflict, request, context), request, context).map((change) => ({
-      ...change,
-      elements: conflict.elements,
-    })),
-  );
+  const single = conflicts.flatMap((conflict) => {
+    // A conflict that a change does not touch is there still.
+    const changes = changesFor(conflict, request, context).filter((change) =>
+      conflicts.every((other) => other === conflict || mayMend(change, other)),
+    );
+    return accepted(changes, request, context).map((change) => ({ ...change, elements: conflict.elements }));
+  });
   const texts = new Set<string>();
   const suggestions = single
     .sort((a, b) => a.cost - b.cost)
@@ -44,15 +45,24 @@ export function suggestChanges(
   return [...(combined === undefined ? [] : [combined]), ...suggestions].slice(0, MAX_SUGGESTIONS);
 }
 
+function mayMend({ elements }: Change, conflict: Conflict): boolean {
+  return conflict.elements.some((one) =>
+    elements.some(
+      // Which artefact of a runtime is taken depends on the image's CUDA too.
+      (other) => isSameKey(one, other) || (one.kind === 'runtime' && other.kind === 'cuda'),
+    ),
+  );
+}
+
 /** Of each kind of change the nearest of those that bring the fewest limits. */
 function accepted(changes: readonly Change[], request: FitRequest, context: FitContext): Change[] {
   const best = new Map<string, { readonly change: Change; readonly limits: number }>();
   for (const change of changes.slice(0, MAX_TRIALS)) {
     const known = best.get(change.kind);
     if (known?.limits === 0) continue;
-    const outcome = search(poseProblem(change.apply(request), context));
-    if (outcome.chosen === undefined) continue;
-    const limits = countLimits(outcome);
+    const problem = poseProblem(change.apply(request), context);
+    if (!accepts(problem)) continue;
+    const limits = countLimits(search(problem));
     if (known === undefined || limits < known.limits) best.set(change.kind, { change, limits });
   }
   return [...best.values()].map(({ change }) => change);
@@ -69,8 +79,10 @@ function combine(
   while (isRefused(changed, context)) {
     const conflict = findConflict(changed, context);
     const alone = onlyWith(changed, conflict.elements);
+    // What was changed once stays: two conflicts that pull one thing both ways would go on for ever.
     const step = changesFor(conflict, changed, context).find(
-      (change) => !isRefused(change.apply(alone), context),
+      (change) =>
+        !steps.some((one) => isAboutTheSame(one, change)) && !isRefused(change.apply(alone), context),
     );
     if (step === undefined || steps.length === MAX_STEPS) return undefined;
     steps.push(step);
@@ -85,6 +97,10 @@ function combine(
   if (kept.length < 2) return undefined;
   const elements = conflicts.flatMap((conflict) => conflict.elements);
   return { text: kept.map(({ text }) => text).join(' and '), request: applyAll(kept, request), elements };
+}
+
+function isAboutTheSame(one: Change, other: Change): boolean {
+  return one.cost === other.cost && one.elements.some((a) => other.elements.some((b) => isSameKey(a, b)));
 }
 
 function applyAll(changes: readonly Change[], request: FitRequest): FitRequest {

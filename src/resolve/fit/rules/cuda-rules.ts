@@ -9,7 +9,7 @@ import {
   type DriverVersion,
 } from '../../../catalog/facts/versions.ts';
 import type { Problem } from '../problem.ts';
-import { note, refuse, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
+import { note, refuse, refuseSurely, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
 import type { Element } from '../request.ts';
 import { floors } from './gpu-rules.ts';
 
@@ -59,7 +59,7 @@ export const CUDA_RULES: readonly Rule[] = [
 function cudaVendor(_: Candidate, { gpus, request }: Problem): Judgement[] {
   if (request.cuda === undefined) return [];
   return gpus.flatMap(({ element, gpu }) =>
-    gpu.vendor === 'nvidia' ? [] : [refuse(`${gpu.product} runs no CUDA`, [gpu], [CUDA, element])],
+    gpu.vendor === 'nvidia' ? [] : [refuseSurely(`${gpu.product} runs no CUDA`, [gpu], [CUDA, element])],
   );
 }
 

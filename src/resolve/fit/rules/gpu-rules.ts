@@ -8,7 +8,7 @@ import {
   type Range,
 } from '../../../catalog/facts/versions.ts';
 import type { AskedGpu, Problem } from '../problem.ts';
-import { note, refuse, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
+import { note, refuse, refuseSurely, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
 
 const DRIVER_NAMES = { nvidia: 'nvidia', amd: 'amdgpu', intel: 'intel' } as const;
 
@@ -72,11 +72,17 @@ function gpuCpu(_: Candidate, { nvidia, request: { architecture } }: Problem): J
 }
 
 function oneVendor(_: Candidate, { gpus, request }: Problem): Judgement[] {
-  const [first] = gpus;
-  const other = gpus.find(({ gpu }) => gpu.vendor !== first?.gpu.vendor);
-  if (first === undefined || other === undefined || request.driver === undefined) return [];
-  const message = `${first.gpu.product} and ${other.gpu.product} need the drivers of two vendors`;
-  return [refuse(message, [first.gpu, other.gpu], [other.element, first.element])];
+  if (request.driver === undefined) return [];
+  const firsts = gpus.filter(
+    ({ element }, index) => gpus.findIndex((one) => one.element.index === element.index) === index,
+  );
+  return firsts.flatMap((one, index) =>
+    firsts.slice(0, index).flatMap((other) => {
+      if (one.gpu.vendor === other.gpu.vendor) return [];
+      const message = `${other.gpu.product} and ${one.gpu.product} need the drivers of two vendors`;
+      return [refuseSurely(message, [other.gpu, one.gpu], [one.element, other.element])];
+    }),
+  );
 }
 
 function driverVendor({ driver }: Candidate, { gpus, request }: Problem): Judgement[] {
@@ -87,7 +93,7 @@ function driverVendor({ driver }: Candidate, { gpus, request }: Problem): Judgem
   return gpus.flatMap(({ element, gpu }) => {
     if (driver === undefined || driver.vendor === gpu.vendor) return [];
     const message = `${gpu.product} needs the driver ${DRIVER_NAMES[gpu.vendor]}, not ${DRIVER_NAMES[driver.vendor]}`;
-    return [refuse(message, [gpu], [{ kind: 'driver' }, element])];
+    return [refuseSurely(message, [gpu], [{ kind: 'driver' }, element])];
   });
 }
 

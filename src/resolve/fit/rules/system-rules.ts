@@ -69,6 +69,8 @@ function fabricComponents(_: Candidate, { nvidia, request }: Problem): Judgement
       return [refuse(`${product} (${fabric.title}) needs ${needs}${sign}`, [fabric], [element], remedy)];
     }
     const message = `on a board with switches (${fabric.title}) ${product} needs ${needs}${sign}`;
+    // Where even that there are switches is uncertain, it is worth no more than a note.
+    if (fabric.confidence === 'low') return [note(message, [fabric], [element])];
     return [warn(message, [fabric], [element], remedy)];
   });
 }
