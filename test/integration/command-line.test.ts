@@ -149,15 +149,14 @@ test('a store where no folder can be made is ENVIRONMENT too, and not a wait wit
   expect(stderr).toMatch(/^error\[ENVIRONMENT\]: the store \/proc\/no\/store cannot be used \(ENOENT\)/);
 });
 
-test('a place that the file system refuses is ENVIRONMENT, and no bug', async () => {
+test('a place that cannot be written is said to be one, and is no bug', async () => {
   await writeFile(join(folder, 'x.yaml'), 'name: x\nbase: debian@13\n');
   await writeFile(join(folder, 'file'), '');
-  const lock = join(folder, 'file/x.lock.yaml');
   const { exitCode, stderr } = await ingot(['schema', '--write', join(folder, 'file/schema')]);
   expect([exitCode, stderr.startsWith('error[ENVIRONMENT]')]).toEqual([2, true]);
-  const quickstart = await ingot(['quickstart', 'x.yaml', '--output', lock]);
+  const quickstart = await ingot(['quickstart', 'x.yaml', '--output', join(folder, 'file/below')]);
   expect(quickstart.exitCode).toBe(2);
-  expect(quickstart.stderr).toMatch(/^error\[ENVIRONMENT\]: .*file.*\(ENOTDIR\)/m);
+  expect(quickstart.stderr).toMatch(/^error\[USAGE\]: .*file is not a folder$/m);
 });
 
 test('the caller’s umask decides no mode of what is made', async () => {
