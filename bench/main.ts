@@ -5,7 +5,7 @@
  * but downloaded packages.
  */
 import { homedir } from 'node:os';
-import { join, resolve } from 'node:path';
+import { join, resolve as resolvePath } from 'node:path';
 import { parseArgs } from 'node:util';
 
 import { errorToJson, renderError } from '../src/cli/render-error.ts';
@@ -18,9 +18,13 @@ import { createPalette, wantsColor } from '../src/report/palette.ts';
 import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
+import { resolve } from './resolve.ts';
 import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult } from './result.ts';
 
-const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([['base', base]]);
+const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
+  ['base', base],
+  ['resolve', resolve],
+]);
 
 const USAGE = `usage: npm run bench -- NAME [--rounds N] [--json] [--verbose]
 
@@ -73,7 +77,7 @@ async function bench({ name, rounds, json, verbose }: Arguments, signal: AbortSi
   }
   const { env, stderr } = process;
   const machine = describeMachine();
-  const storePath = resolve(env['INGOT_BENCH_STORE'] ?? join(homedir(), '.cache/ingot-bench'));
+  const storePath = resolvePath(env['INGOT_BENCH_STORE'] ?? join(homedir(), '.cache/ingot-bench'));
   const store = await Store.open(storePath);
   await using _inUse = await store.use(signal);
   await using scratch = await store.scratch('bench');

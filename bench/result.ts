@@ -95,6 +95,11 @@ export function rowOf(name: string, ours: Figures, peer: Peer | null): Row {
   };
 }
 
+/** Below a tenth of a second in milliseconds. */
+function formatTime(seconds: number): string {
+  return seconds < 0.1 ? `${(seconds * 1000).toFixed(1)} ms` : formatSeconds(seconds);
+}
+
 export function renderResult({ name, machine, rounds, rows }: BenchResult): string {
   const right = { align: 'right' as const };
   const columns = [
@@ -108,8 +113,8 @@ export function renderResult({ name, machine, rounds, rows }: BenchResult): stri
   const cells = (label: string, by: string, figures: Figures): string[] => [
     label,
     by,
-    formatSeconds(figures.wall),
-    formatSeconds(figures.cpu),
+    formatTime(figures.wall),
+    formatTime(figures.cpu),
     formatBytes(figures.rss),
     formatBytes(figures.bytes),
   ];

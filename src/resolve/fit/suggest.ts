@@ -1,10 +1,12 @@
 /** The nearest changes that make a refused request fit. Each is judged before it is suggested. */
-import { changesFor, LAST_RESORT, newerDrivers, remedies, type Change } from './change.ts';
+import { LAST_RESORT, type Change } from './change.ts';
+import { changesFor, remedies } from './changes-for.ts';
 import { findConflict, isRefused, onlyWith, type Conflict } from './conflict.ts';
 import { poseProblem } from './problem.ts';
 import { isSameKey, type Element, type FitContext, type FitRequest } from './request.ts';
 import type { RuledJudgement } from './rule.ts';
 import { accepts, search, type Outcome } from './search.ts';
+import { newerDrivers } from './version-changes.ts';
 
 export interface Suggestion {
   /** What to write, as in `driver: nvidia@580`; several things are joined by `and`. */

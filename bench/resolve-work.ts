@@ -1,0 +1,53 @@
+/**
+ * Solves declarations of a folder one after the other and prints seconds of the first, the middle and the 99th of a hundred: `resolve-work.ts FOLDER COUNT`.
+ * Files, facts and layers are read before; the solver's answer, with findings and suggestions, is what is measured.
+ */
+import { readdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { loadFacts } from '../src/catalog/facts/load.ts';
+import { loadCatalog } from '../src/catalog/load.ts';
+import { PRODUCT_ROOT } from '../src/cli/root-command.ts';
+import { judgeFit } from '../src/resolve/fit/fit.ts';
+import { offersOf, requestOf } from '../src/resolve/fit/from-image.ts';
+import { loadSpec } from '../src/spec/load.ts';
+
+const [folder = '', count = '1'] = process.argv.slice(2);
+const facts = await loadFacts(join(PRODUCT_ROOT, 'drivers'));
+const catalog = await loadCatalog([join(PRODUCT_ROOT, 'layers')], { onOverride: () => undefined });
+const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml')).sort();
+const requests = await Promise.all(
+  names.map(async (name, index) => {
+    const { image } = await loadSpec(join(folder, name), {
+      cwd: folder,
+      defaultRelease: (base) => catalog.find('base', base)?.definition.defaultRelease,
+    });
+    // By the facts alone there is more to choose from.
+    const byFacts = index % 2 === 0;
+    return {
+      request: requestOf(image, catalog, byFacts ? facts : undefined),
+      offers: byFacts ? undefined : offersOf(image, catalog),
+    };
+  }),
+);
+
+const now = '2026-11-22';
+const times: number[] = [];
+const before = process.cpuUsage();
+for (let index = 0; index < Number(count); index += 1) {
+  const { request, offers } = requests[index % requests.length] ?? {};
+  if (request === undefined) throw new TypeError(`there are no declarations in ${folder}`);
+  const start = performance.now();
+  judgeFit(request, { facts, now, ...(offers !== undefined && { offers }) });
+  times.push((performance.now() - start) / 1000);
+}
+const { user, system } = process.cpuUsage(before);
+const sorted = times.toSorted((left, right) => left - right);
+process.stdout.write(
+  `${JSON.stringify({
+    first: times[0],
+    middle: sorted[times.length >> 1],
+    late: sorted[Math.floor(times.length * 0.99)],
+    cpu: (user + system) / 1e6 / times.length,
+  })}\n`,
+);
