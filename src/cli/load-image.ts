@@ -1,6 +1,7 @@
 /** A declaration and the catalogue, read and checked against each other: where every command on an image begins. */
 import { join, resolve } from 'node:path';
 
+import type { LayerKind } from '../catalog/layer.ts';
 import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
 import { FindingsError, IngotError, type Finding } from '../errors.ts';
 import { checkReferences } from '../resolve/check-references.ts';
@@ -65,9 +66,14 @@ export async function openSpec(
   variant: string | undefined,
   catalog: LoadedCatalog,
 ): Promise<ParsedSpec> {
+  const namesOf = (kind: LayerKind): string[] =>
+    catalog.layers
+      .filter(({ definition }) => definition.kind === kind)
+      .map(({ definition }) => definition.name);
   return loadSpec(path, {
     cwd,
     variant,
+    known: { addons: namesOf('addon'), bases: namesOf('base'), kernels: namesOf('kernel') },
     defaultRelease: (base) => catalog.find('base', base)?.definition.defaultRelease,
   });
 }

@@ -1,8 +1,8 @@
 /** NodeImage × catalogue → what it names that is not there. Pure. */
 import type { Catalog, LayerKind } from '../catalog/layer.ts';
 import type { Finding } from '../errors.ts';
+import { unknownName } from '../spec/check-names.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
-import { nearest } from '../spec/suggest.ts';
 import { choose } from './choose.ts';
 
 /** Findings at the values that name a layer or release, in the order of the declaration's keys. */
@@ -14,16 +14,7 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
     known: readonly string[],
     path: readonly (string | number)[],
   ): void => {
-    if (known.includes(name)) return;
-    const near = nearest(name, known);
-    const list = known.length === 0 ? 'there are none' : `known: ${known.join(', ')}`;
-    findings.push({
-      code: 'SPEC_INVALID',
-      severity: 'error',
-      message: near.length > 0 ? `unknown ${what} "${name}"` : `unknown ${what} "${name}" (${list})`,
-      location: sources.at(path),
-      ...(near.length > 0 && { suggestions: near }),
-    });
+    if (!known.includes(name)) findings.push(unknownName(what, name, known, sources.at(path)));
   };
   const namesOf = (kind: LayerKind): string[] =>
     catalog.layers

@@ -3,10 +3,10 @@ import { resolve } from 'node:path';
 
 import type { ParsedSpec } from './node-image.ts';
 import type { NormaliseOptions } from './normalise.ts';
-import { parseSpec } from './parse.ts';
+import { parseSpec, type ParseOptions } from './parse.ts';
 import { readSourceText } from './source-text.ts';
 
-export interface LoadOptions extends NormaliseOptions {
+export interface LoadOptions extends NormaliseOptions, Pick<ParseOptions, 'known'> {
   /** What relative paths are relative to. Default: the process's own. */
   readonly cwd?: string;
 }

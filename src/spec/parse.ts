@@ -5,6 +5,7 @@
 import { dirname, isAbsolute, join } from 'node:path';
 
 import { FindingsError, IngotError, type Finding } from '../errors.ts';
+import { checkNames, type KnownNames } from './check-names.ts';
 import { checkDeclaration } from './check.ts';
 import { mergeMappings, withoutKeys } from './merge.ts';
 import { placeKey, sortFindings } from './findings.ts';
@@ -32,6 +33,8 @@ export interface ParseOptions extends NormaliseOptions {
    * @throws IngotError when it cannot be read; its message becomes the finding.
    */
   readonly readExtended?: (file: string) => Promise<string>;
+  /** Checks names of the catalogue along with everything else. */
+  readonly known?: KnownNames | undefined;
 }
 
 /**
@@ -157,11 +160,12 @@ type JudgedFinding = Pick<SchemaFinding, 'finding' | 'missing'>;
 /** Checks a merged declaration, and makes the NodeImage when nothing is wrong. */
 function judge(
   root: SourceMapping,
-  options: NormaliseOptions,
+  options: NormaliseOptions & Pick<ParseOptions, 'known'>,
 ): { readonly image?: NodeImage; readonly findings: readonly JudgedFinding[] } {
   const { value, findings } = applySchema(root, NodeImageInput, 'SPEC_INVALID');
   const relevant: JudgedFinding[] = findings.filter((finding) => !isLackOfVariant(finding));
-  for (const finding of checkDeclaration(root)) relevant.push({ finding, missing: false });
+  const names = options.known === undefined ? [] : checkNames(root, options.known);
+  for (const finding of [...checkDeclaration(root), ...names]) relevant.push({ finding, missing: false });
   if (value === undefined) return { findings: relevant };
   const { name, release } = baseOf(value.base, options.defaultRelease);
   if (release === undefined) {
