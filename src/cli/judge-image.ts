@@ -6,7 +6,7 @@ import type { Row } from '../catalog/facts/types.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import type { FactSource, Finding } from '../errors.ts';
 import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
-import { asksForAccelerators, offersOf, requestOf } from '../resolve/fit/from-image.ts';
+import { asksForAccelerators, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
 import { pathOf, type FitContext, type SubjectPath } from '../resolve/fit/request.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
@@ -55,6 +55,16 @@ export async function judgeImage(
     context: fitContext,
     findings: fit.findings.map((finding) => toFinding(finding, parsed, context)),
   };
+}
+
+/** The image with what the solver chose in the place of what it leaves open. A refused one stays as it is. */
+export async function settleImage(
+  context: JudgeContext,
+  parsed: ParsedSpec,
+  catalog: LoadedCatalog,
+): Promise<NodeImage> {
+  const chosen = (await judgeImage(context, parsed, catalog))?.fit.chosen;
+  return chosen === undefined ? parsed.image : settle(parsed.image, chosen);
 }
 
 function toFinding(

@@ -18,6 +18,7 @@ import type { ParsedSpec } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { Store } from '../store/store.ts';
 import { builderFacts, requireTools } from './builder-facts.ts';
+import { settleImage } from './judge-image.ts';
 
 /** Which locked versions to let go of. */
 export type Updates = 'none' | 'all' | ReadonlySet<string>;
@@ -26,6 +27,8 @@ export interface LockSessionOptions {
   readonly store: Store;
   readonly mirrors: Mirrors;
   readonly catalog: LoadedCatalog;
+  /** Holds the facts. */
+  readonly productRoot: string;
   readonly reporter: Reporter;
   readonly now: Date;
   readonly signal?: AbortSignal | undefined;
@@ -46,7 +49,8 @@ export class LockSession {
     const { image } = parsed;
     const tools = requireTools(catalog);
     const facts = builderFacts(catalog);
-    const choice = requireChoice(image, catalog);
+    const context = { productRoot: this.#options.productRoot, now: () => now };
+    const choice = requireChoice(await settleImage(context, parsed, catalog), catalog);
     const layers = layersOf(image, catalog, choice);
     for (const { definition } of layers) {
       if (definition?.definition.status !== 'unverified') continue;

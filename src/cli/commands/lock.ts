@@ -196,7 +196,15 @@ async function* freshLocks(
     reporter.info('waiting for `ingot store gc`');
   });
   const mirrors = await loadMirrors(context.env, signal);
-  const session = new LockSession({ store, mirrors, catalog, reporter, now, signal });
+  const session = new LockSession({
+    store,
+    mirrors,
+    catalog,
+    productRoot: context.productRoot,
+    reporter,
+    now,
+    signal,
+  });
   for (const job of jobs) {
     const previous = await previousLock(context, job.path);
     yield { ...job, previous, lock: await session.lock(job.spec, previous, updatesOf(options)) };

@@ -1,7 +1,7 @@
 /**
  * Drivers that could be chosen, the preferred first: those of a supported long-term branch, then of other supported
- * branches, then of branches whose support is not stated; within these the newest, and of one release the module
- * flavour that NVIDIA installs by default.
+ * branches, then of branches whose support is not stated; within these the newest. Of one release open modules where
+ * all GPUs are data-center ones, for which they were made first; else the flavour that NVIDIA installs by default.
  *
  * A driver past its end of life is a candidate only when a version is named, or when there is nothing else.
  */
@@ -34,7 +34,7 @@ const MODULES: Element = { kind: 'modules' };
 const memory = new Memory<Found<DriverCandidate>>();
 
 export function driverCandidates(ask: DriverAsk, named: Named): Found<DriverCandidate> {
-  const question = [ask, [...named.vendors].sort(), named.request.cuda !== undefined];
+  const question = [ask, [...named.vendors].sort(), named.isDataCenter, named.request.cuda !== undefined];
   return memory.recall(named.context, question, () => findDrivers(ask, named));
 }
 
@@ -186,7 +186,8 @@ function isOver(branch: DriverBranch | undefined, now: string): boolean {
 function inPreference(candidates: readonly DriverCandidate[], named: Named): DriverCandidate[] {
   const ranked = candidates.map((candidate) => {
     const { version, branch, flavour, offer } = candidate;
-    const preferred = version === undefined ? undefined : defaultFlavour(version, named);
+    const preferred =
+      version === undefined ? undefined : named.isDataCenter ? 'open' : defaultFlavour(version, named);
     return {
       candidate,
       tier: rankOf(branch, named.context.now),

@@ -23,6 +23,8 @@ export interface Named {
   readonly context: FitContext;
   readonly index: FactsIndex;
   readonly vendors: ReadonlySet<GpuVendor>;
+  /** Every GPU that is asked for is a data-center one. */
+  readonly isDataCenter: boolean;
 }
 
 const MAX_NEAR = 3;

@@ -45,7 +45,8 @@ export function poseProblem(request: FitRequest, context: FitContext): Problem {
   const gpus = request.gpus.flatMap((_, position) => keep(findGpus(request, position, index)));
   const nvidia = gpus.flatMap(({ element, gpu }) => (gpu.vendor === 'nvidia' ? [{ element, gpu }] : []));
   const vendors = new Set(gpus.map(({ gpu }) => gpu.vendor));
-  const named: Named = { request, context, index, vendors };
+  const isDataCenter = gpus.length > 0 && gpus.every(({ gpu }) => gpu.class === 'data-center');
+  const named: Named = { request, context, index, vendors, isDataCenter };
   return {
     request,
     context,

@@ -76,8 +76,11 @@ describe('open kernel modules', () => {
   });
 
   it('are the default from R560 on', () => {
-    const flavour = (driver: string): unknown => fitOf({ gpus: ['a10'], driver }).chosen?.driver?.flavour;
+    const flavour = (driver: string): unknown =>
+      fitOf({ gpus: ['rtx-4090'], driver }).chosen?.driver?.flavour;
     expect([flavour('550'), flavour('560'), flavour('580')]).toEqual(['proprietary', 'open', 'open']);
+    // For data-center GPUs they are taken before that too.
+    expect(fitOf({ gpus: ['a10'], driver: '550' }).chosen?.driver?.flavour).toBe('open');
   });
 
   it('are what nvidia-fs needs', () => {

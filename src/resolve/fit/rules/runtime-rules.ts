@@ -58,6 +58,12 @@ export const RUNTIME_RULES: readonly Rule[] = [
     judge: vendor,
   },
   {
+    id: 'runtime-cpu',
+    statement: 'A runtime that is built for the CPU leaves GPUs idle.',
+    stage: 'runtime',
+    judge: cpuAlone,
+  },
+  {
     id: 'runtime-driver',
     statement: 'A runtime’s artefact runs when the driver runs the CUDA it is built for.',
     stage: 'driver-runtime',
@@ -222,6 +228,14 @@ function vendor({ runtime: one }: Candidate, { gpus }: Problem): Judgement[] {
       ),
     ];
   });
+}
+
+/** Where the same runtime could be had for GPUs, and the image has to do with them. */
+function cpuAlone({ runtime: one }: Candidate, { request, nvidia, runtimes }: Problem): Judgement[] {
+  if (one === undefined || one.cuda !== undefined) return [];
+  if (nvidia.length === 0 && request.driver === undefined) return [];
+  const others = runtimes.flat().some(({ index, cuda }) => index === one.index && cuda !== undefined);
+  return others ? [warn(`${nameOf(one)} runs on the CPU alone here`, rowsOf(one), [elementOf(one)])] : [];
 }
 
 function artefactRuns(candidate: Candidate, problem: Problem): Judgement[] {

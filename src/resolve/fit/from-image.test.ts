@@ -1,0 +1,103 @@
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { describe, expect, it } from 'vitest';
+
+import { FACTS, NOW } from '../../../test/support/fit.ts';
+import { loadCatalog } from '../../catalog/load.ts';
+import { loadSpec } from '../../spec/load.ts';
+import type { NodeImage } from '../../spec/node-image.ts';
+import { parseSpec } from '../../spec/parse.ts';
+import { choose } from '../choose.ts';
+import { judgeFit, type Fit } from './fit.ts';
+import { asksForAccelerators, offersOf, requestOf, settle } from './from-image.ts';
+
+const PRODUCT = join(import.meta.dirname, '../../..');
+const catalog = await loadCatalog([join(PRODUCT, 'layers')], { onOverride: () => undefined });
+
+async function parse(text: string): Promise<NodeImage> {
+  return (await parseSpec(`name: node\nbase: debian@13\n${text}`, 'node.yaml', {})).image;
+}
+
+function judge(image: NodeImage): Fit {
+  return judgeFit(requestOf(image, catalog), { facts: FACTS, now: NOW, offers: offersOf(image, catalog) });
+}
+
+const images = readdirSync(join(PRODUCT, 'images')).filter((name) => /^[\w-]+\.yaml$/.test(name));
+
+describe.each(images)('%s', (name) => {
+  it('fits, and what is chosen for it answers it', async () => {
+    const { image } = await loadSpec(join(PRODUCT, 'images', name), { cwd: PRODUCT });
+    if (!asksForAccelerators(image)) return;
+    const { verdict, chosen } = judge(image);
+    expect(verdict).not.toBe('refused');
+    if (chosen === undefined) throw new TypeError('nothing was chosen');
+    const { choice, problems } = choose(settle(image, chosen), catalog);
+    expect(problems).toEqual([]);
+    expect(choice.driver?.layer.definition.name).toBe(chosen.driver?.offer?.layer);
+    expect(choice.driver?.offer?.version).toBe(chosen.driver?.version);
+    expect(choice.runtimes.map(({ layer }) => layer.definition.name)).toEqual(
+      chosen.runtimes.map(({ layer }) => layer),
+    );
+  });
+});
+
+describe('a request', () => {
+  it('is the declaration in other words', async () => {
+    const image = await parse(
+      'gpus: [a30]\nkernel: {flavour: cloud, version: "6.12"}\ndriver: {use: nvidia, version: "550", modules: open}\n' +
+        'cuda: {version: "12.4", toolkit: true}\nruntimes: [pytorch@2.6]\naddons: [ssh]\n' +
+        'kernelArguments: [nokaslr]\nfiles:\n  - {path: /etc/modprobe.d/uvm.conf, content: "options nvidia-uvm uvm_disable_hmm=1\\n"}\n',
+    );
+    expect(requestOf(image, catalog)).toEqual({
+      architecture: 'amd64',
+      distribution: 'debian@13',
+      gpus: ['a30'],
+      kernel: { flavour: 'cloud', version: '6.12' },
+      driver: { use: 'nvidia', version: '550', modules: 'open' },
+      cuda: { version: '12.4', compat: false, toolkit: true },
+      runtimes: [{ use: 'pytorch', version: '2.6' }],
+      addons: ['ssh'],
+      kernelArguments: ['nokaslr', 'nvidia-uvm.uvm_disable_hmm=1'],
+      mig: [],
+    });
+  });
+
+  it('has the driver and the CUDA that a runtime brings along', async () => {
+    const image = await parse('gpus: [a30]\nruntimes: [pytorch]\n');
+    expect(requestOf(image, catalog)).toMatchObject({
+      driver: { use: 'auto', modules: 'auto' },
+      cuda: { compat: false },
+    });
+    // There is a newer CUDA, which PyTorch is not built for.
+    expect(judge(image).chosen).toMatchObject({
+      cuda: { version: '12.4' },
+      runtimes: [{ layer: 'pytorch-cuda' }],
+    });
+  });
+
+  it('for the CPU has neither', async () => {
+    const image = await parse('runtimes: [pytorch]\n');
+    const request = requestOf(image, catalog);
+    expect([request.driver, request.cuda]).toEqual([undefined, undefined]);
+    expect(judge(image)).toMatchObject({ verdict: 'ok', chosen: { runtimes: [{ layer: 'pytorch-cpu' }] } });
+  });
+
+  it('by the facts alone calls a layer by what it provides', async () => {
+    const image = await parse('gpus: [a30]\ndriver: auto\nruntimes: [pytorch-cuda]\n');
+    expect(requestOf(image, catalog, FACTS).runtimes).toEqual([{ use: 'pytorch' }]);
+  });
+});
+
+describe('the choice', () => {
+  it('of a driver goes by the GPUs', async () => {
+    const image = await parse('gpus: [mi300x]\ndriver: auto\n');
+    const { chosen } = judge(image);
+    if (chosen === undefined) throw new TypeError('nothing was chosen');
+    expect(settle(image, chosen).driver).toEqual({ use: 'amdgpu', modules: 'auto' });
+    expect(choose(settle(image, chosen), catalog).choice.driver?.layer.definition.name).toBe('amdgpu');
+  });
+
+  it('leaves an image without accelerators alone', async () => {
+    expect(asksForAccelerators(await parse('addons: [ssh]\n'))).toBe(false);
+  });
+});
