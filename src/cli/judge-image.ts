@@ -6,8 +6,10 @@ import type { Row } from '../catalog/facts/types.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import type { FactSource, Finding } from '../errors.ts';
 import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
+import { offersOfLock, requestOfLock } from '../resolve/fit/from-lock.ts';
 import { asksForAccelerators, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
 import { pathOf, type FitContext, type SubjectPath } from '../resolve/fit/request.ts';
+import type { Lock } from '../resolve/lock.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
 
@@ -65,6 +67,27 @@ export async function settleImage(
 ): Promise<NodeImage> {
   const chosen = (await judgeImage(context, parsed, catalog))?.fit.chosen;
   return chosen === undefined ? parsed.image : settle(parsed.image, chosen);
+}
+
+/**
+ * What only a lock can tell: whether its very kernel and its very driver package go together. The rest was said when
+ * the declaration was judged.
+ */
+export async function judgeLock(
+  context: JudgeContext,
+  parsed: ParsedSpec,
+  catalog: LoadedCatalog,
+  lock: Lock,
+): Promise<readonly Finding[]> {
+  const { image } = parsed;
+  if (!asksForAccelerators(image)) return [];
+  const facts = await openFacts(context);
+  const now = context.now().toISOString().slice(0, 10);
+  const offers = offersOfLock(offersOf(image, catalog), lock);
+  const fit = judgeFit(requestOfLock(requestOf(image, catalog), lock), { facts, now, offers });
+  return fit.findings
+    .filter(({ rule, severity }) => severity === 'error' || rule.startsWith('kernel-'))
+    .map((finding) => toFinding(finding, parsed, context));
 }
 
 function toFinding(

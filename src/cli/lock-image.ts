@@ -1,7 +1,7 @@
 /** Makes the lock of one image: opens and updates the package indexes, solves, and puts the lock together. */
 import type { LoadedCatalog } from '../catalog/load.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
-import { IngotError } from '../errors.ts';
+import { FindingsError, IngotError } from '../errors.ts';
 import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import type { LockedPackage } from '../packages/package.ts';
@@ -18,7 +18,7 @@ import type { ParsedSpec } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { Store } from '../store/store.ts';
 import { builderFacts, requireTools } from './builder-facts.ts';
-import { settleImage } from './judge-image.ts';
+import { judgeLock, settleImage } from './judge-image.ts';
 
 /** Which locked versions to let go of. */
 export type Updates = 'none' | 'all' | ReadonlySet<string>;
@@ -83,7 +83,7 @@ export class LockSession {
       );
       const bytes = solution.packages.reduce((sum, item) => sum + item.package.size, 0);
       stage.detail(`${solution.packages.length} packages, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
-      return makeLock({
+      const lock = makeLock({
         image,
         catalog,
         choice,
@@ -93,6 +93,10 @@ export class LockSession {
         now,
         previous,
       });
+      const findings = await judgeLock(context, parsed, catalog, lock);
+      if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
+      for (const { message } of findings) reporter.warning(`${titleOf(parsed)}: ${message}`);
+      return lock;
     });
   }
 

@@ -2,13 +2,15 @@ import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 
-import { FACTS, NOW } from '../../../test/support/fit.ts';
+import { FACTS, NOW, rulesOf } from '../../../test/support/fit.ts';
 import { loadCatalog } from '../../catalog/load.ts';
 import { loadSpec } from '../../spec/load.ts';
 import type { NodeImage } from '../../spec/node-image.ts';
 import { parseSpec } from '../../spec/parse.ts';
 import { choose } from '../choose.ts';
+import type { Lock } from '../lock.ts';
 import { judgeFit, type Fit } from './fit.ts';
+import { offersOfLock, requestOfLock } from './from-lock.ts';
 import { asksForAccelerators, offersOf, requestOf, settle } from './from-image.ts';
 
 const PRODUCT = join(import.meta.dirname, '../../..');
@@ -85,6 +87,29 @@ describe('a request', () => {
   it('by the facts alone calls a layer by what it provides', async () => {
     const image = await parse('gpus: [a30]\ndriver: auto\nruntimes: [pytorch-cuda]\n');
     expect(requestOf(image, catalog, FACTS).runtimes).toEqual([{ use: 'pytorch' }]);
+  });
+});
+
+describe('a lock', () => {
+  async function judged(kernel: string, packageVersion: string): Promise<Fit> {
+    const image = await parse(
+      'gpus: [a30]\ndriver: {use: nvidia, version: "550", modules: open}\nkernelArguments: [nokaslr]\n',
+    );
+    const lock = {
+      kernel: { flavour: 'generic', package: 'linux-image', version: kernel, release: '' },
+      driver: { name: 'nvidia', layer: 'driver-nvidia-open', version: '550.163.01', package: packageVersion },
+    } as unknown as Lock;
+    const offers = offersOfLock(offersOf(image, catalog), lock);
+    return judgeFit(requestOfLock(requestOf(image, catalog), lock), { facts: FACTS, now: NOW, offers });
+  }
+
+  it('knows the very kernel and the very package: Debian’s pairs', async () => {
+    expect(rulesOf(await judged('6.12.94-1', '550.163.01-2'))).toEqual(['driver-end-of-life']);
+    expect(rulesOf(await judged('6.12.117-1', '550.163.01-2'))).toEqual([
+      'driver-end-of-life',
+      'kernel-report',
+    ]);
+    expect(rulesOf(await judged('6.12.117-1', '550.163.01-5'))).toEqual(['driver-end-of-life']);
   });
 });
 
