@@ -4,6 +4,8 @@
  * A relative path in apt's `Dir` tree is silently ignored, so every path here is absolute. Paths may hold spaces
  * and any letters; quotes and line breaks are refused because apt's configuration cannot express them.
  */
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
 import { IngotError } from '../errors.ts';
@@ -144,14 +146,20 @@ async function apt(
   argv: Argv,
   options: AptOptions & { timeoutMs?: number },
 ): Promise<RunResult> {
-  return withoutOutput(
-    run(argv, {
-      env: { ...options.proxies, APT_CONFIG: join(folder, CONFIGURATION) },
-      okExitCodes: [0, 100],
-      timeoutMs: options.timeoutMs ?? 120_000,
-      signal: options.signal,
-    }),
-  );
+  // apt leaves its temporary files behind when it is ended or refuses an index.
+  const scratch = await mkdtemp(join(tmpdir(), 'ingot-apt-'));
+  try {
+    return await withoutOutput(
+      run(argv, {
+        env: { ...options.proxies, APT_CONFIG: join(folder, CONFIGURATION), TMPDIR: scratch },
+        okExitCodes: [0, 100],
+        timeoutMs: options.timeoutMs ?? 120_000,
+        signal: options.signal,
+      }),
+    );
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
 }
 
 /** An error of ours shows a program's last lines; apt's name the mirror. */
