@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { runProgram } from '../program.ts';
+import { runInProcess, type InProcessResult } from '../../../test/support/in-process.ts';
 
 const FITS = `name: fits
 base: debian@13
@@ -37,23 +37,7 @@ afterAll(async () => {
   await rm(cwd, { recursive: true, force: true });
 });
 
-async function ingot(
-  ...args: readonly string[]
-): Promise<{ readonly exitCode: number; readonly stdout: string }> {
-  let stdout = '';
-  const exitCode = await runProgram(args, {
-    stdout: {
-      write: (text: string) => {
-        stdout += text;
-      },
-    },
-    stderr: process.stderr,
-    env: {},
-    cwd,
-    signal: new AbortController().signal,
-  });
-  return { exitCode, stdout };
-}
+const ingot = (...args: readonly string[]): Promise<InProcessResult> => runInProcess(cwd, args);
 
 describe('ingot explain', () => {
   it('says why each choice was made, by the facts alone', async () => {

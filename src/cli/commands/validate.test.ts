@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 
-import { runProgram } from '../program.ts';
+import { runInProcess, type InProcessResult } from '../../../test/support/in-process.ts';
 
 const IMAGE = join(import.meta.dirname, '../../../images/debian-minimal.yaml');
 const DECLARATION = `name: node
@@ -28,23 +28,7 @@ afterAll(async () => {
   await rm(cwd, { recursive: true, force: true });
 });
 
-async function ingot(
-  ...args: readonly string[]
-): Promise<{ readonly exitCode: number; readonly stdout: string }> {
-  let stdout = '';
-  const exitCode = await runProgram(args, {
-    stdout: {
-      write: (text: string) => {
-        stdout += text;
-      },
-    },
-    stderr: process.stderr,
-    env: {},
-    cwd,
-    signal: new AbortController().signal,
-  });
-  return { exitCode, stdout };
-}
+const ingot = (...args: readonly string[]): Promise<InProcessResult> => runInProcess(cwd, args);
 
 describe('ingot validate', () => {
   it('accepts the image of the product', async () => {
