@@ -57,6 +57,16 @@ describe('ingot explain', () => {
     expect(runtime).toContain('vllm: 0.20\n');
   });
 
+  it('says it of several things', async () => {
+    const { stdout } = await ingot('explain', 'fits.yaml', 'vllm', 'cuda', '--facts');
+    expect(stdout).toContain('cuda: 13.0.2\n');
+    expect(stdout).toContain('vllm: 0.20\n');
+    expect(stdout).not.toContain('driver: 580');
+    await expect(ingot('explain', 'fits.yaml', 'cuda', 'drivr', '--facts')).rejects.toMatchObject({
+      code: 'USAGE',
+    });
+  });
+
   it('refuses a topic that there is not, and names one like it', async () => {
     await expect(ingot('explain', 'fits.yaml', 'drivr', '--facts')).rejects.toMatchObject({
       code: 'USAGE',

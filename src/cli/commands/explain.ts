@@ -28,7 +28,7 @@ export function explainCommand(bind: Bind): Command {
   return new Command('explain')
     .description('tell why driver, CUDA and runtimes of an image fit together, or why not')
     .argument('<file>', 'declaration, such as images/debian-minimal.yaml')
-    .argument('[topic]', 'gpus, driver, modules, kernel, cuda, runtime, or the name of a runtime')
+    .argument('[topics...]', 'gpus, driver, modules, kernel, cuda, runtime, or the name of a runtime')
     .option('--variant <name>', 'a variant of the declaration')
     .option('--facts', 'judge by the facts alone, also what no configured source offers')
     .option('--matrix', 'print the table of GPUs, drivers, CUDA and runtimes')
@@ -41,6 +41,7 @@ Needs neither root nor network. Ends with 2 when the image is refused.
 Examples:
   ingot explain images/debian-nvidia-cuda.yaml
   ingot explain images/debian-nvidia-cuda.yaml driver
+  ingot explain images/debian-nvidia-cuda.yaml driver cuda
   ingot explain images/debian-nvidia-cuda.yaml --facts --matrix
   ingot explain images/debian-nvidia-cuda.yaml --facts --html matrix.html
 `,
@@ -51,7 +52,7 @@ Examples:
 async function explain(
   context: CommandContext,
   file: string,
-  topic: string | undefined,
+  topics: readonly string[],
   { variant, facts = false, matrix: wantsMatrix = false, html }: ExplainOptions,
 ): Promise<CommandResult> {
   const catalog = await openCatalog(context);
@@ -71,7 +72,7 @@ async function explain(
     };
   }
   const explanation = explainFit(judged.fit.request, judged.context);
-  const choices = isRefused ? [] : chooseTopic(explanation, topic);
+  const choices = isRefused ? [] : chooseTopics(explanation, topics);
   const matrix =
     wantsMatrix || html !== undefined ? makeMatrix(judged.fit.request, judged.context) : undefined;
   if (matrix !== undefined && html !== undefined) await writePage(context, html, name, judged, matrix, facts);
@@ -109,19 +110,32 @@ function jsonOf(finding: Finding): Readonly<Record<string, unknown>> {
 
 const TOPICS: readonly string[] = ['gpus', 'driver', 'modules', 'kernel', 'cuda', 'runtime'];
 
-/** @throws IngotError USAGE for a topic that there is not */
-function chooseTopic({ choices }: Explanation, topic: string | undefined): readonly ChoiceExplanation[] {
-  if (topic === undefined) return choices;
-  const chosen = choices.filter((choice) => choice.topic === topic || choice.name === topic);
-  if (chosen.length > 0) return chosen;
+/**
+ * The choices that some topics are about; without topics all of them.
+ *
+ * @throws IngotError USAGE for a topic that there is not
+ */
+function chooseTopics({ choices }: Explanation, topics: readonly string[]): readonly ChoiceExplanation[] {
+  if (topics.length === 0) return choices;
+  for (const topic of topics) {
+    if (!choices.some((choice) => isAbout(choice, topic))) throw unknownTopic(topic, choices);
+  }
+  return choices.filter((choice) => topics.some((topic) => isAbout(choice, topic)));
+}
+
+function isAbout({ topic: own, name }: ChoiceExplanation, topic: string): boolean {
+  return own === topic || name === topic;
+}
+
+function unknownTopic(topic: string, choices: readonly ChoiceExplanation[]): IngotError {
   if (TOPICS.includes(topic)) {
-    throw new IngotError('USAGE', `the image has no ${topic} to explain`, {
+    return new IngotError('USAGE', `the image has no ${topic} to explain`, {
       hint: 'leave the topic out to see what there is',
     });
   }
   const names = [...TOPICS, ...choices.map(({ name }) => name)];
   const [best] = nearest(topic, names);
-  throw new IngotError('USAGE', `there is no topic ${JSON.stringify(topic)}`, {
+  return new IngotError('USAGE', `there is no topic ${JSON.stringify(topic)}`, {
     hint: best === undefined ? `topics: ${[...new Set(names)].join(', ')}` : `did you mean ${best}?`,
   });
 }
