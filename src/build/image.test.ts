@@ -11,6 +11,7 @@ const PLAN: Plan = {
   epoch: 1_770_000_000,
   architecture: 'amd64',
   kernelRelease: '6.12.1+deb13-cloud-amd64',
+  facts: { base: 'debian@13', kernel: { release: '6.12.1+deb13-cloud-amd64' } },
   lock: digestOf('lock'),
   compressionLevel: 3,
   steps: [],
@@ -50,6 +51,7 @@ describe('renderImage', () => {
       'containers.bootc': '1',
       'org.opencontainers.image.title': 'debian-minimal',
       'org.opencontainers.image.version': '2026.02.01.0',
+      'dev.ingot.base': 'debian@13',
     });
     expect(config.history?.map((entry) => entry.created_by)).toEqual([
       'ingot layer base',

@@ -1,6 +1,7 @@
 /** Makes an image's configuration and manifest. Equal plans and layers give equal bytes, so one digest. */
 import { type Digest, canonicalJson, digestOf, hexOf } from '../digest.ts';
 import { type Descriptor, type ImageConfig, type Manifest, MEDIA_TYPES } from '../oci/schema.ts';
+import { renderFacts } from '../plan/image-facts.ts';
 import type { Plan, PlanStep } from '../plan/plan.ts';
 import { type Store, writeFileAtomically } from '../store/store.ts';
 import type { PackedLayer } from './archive/pack.ts';
@@ -32,6 +33,7 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
     'org.opencontainers.image.created': created,
     ...(plan.description !== undefined && { 'org.opencontainers.image.description': plan.description }),
   };
+  const facts = renderFacts(plan.facts);
   const config: ImageConfig = {
     created,
     architecture: plan.architecture,
@@ -40,7 +42,7 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
       Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
       Cmd: ['/sbin/init'],
       StopSignal: 'SIGRTMIN+3', // asks systemd to shut down
-      Labels: { 'containers.bootc': '1', 'ostree.bootable': 'true', ...described },
+      Labels: { 'containers.bootc': '1', 'ostree.bootable': 'true', ...described, ...facts },
     },
     rootfs: { type: 'layers', diff_ids: layers.map(({ layer }) => layer.diffId) },
     history: layers.map(({ step }) => ({
@@ -62,7 +64,7 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
     })),
     annotations: {
       ...described,
-      'dev.ingot.kernel': plan.kernelRelease,
+      ...facts,
       'dev.ingot.lock': plan.lock,
       'dev.ingot.health': canonicalJson(plan.seal.health),
     },

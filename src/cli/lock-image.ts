@@ -12,13 +12,14 @@ import { releaseWith } from '../resolve/archives.ts';
 import { requireChoice } from '../resolve/choose.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
 import { moduleSources } from '../resolve/lock-accelerators.ts';
+import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { makeLock } from '../resolve/make-lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { Store } from '../store/store.ts';
 import { builderFacts, requireTools } from './builder-facts.ts';
-import { judgeLock, settleImage } from './judge-image.ts';
+import { judgeLock, openFacts, settleImage } from './judge-image.ts';
 
 /** Which locked versions to let go of. */
 export type Updates = 'none' | 'all' | ReadonlySet<string>;
@@ -91,6 +92,7 @@ export class LockSession {
         tools: { definition: facts.toolsDefinition, solution: toolsSolution },
         compressor: facts.compressor,
         now,
+        gpus: image.gpus === undefined ? [] : lockGpus(image.gpus, await openFacts(context)),
         previous,
       });
       const findings = await judgeLock(context, parsed, catalog, lock);

@@ -7,6 +7,7 @@ import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import { factsOfLock } from './image-facts.ts';
 import type { Plan, PlannedFile, PlannedUnit, PlanStep, SealInput } from './plan.ts';
 
 export interface PlanInput {
@@ -82,6 +83,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     epoch,
     architecture,
     kernelRelease: lock.kernel.release,
+    facts: factsOfLock(lock),
     lock: lockDigest,
     compressionLevel: lock.compressor.level,
     steps,

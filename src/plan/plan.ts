@@ -5,6 +5,7 @@
 import type { Digest } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Group, HealthCheck, User } from '../spec/node-image.ts';
+import type { ImageFacts } from './image-facts.ts';
 
 /** A file that is written into a tree as is. */
 export interface PlannedFile {
@@ -66,6 +67,7 @@ export interface Plan {
   readonly epoch: number;
   readonly architecture: string;
   readonly kernelRelease: string;
+  readonly facts: ImageFacts;
   /** Digest of the lock this plan was made from. */
   readonly lock: Digest;
   readonly compressionLevel: number;

@@ -60,6 +60,13 @@ export const LockedContainer = z.strictObject({
 });
 export type LockedContainer = z.infer<typeof LockedContainer>;
 
+/** A GPU that the image must run on, as it was declared, and every PCI id that it can have. */
+export const LockedGpu = z.strictObject({
+  name: z.string(),
+  pci: z.array(z.string().regex(/^[0-9a-f]{4}:[0-9a-f]{4}$/, 'vendor and device, such as 10de:2330')),
+});
+export type LockedGpu = z.infer<typeof LockedGpu>;
+
 /** Source of kernel modules: locked, and not installed. */
 export const LockedModules = z.strictObject({ layer: z.string(), source: LockedPackage });
 export type LockedModules = z.infer<typeof LockedModules>;
@@ -87,6 +94,7 @@ export const Lock = z.strictObject({
     version: z.string(),
     release: z.string(),
   }),
+  gpus: z.array(LockedGpu).optional(),
   driver: LockedDriver.optional(),
   cuda: Accelerator.optional(),
   runtimes: z.array(Accelerator).optional(),

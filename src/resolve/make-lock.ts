@@ -10,7 +10,7 @@ import { ImageVersion } from '../spec/schema.ts';
 import type { Choice } from './choice.ts';
 import { essentialClosure } from './closure.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
-import { LOCK_SCHEMA_VERSION, type Lock, type LockedLayer } from './lock.ts';
+import { LOCK_SCHEMA_VERSION, type Lock, type LockedGpu, type LockedLayer } from './lock.ts';
 import { lockAccelerators } from './lock-accelerators.ts';
 import { ownPackages } from './own-packages.ts';
 
@@ -22,6 +22,8 @@ export interface LockInput {
   readonly tools: { readonly definition: Digest; readonly solution: Solution };
   readonly compressor: Lock['compressor'];
   readonly now: Date;
+  /** What the declaration's GPUs are, by the facts. */
+  readonly gpus?: readonly LockedGpu[] | undefined;
   /** The lock that this one replaces. */
   readonly previous?: Lock | undefined;
 }
@@ -50,6 +52,7 @@ export function makeLock(input: LockInput): Lock {
       architecture: image.architecture,
     },
     kernel: findKernel(image.kernel.flavour, solution.packages),
+    ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
     ...lockAccelerators(choice, requests, solution),
     compressor: input.compressor,
     archives: solution.archives,

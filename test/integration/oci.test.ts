@@ -84,6 +84,7 @@ async function buildTwoLayers(): Promise<Descriptor> {
     epoch: EPOCH,
     architecture: 'amd64',
     kernelRelease: '6.12',
+    facts: {},
     lock: digestOf('lock'),
     compressionLevel: 3,
     steps: [],
