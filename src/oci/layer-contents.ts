@@ -11,8 +11,12 @@ import { decompressZstd } from './zstd-frames.ts';
  * what the descriptor says. What a decompressor says of damaged data is thrown as it is.
  */
 export function layerContents(path: string, layer: Descriptor): AsyncIterable<Buffer> {
-  const blob = verifiedChunks(path, layer);
-  switch (layer.mediaType) {
+  return decompressLayer(verifiedChunks(path, layer), layer.mediaType);
+}
+
+/** The same from wherever the blob comes. */
+export function decompressLayer(blob: AsyncIterable<Buffer>, mediaType: string): AsyncIterable<Buffer> {
+  switch (mediaType) {
     case MEDIA_TYPES.layerZstd:
       return decompressZstd(blob);
     case MEDIA_TYPES.layerGzip:
