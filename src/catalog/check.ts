@@ -30,7 +30,7 @@ function finding(
 /** Duplicates within one layer. */
 export function checkLayer(source: SourceMapping): Finding[] {
   const families = nodeAt(source, ['install']);
-  const lists: Path[] = [['needs'], ['provides'], ['health'], ['in'], ['requires']];
+  const lists: Path[] = [['needs'], ['provides'], ['health'], ['in'], ['requires'], ['lacks']];
   if (families?.kind === 'mapping') {
     for (const family of families.members.keys()) {
       for (const key of ['packages', 'components', 'repositories', 'files', 'units', 'kernelArguments'])
@@ -57,6 +57,7 @@ const KIND_KEYS: Readonly<Record<string, readonly LayerKind[]>> = {
   offers: ['driver', 'cuda', 'runtime', 'addon'],
   modules: ['driver', 'addon'],
   container: ['runtime'],
+  lacks: ['kernel'],
 };
 
 /** What a layer says of itself and of others: keys of its kind, releases, versions, layers below. */

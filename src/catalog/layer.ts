@@ -217,6 +217,11 @@ export const LayerDefinition = z
       .describe('What must hold, such as `driver >= 525`, `computeCapability >= 7.5` or `cuda: 12.x`.'),
     offers: z.array(Offer).min(1).optional().describe('Versions that it brings, by release.'),
     modules: ModuleSource.optional().describe('Where its kernel modules come from.'),
+    lacks: z
+      .array(z.string().regex(/^[a-z0-9_]+$/, 'the name of a kernel module'))
+      .min(1)
+      .optional()
+      .describe('Kernels only: modules that its kernels do not have and that a rule may ask for.'),
     container: LayerContainer.optional().describe('The container that it runs.'),
     labels: z.record(z.string(), z.string()).optional().describe('Labels of a node that has it.'),
     releases: z.record(z.string(), Release).optional().describe('Bases only: releases by number.'),

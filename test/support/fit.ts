@@ -19,6 +19,7 @@ export interface ShortRequest {
   readonly distribution?: string;
   readonly gpus?: readonly string[];
   readonly kernel?: string;
+  readonly flavour?: string;
   readonly driver?: string;
   readonly use?: string;
   readonly modules?: 'open' | 'proprietary';
@@ -35,12 +36,14 @@ export interface ShortRequest {
 export const NO_HMM = 'nvidia_uvm.uvm_disable_hmm=1';
 
 export function requestOf(short: ShortRequest): FitRequest {
-  const { driver, use = 'nvidia', modules = 'auto', cuda, compat = false, kernel, toolkit } = short;
+  const { driver, use = 'nvidia', modules = 'auto', cuda, compat = false, kernel, flavour, toolkit } = short;
   return {
     architecture: short.architecture ?? 'amd64',
     ...(short.distribution !== undefined && { distribution: short.distribution }),
     gpus: short.gpus ?? [],
-    ...(kernel !== undefined && { kernel: { version: kernel } }),
+    ...((kernel !== undefined || flavour !== undefined) && {
+      kernel: { ...(flavour !== undefined && { flavour }), ...(kernel !== undefined && { version: kernel }) },
+    }),
     ...(driver !== undefined && { driver: { use, modules, ...versionOf(driver) } }),
     ...(cuda !== undefined && {
       cuda: { compat, ...versionOf(cuda), ...(toolkit !== undefined && { toolkit }) },

@@ -115,7 +115,7 @@ export function elementsOf(request: FitRequest): Element[] {
   request.addons.forEach((name, index) => {
     add(name !== '', { kind: 'addon', index });
   });
-  add(kernel?.version !== undefined, { kind: 'kernel' });
+  add(kernel?.version !== undefined || kernel?.flavour !== undefined, { kind: 'kernel' });
   add(request.architecture !== undefined, { kind: 'architecture' });
   request.runtimes.forEach(({ use }, index) => {
     add(use !== '', { kind: 'runtime', index });
@@ -162,7 +162,7 @@ function relaxOne(request: FitRequest, element: Element): FitRequest {
     case 'architecture':
       return omit(request, 'architecture');
     case 'kernel':
-      return request.kernel === undefined ? request : { ...request, kernel: omit(request.kernel, 'version') };
+      return omit(request, 'kernel');
     case 'cuda':
       return omit(request, 'cuda');
     case 'driver':

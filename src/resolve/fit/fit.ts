@@ -123,7 +123,9 @@ export function describeElement(element: Element, request: FitRequest): string {
     case 'architecture':
       return request.architecture ?? 'the architecture';
     case 'kernel':
-      return `kernel ${request.kernel?.version ?? 'auto'}`;
+      return ['kernel', request.kernel?.flavour, request.kernel?.version]
+        .filter((part) => part !== undefined)
+        .join(' ');
     case 'driver':
       return `driver ${request.driver?.use ?? 'auto'}`;
     case 'driver-version':

@@ -90,6 +90,22 @@ describe('a request', () => {
   });
 });
 
+describe('the kernel layers', () => {
+  it('are refused for what the cloud kernel lacks, by the name of the layer', async () => {
+    const { verdict, findings } = judge(await parse('kernel: cloud\ngpus: [mi300x]\ndriver: auto\n'));
+    expect(verdict).toBe('refused');
+    expect(findings.map(({ rule }) => rule)).toEqual(['kernel-module']);
+    expect(findings[0]?.message).toContain('amdgpu, which the layer kernel/cloud lacks');
+    expect(findings[0]?.suggestions.map(({ text }) => text)).toContain('kernel: generic');
+    expect(judge(await parse('kernel: generic\ngpus: [mi300x]\ndriver: auto\n')).verdict).toBe('ok');
+  });
+
+  it('have the InfiniBand modules of an NVLink fabric, the cloud kernel too', async () => {
+    const { findings } = judge(await parse('kernel: cloud\ngpus: [b200]\n'));
+    expect(findings.map(({ rule }) => rule)).not.toContain('fabric-kernel-modules');
+  });
+});
+
 describe('a lock', () => {
   async function judged(kernel: string, packageVersion: string): Promise<Fit> {
     const image = await parse(

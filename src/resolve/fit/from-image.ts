@@ -1,12 +1,7 @@
 /** A declaration and the catalogue, in the words of the solver; and its choice, in the words of a declaration. */
 import type { Catalog, CatalogLayer, LayerKind, Offer } from '../../catalog/layer.ts';
 import type { Facts } from '../../catalog/facts/types.ts';
-import {
-  isCudaVersion,
-  isDriverVersion,
-  isKernelVersion,
-  isSoftwareVersion,
-} from '../../catalog/facts/versions.ts';
+import { isCudaVersion, isDriverVersion, isSoftwareVersion } from '../../catalog/facts/versions.ts';
 import type { NodeImage } from '../../spec/node-image.ts';
 import type {
   CudaAsk,
@@ -61,15 +56,10 @@ export function offersOf(image: NodeImage, catalog: Catalog): FitOffers {
   const layers = layersOn(image, catalog);
   const of = (kind: LayerKind): readonly CatalogLayer[] =>
     layers.filter(({ definition }) => definition.kind === kind);
-  const kernels = of('kernel').flatMap((layer) =>
-    versionsOf(layer, image).flatMap(({ version }) =>
-      isKernelVersion(version) ? [{ layer: layer.definition.name, version }] : [],
-    ),
-  );
   const asked = (image.runtimes ?? []).flatMap(({ use }) => runtimeLayers(use, image, layers));
   return {
     drivers: of('driver').flatMap((layer) => driverOffers(layer, image)),
-    ...(kernels.length > 0 && { kernels }),
+    kernelLayers: of('kernel').map(({ definition: { name, lacks = [] } }) => ({ layer: name, lacks })),
     cuda: of('cuda')
       .filter(({ definition }) => definition.provides.includes('cuda'))
       .flatMap((layer) =>

@@ -42,9 +42,9 @@ function narrowed(offer: KernelOffer, version: string | undefined): KernelCandid
   return startsWithVersion(asked, offer.version) ? [candidateOf(asked, offer)] : [];
 }
 
-function candidateOf(version: KernelVersion, { layer, lacks = [] }: Partial<KernelOffer>): KernelCandidate {
+function candidateOf(version: KernelVersion, { layer }: Partial<KernelOffer>): KernelCandidate {
   const exact = version.split('.').length > 2;
-  return { version, exact, lacks, ...(layer !== undefined && { layer }) };
+  return { version, exact, ...(layer !== undefined && { layer }) };
 }
 
 /** A declaration may carry the distribution's suffix: `6.12.94+deb13`. */

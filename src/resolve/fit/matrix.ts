@@ -50,6 +50,7 @@ const BESIDE_THE_POINT: ReadonlySet<string> = new Set([
   'fabric-components',
   'fabric-version',
   'fabric-kernel-modules',
+  'kernel-module',
   'container-toolkit',
   'driver-end-of-life',
   'known-issue',

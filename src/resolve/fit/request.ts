@@ -67,6 +67,8 @@ export interface RuntimeAsk {
 export interface FitOffers {
   readonly drivers?: readonly DriverOffer[];
   readonly kernels?: readonly KernelOffer[];
+  /** Kernel layers there are, whether or not their kernels were looked at. */
+  readonly kernelLayers?: readonly KernelLayer[];
   readonly cuda?: readonly CudaOffer[];
   readonly runtimes?: readonly RuntimeOffer[];
   readonly addons?: readonly AddonOffer[];
@@ -94,8 +96,12 @@ export interface KernelOffer {
   readonly layer: string;
   /** A series such as `6.12` when the release is not decided yet. */
   readonly version: KernelVersion;
-  /** Names of modules that it is known to lack. */
-  readonly lacks?: readonly string[];
+}
+
+export interface KernelLayer {
+  readonly layer: string;
+  /** Names of modules that its kernels are known to lack. */
+  readonly lacks: readonly string[];
 }
 
 export interface CudaOffer {

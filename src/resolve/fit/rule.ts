@@ -35,7 +35,6 @@ export interface KernelCandidate {
   /** False when only its series is known. */
   readonly exact: boolean;
   readonly layer?: string;
-  readonly lacks: readonly string[];
 }
 
 export interface CudaCandidate {

@@ -92,6 +92,35 @@ describe('open kernel modules', () => {
   });
 });
 
+/** A kernel layer `small` without some modules, and one that has all. */
+function kernelLayers(lacks: readonly string[]): FitOffers {
+  return {
+    kernelLayers: [
+      { layer: 'small', lacks },
+      { layer: 'whole', lacks: [] },
+    ],
+  };
+}
+
+describe('a driver that is part of the kernel', () => {
+  it.each([
+    ['mi300x', 'amdgpu', ['amdgpu']],
+    ['flex-170', 'intel', ['habanalabs', 'i915', 'xe']],
+  ])('of %s must be in the kernel', (gpu, use, modules) => {
+    const short = { gpus: [gpu], driver: 'auto', use, flavour: 'small' };
+    expectRefused(short, 'kernel-module', kernelLayers(modules));
+    const [finding] = fitOf(short, kernelLayers(modules)).findings;
+    expect(finding?.suggestions.map(({ text }) => text)).toContain('kernel: whole');
+    expectOk(short, kernelLayers(['nvme']));
+    expectOk({ ...short, flavour: 'whole' }, kernelLayers(modules));
+  });
+
+  it('is a warning where the sources do not say for sure which one it is', () => {
+    const short = { gpus: ['flex-170'], driver: 'auto', use: 'intel', flavour: 'small' };
+    expectWarning(short, ['kernel-module'], kernelLayers(['i915']));
+  });
+});
+
 describe('B200', () => {
   it('needs R570', () => {
     expectRefused({ gpus: ['b200'], driver: '550', addons: FABRIC }, 'driver-architecture');
@@ -114,12 +143,15 @@ describe('B200', () => {
   });
 
   it('needs ib_umad in the kernel', () => {
-    const kernels = (lacks: readonly string[]): FitOffers => ({
-      kernels: [{ layer: 'cloud', version: '6.12' as never, lacks }],
-    });
-    const short = { gpus: ['b200'], driver: '580', addons: FABRIC };
-    expectRefused(short, 'fabric-kernel-modules', kernels(['ib_umad']));
-    expectOk(short, kernels([]));
+    const short = { gpus: ['b200'], driver: '580', addons: FABRIC, flavour: 'small' };
+    expectRefused(short, 'fabric-kernel-modules', kernelLayers(['ib_umad']));
+    const [finding] = fitOf(short, kernelLayers(['ib_umad'])).findings;
+    expect(finding?.message).toContain('ib_umad, which the layer kernel/small lacks');
+    expect(finding?.path).toEqual(['kernel', 'version']);
+    expect(finding?.suggestions[0]?.text).toBe('kernel: whole');
+    expectOk(short, kernelLayers([]));
+    expectOk({ ...short, gpus: ['h100-pcie'] }, kernelLayers(['ib_umad']));
+    expectOk({ ...short, flavour: 'whole' }, kernelLayers(['ib_umad']));
   });
 });
 

@@ -89,8 +89,19 @@ export function cudaVersion(version: string): Change {
 }
 
 export function kernelChanges({ request, context, index }: Problem): Change[] {
-  const asked = request.kernel?.version;
-  if (asked === undefined) return [];
+  const { flavour, version: asked } = request.kernel ?? {};
+  const layers = (context.offers?.kernelLayers ?? [])
+    .filter(({ layer }) => flavour !== undefined && layer !== flavour)
+    .map(({ layer }) =>
+      change(
+        'kernel',
+        asked === undefined ? `kernel: ${layer}` : `kernel: {flavour: ${layer}, version: "${asked}"}`,
+        [{ kind: 'kernel' }],
+        (one) => ({ ...one, kernel: { ...one.kernel, flavour: layer } }),
+        'flavour',
+      ),
+    );
+  if (asked === undefined) return layers;
   const known =
     context.offers?.kernels?.map(({ version }) => version) ??
     [...index.facts.nvidia.releases.values()].flatMap(({ kernel }) => kernel ?? []);
@@ -98,9 +109,10 @@ export function kernelChanges({ request, context, index }: Problem): Change[] {
   const apply =
     (version: string): Change['apply'] =>
     (one) => ({ ...one, kernel: { ...one.kernel, version } });
-  return series
+  const versions = series
     .filter((one) => one !== asked)
     .map((one) => change('kernel', `kernel: {version: "${one}"}`, [{ kind: 'kernel' }], apply(one)));
+  return [...versions, ...layers];
 }
 
 /** The nearest releases first; then any; then none. */

@@ -9,9 +9,11 @@ import {
   type KernelVersion,
 } from '../../../catalog/facts/versions.ts';
 import type { Problem } from '../problem.ts';
+import type { FitContext, FitRequest } from '../request.ts';
 import {
   note,
   refuse,
+  refuseSurely,
   warn,
   type Candidate,
   type DriverCandidate,
@@ -44,6 +46,12 @@ export const KERNEL_RULES: readonly Rule[] = [
     statement: 'A driver that is part of the kernel knows a GPU from some kernel on.',
     stage: 'kernel',
     judge: kernelGpu,
+  },
+  {
+    id: 'kernel-module',
+    statement: 'A driver that is part of the kernel must be in the kernel that is installed.',
+    stage: 'host',
+    judge: kernelModule,
   },
 ];
 
@@ -177,6 +185,31 @@ function kernelGpu({ kernel }: Candidate, { gpus }: Problem): Judgement[] {
     const message = `${gpu.product} needs Linux ${gpu.kernel} or later, not ${kernel.version}`;
     return [refuse(message, [gpu], [{ kind: 'kernel' }, element])];
   });
+}
+
+function kernelModule(_: Candidate, { gpus, request, context, index }: Problem): Judgement[] {
+  return gpus.flatMap(({ element, gpu }) => {
+    if (gpu.vendor === 'nvidia' || !gpu.mainline) return [];
+    const layer = layerWithout(gpu.kernelDriver, request, context);
+    if (layer === undefined) return [];
+    const message = `${gpu.product} needs the kernel module ${gpu.kernelDriver}, which the layer kernel/${layer} lacks`;
+    // Which of its drivers a GPU takes may be in doubt; that a kernel without any of them drives it is not.
+    const drivers = index.facts.otherGpus.flatMap(({ vendor, mainline, kernelDriver }) =>
+      vendor === gpu.vendor && mainline ? [kernelDriver] : [],
+    );
+    const isSure = drivers.every((driver) => layerWithout(driver, request, context) !== undefined);
+    return [(isSure ? refuseSurely : refuse)(message, [gpu], [{ kind: 'kernel' }, element])];
+  });
+}
+
+/** The kernel layer that was asked for, when it is known to lack a module. */
+export function layerWithout(
+  module: string,
+  { kernel }: FitRequest,
+  { offers }: FitContext,
+): string | undefined {
+  const layers = offers?.kernelLayers ?? [];
+  return layers.find(({ layer, lacks }) => layer === kernel?.flavour && lacks.includes(module))?.layer;
 }
 
 function vendorModule({ product, kernelDriver }: OtherGpu): string {

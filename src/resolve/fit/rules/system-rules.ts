@@ -5,7 +5,7 @@ import type { Problem } from '../problem.ts';
 import type { FitRequest } from '../request.ts';
 import { note, refuse, warn, type Candidate, type Judgement, type Rule } from '../rule.ts';
 import { meant } from './gpu-rules.ts';
-import { isOf } from './kernel-rules.ts';
+import { isOf, layerWithout } from './kernel-rules.ts';
 
 export const SYSTEM_RULES: readonly Rule[] = [
   {
@@ -23,7 +23,7 @@ export const SYSTEM_RULES: readonly Rule[] = [
   {
     id: 'fabric-kernel-modules',
     statement: 'NVLink 5 fabrics are reached through InfiniBand modules of the kernel, such as ib_umad.',
-    stage: 'kernel',
+    stage: 'host',
     judge: fabricKernelModules,
   },
   {
@@ -108,12 +108,13 @@ function rowsOfFabric(component: string, nvidia: Problem['nvidia']): Judgement['
   return fabric === undefined ? [] : [fabric];
 }
 
-function fabricKernelModules({ kernel }: Candidate, { nvidia }: Problem): Judgement[] {
-  return nvidia.flatMap(({ element, gpu }) =>
-    (gpu.fabric?.kernelModules ?? []).flatMap((name) => {
-      if (kernel === undefined || gpu.fabric === undefined || !kernel.lacks.includes(name)) return [];
-      const message = `${gpu.product} needs the kernel module ${name}, which the kernel ${kernel.layer ?? kernel.version} lacks`;
-      return [refuse(message, [gpu.fabric], [{ kind: 'kernel' }, element])];
+function fabricKernelModules(_: Candidate, { nvidia, request, context }: Problem): Judgement[] {
+  return nvidia.flatMap(({ element, gpu: { fabric, product } }) =>
+    (fabric?.kernelModules ?? []).flatMap((name) => {
+      const layer = layerWithout(name, request, context);
+      if (fabric === undefined || layer === undefined) return [];
+      const message = `${product} (${fabric.title}) needs the kernel module ${name}, which the layer kernel/${layer} lacks`;
+      return [refuse(message, [fabric], [{ kind: 'kernel' }, element])];
     }),
   );
 }
