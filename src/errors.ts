@@ -21,6 +21,7 @@ export type ErrorCode =
   | 'PACKAGES_CONFLICT'
   | 'UNIT_UNKNOWN'
   | 'IMAGE_UNKNOWN'
+  | 'ARCHITECTURE_FOREIGN'
   | 'ENVIRONMENT'
   // exit code 1: the operation failed
   | 'NOT_ROOT'
@@ -57,6 +58,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'PACKAGES_CONFLICT',
   'UNIT_UNKNOWN',
   'IMAGE_UNKNOWN',
+  'ARCHITECTURE_FOREIGN',
   'ENVIRONMENT',
 ]);
 

@@ -19,6 +19,14 @@ const name = z.string().regex(/^[a-z][a-z0-9.+-]*$/, 'lower-case letters, digits
 
 export const PackageName = z.string().regex(/^[a-z0-9][a-z0-9+.-]+$/, 'a Debian package name');
 
+/** A package whose name differs by architecture has `{arch}` where Debian's name of it stands. */
+export const PackagePattern = z
+  .string()
+  .regex(
+    /^(?:[a-z0-9]|\{arch\})(?:[a-z0-9+.-]|\{arch\})+$/,
+    'a Debian package name, in which {arch} becomes the architecture',
+  );
+
 /** A file the layer puts into the image. Exactly one of `content` and `from` (a file in the layer's own folder). */
 export const LayerFile = z
   .strictObject({
@@ -105,7 +113,13 @@ export const Repository = z.strictObject({
   name,
   url: z
     .url({ protocol: /^(?:https?|file)$/ })
-    .describe('Address of its root. `{release}` and `{suite}` become those of the base.'),
+    .describe(
+      'Address of its root. `{release}` and `{suite}` become those of the base, `{arch}` the architecture.',
+    ),
+  architectures: z
+    .partialRecord(z.enum(['amd64', 'arm64']), z.string().regex(/^[\w-]+$/, 'a name such as x86_64'))
+    .optional()
+    .describe('What `{arch}` in the address becomes. Default: Debian’s names, amd64 and arm64.'),
   suite: z.string().min(1).default('./').describe('Suite, or ./ for a repository without suites.'),
   components: z.array(z.string()).default([]).describe('Components of the suite.'),
   key: z
@@ -155,7 +169,10 @@ export type LayerContainer = z.infer<typeof LayerContainer>;
 
 /** What a layer installs on one distribution family. */
 export const LayerInstall = z.strictObject({
-  packages: z.array(PackageName).default([]).describe('Debian packages.'),
+  packages: z
+    .array(PackagePattern)
+    .default([])
+    .describe('Debian packages. `{arch}` becomes the architecture of the image, such as arm64.'),
   components: z
     .array(z.string().regex(/^[a-z][a-z-]*$/, 'a component, such as non-free'))
     .optional()

@@ -4,6 +4,7 @@ import type { LoadedCatalog } from '../catalog/load.ts';
 import { digestOfJson } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { BuilderFacts } from '../resolve/check-lock.ts';
+import type { Architecture, ParsedSpec } from '../spec/node-image.ts';
 
 /** @throws IngotError CATALOG_INVALID without a tools definition */
 export function builderFacts(catalog: LoadedCatalog): BuilderFacts {
@@ -18,4 +19,24 @@ export function requireTools(catalog: LoadedCatalog): NonNullable<LoadedCatalog[
   throw new IngotError('CATALOG_INVALID', 'the catalogue has no tools.yaml', {
     hint: 'the product brings one in its folder layers/: is it installed whole?',
   });
+}
+
+/**
+ * Of the machines that build: the tools root holds its programs for it, and package scripts run on it as they are.
+ * Not asked of this machine, so that a lock is the same wherever it is made.
+ */
+export const BUILDER_ARCHITECTURE: Architecture = 'amd64';
+
+/** @throws IngotError ARCHITECTURE_FOREIGN, before anything is fetched for an image that cannot be built */
+export function requireBuildable({ image, sources }: ParsedSpec): void {
+  const { architecture } = image;
+  if (architecture === BUILDER_ARCHITECTURE) return;
+  throw new IngotError(
+    'ARCHITECTURE_FOREIGN',
+    `the image is for ${architecture}, and this version builds images for ${BUILDER_ARCHITECTURE} alone`,
+    {
+      location: sources.at(['architecture']),
+      hint: `validate, explain and lock work for ${architecture}; to build, take a declaration or a variant with arch: ${BUILDER_ARCHITECTURE}`,
+    },
+  );
 }

@@ -15,10 +15,10 @@ import { moduleSources } from '../resolve/lock-accelerators.ts';
 import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { makeLock } from '../resolve/make-lock.ts';
-import type { ParsedSpec } from '../spec/node-image.ts';
+import type { Architecture, ParsedSpec } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { Store } from '../store/store.ts';
-import { builderFacts, requireTools } from './builder-facts.ts';
+import { BUILDER_ARCHITECTURE, builderFacts, requireTools } from './builder-facts.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
 
 /** Which locked versions to let go of. */
@@ -58,7 +58,7 @@ export class LockSession {
       reporter.warning(`${definition.file} is unverified: no lock was made with it when it was written`);
     }
     const baseIndexes = await this.#open(image.base.name, image.base.release, image.architecture, layers);
-    const toolsIndexes = await this.#open(tools.base, tools.release, image.architecture, []);
+    const toolsIndexes = await this.#open(tools.base, tools.release, BUILDER_ARCHITECTURE, []);
     const wanted = requestsOf(parsed, layers);
     requireKnown(updates, previous, wanted);
     const before =
@@ -105,7 +105,7 @@ export class LockSession {
   async #open(
     base: string,
     number: string,
-    architecture: string,
+    architecture: Architecture,
     layers: readonly LayerRequest[],
   ): Promise<Indexes> {
     const { catalog, reporter, signal } = this.#options;
@@ -113,7 +113,7 @@ export class LockSession {
     if (release === undefined) {
       throw new IngotError('CATALOG_INVALID', `the base layer ${base} has no release ${number}`);
     }
-    const whole = releaseWith(release, number, layers);
+    const whole = releaseWith(release, number, layers, architecture);
     const key = digestOfJson([whole, architecture]);
     const opened = this.#indexes.get(key);
     if (opened !== undefined) return opened;

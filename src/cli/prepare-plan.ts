@@ -7,7 +7,7 @@ import type { Plan } from '../plan/plan.ts';
 import { checkLock, requireFresh } from '../resolve/check-lock.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
-import { builderFacts } from './builder-facts.ts';
+import { builderFacts, requireBuildable } from './builder-facts.ts';
 import type { CommandContext } from './context.ts';
 import { loadCheckedImage } from './load-image.ts';
 import { loadLock, lockPathOf } from './load-lock.ts';
@@ -20,16 +20,23 @@ export interface PreparedPlan {
 
 /**
  * @param file the declaration, as the user named it
- * @throws FindingsError for a declaration that does not hold; IngotError LOCK_MISSING, LOCK_STALE, LOCK_INVALID
+ * @throws FindingsError for a declaration that does not hold; IngotError LOCK_MISSING, LOCK_STALE, LOCK_INVALID,
+ *   ARCHITECTURE_FOREIGN
  */
 export async function preparePlan(
   context: CommandContext,
   file: string,
-  options: { readonly variant?: string | undefined; readonly lock?: string | undefined } = {},
+  options: {
+    readonly variant?: string | undefined;
+    readonly lock?: string | undefined;
+    /** Looks first whether the image can be built at all. */
+    readonly toBuild?: boolean;
+  } = {},
 ): Promise<PreparedPlan> {
   const { cwd, reporter } = context;
   const { parsed: spec, catalog, warnings } = await loadCheckedImage(context, file, options.variant);
   for (const { message } of warnings) reporter.warning(message);
+  if (options.toBuild === true) requireBuildable(spec);
   const lockFile = options.lock ?? lockPathOf(file, options.variant);
   const lock = await loadLock(resolve(cwd, lockFile));
   requireFresh(checkLock(lock, spec.image, catalog, builderFacts(catalog)), lockFile, file);

@@ -31,22 +31,24 @@ function request(name: string, components: string[], repositories: Repository[] 
 
 describe('releaseWith', () => {
   it('leaves the release alone when no layer adds to it', () => {
-    expect(releaseWith(RELEASE, '13', [request('a', [])])).toBe(RELEASE);
+    expect(releaseWith(RELEASE, '13', [request('a', [])], 'amd64')).toBe(RELEASE);
   });
 
   it('adds components to every archive of the base, in the same order whatever the layers’', () => {
     const layers = [request('a', ['non-free', 'main']), request('b', ['contrib'])];
     for (const order of [layers, layers.toReversed()]) {
-      expect(releaseWith(RELEASE, '13', order).archives.map(({ components }) => components)).toEqual([
-        ['main', 'contrib', 'non-free'],
-        ['main', 'contrib', 'non-free'],
-      ]);
+      expect(releaseWith(RELEASE, '13', order, 'arm64').archives.map(({ components }) => components)).toEqual(
+        [
+          ['main', 'contrib', 'non-free'],
+          ['main', 'contrib', 'non-free'],
+        ],
+      );
     }
   });
 
   it('adds a repository once, with its address for the release', () => {
     const layers = [request('a', [], [VENDOR]), request('b', [], [VENDOR])];
-    expect(releaseWith(RELEASE, '13', layers).archives.slice(2)).toEqual([
+    expect(releaseWith(RELEASE, '13', layers, 'amd64').archives.slice(2)).toEqual([
       {
         name: 'vendor',
         url: 'https://example.com/debian13/trixie',
@@ -58,12 +60,28 @@ describe('releaseWith', () => {
   });
 
   it.each([
+    ['amd64', undefined, 'amd64'],
+    ['arm64', undefined, 'arm64'],
+    ['arm64', { amd64: 'x86_64', arm64: 'sbsa' }, 'sbsa'],
+    ['amd64', { arm64: 'sbsa' }, 'amd64'],
+  ] as const)('names %s in an address with %j', (architecture, architectures, named) => {
+    const repository: Repository = {
+      ...VENDOR,
+      url: 'https://example.com/deb/{arch}',
+      ...(architectures !== undefined && { architectures }),
+    };
+    const layers = [request('a', [], [repository])];
+    const { archives } = releaseWith(RELEASE, '13', layers, architecture);
+    expect(archives.at(-1)).toMatchObject({ url: `https://example.com/deb/${named}` });
+  });
+
+  it.each([
     ['another address', { ...VENDOR, url: 'https://example.org' }],
     ['another key', { ...VENDOR, key: { ...KEY, fingerprint: 'B'.repeat(40) } }],
     ['the name of an archive of the base', { ...VENDOR, name: 'debian' }],
   ])('refuses %s under the same name', (_what, other) => {
     const layers = [request('a', [], [VENDOR]), request('b', [], [other])];
-    expect(() => releaseWith(RELEASE, '13', layers)).toThrow(
+    expect(() => releaseWith(RELEASE, '13', layers, 'amd64')).toThrow(
       expect.objectContaining({ code: 'CATALOG_INVALID' }),
     );
   });

@@ -2,6 +2,7 @@
 import type { Release } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import type { IndexedArchive, IndexedRelease } from '../packages/indexes.ts';
+import type { Architecture } from '../spec/node-image.ts';
 import type { LayerRequest } from './layers.ts';
 
 const FAMILY = 'debian';
@@ -15,17 +16,22 @@ export function releaseWith(
   release: Release,
   number: string,
   layers: readonly LayerRequest[],
+  architecture: Architecture,
 ): IndexedRelease {
   const installs = layers.flatMap(({ definition }) => definition?.definition.install[FAMILY] ?? []);
   const components = new Set(installs.flatMap((install) => install.components ?? []));
   const repositories = new Map<string, IndexedArchive>();
-  for (const { name, url, suite, components: parts, key } of installs.flatMap(
-    (one) => one.repositories ?? [],
-  )) {
+  for (const repository of installs.flatMap((one) => one.repositories ?? [])) {
+    const { name, url, suite, components: parts, key, architectures } = repository;
+    const filled = (text: string): string =>
+      text
+        .replaceAll('{release}', number)
+        .replaceAll('{suite}', release.suite)
+        .replaceAll('{arch}', architectures?.[architecture] ?? architecture);
     const archive: IndexedArchive = {
       name,
-      url: url.replaceAll('{release}', number).replaceAll('{suite}', release.suite),
-      suites: [suite.replaceAll('{release}', number).replaceAll('{suite}', release.suite)],
+      url: filled(url),
+      suites: [filled(suite)],
       components: parts,
       keyring: key.keyring,
       fingerprint: key.fingerprint,

@@ -104,12 +104,16 @@ class LayerStack {
       name,
       kind,
       definition: layer,
-      packages: [...(install[FAMILY]?.packages ?? []), ...(offer?.packages ?? [])],
+      packages: [...this.#packagesOf(install[FAMILY]?.packages ?? []), ...(offer?.packages ?? [])],
       ...(offer !== undefined && { version: offer.version }),
       below,
     };
     this.#layers.set(name, request);
     return request;
+  }
+
+  #packagesOf(patterns: readonly string[]): readonly string[] {
+    return patterns.map((pattern) => pattern.replaceAll('{arch}', this.#image.architecture));
   }
 
   #require(kind: LayerKind, name: string): CatalogLayer {

@@ -85,7 +85,7 @@ export const Lock = z.strictObject({
     name: z.string(),
     release: z.string(),
     suite: z.string(),
-    architecture: z.literal('amd64'),
+    architecture: z.enum(['amd64', 'arm64']),
   }),
   /** `release` is `uname -r` of the image. */
   kernel: z.strictObject({

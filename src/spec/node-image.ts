@@ -9,7 +9,8 @@
 import type { Digest } from '../digest.ts';
 import type { Finding, Location } from '../errors.ts';
 
-export type Architecture = 'amd64';
+/** Of the node's processor, as Debian names it. */
+export type Architecture = 'amd64' | 'arm64';
 
 export interface User {
   readonly name: string;

@@ -253,7 +253,10 @@ const parts = {
     'Version of the image. Default: the date of the lock and a counter.',
   ),
   summary: oneLine('one line of text').optional().describe('One line that says what the image is for.'),
-  arch: z.enum(['amd64']).optional().describe('Architecture of the node. Default: amd64.'),
+  arch: z
+    .enum(['amd64', 'arm64'])
+    .optional()
+    .describe('Architecture of the node’s processor. Default: amd64.'),
   base: BaseInput.optional(),
   kernel: KernelInput.optional(),
   gpus: z.array(GpuInput).optional().describe('GPUs that it must run on: names, families or PCI ids.'),

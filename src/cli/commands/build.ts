@@ -58,7 +58,7 @@ export async function buildDeclaration(
   options: BuildOptions,
 ): Promise<BuildOutcome> {
   const { reporter, signal, cwd } = context;
-  const prepared = await preparePlan(context, file, options);
+  const prepared = await preparePlan(context, file, { ...options, toBuild: true });
   const { plan, spec, lock } = prepared;
   const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
   await requireLayoutPlace(layout);
