@@ -5,19 +5,21 @@
  */
 import { availableParallelism } from 'node:os';
 import pLimit from 'p-limit';
-import { z } from 'zod';
 
-import { DigestText, hexOf, type Digest } from '../digest.ts';
+import { hexOf, type Digest } from '../digest.ts';
 import { IngotError, type Location } from '../errors.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import type { Plan, PlanStep } from '../plan/plan.ts';
-import { formatBytes } from '../report/format.ts';
+import { formatBytes, formatCount } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
-import { packTree, type PackedLayer } from './archive/pack.ts';
+import { packChunks, type PackedChunk } from './archive/pack.ts';
+import { chunksByPath } from './debian/package-files.ts';
 import { assembleImage } from './image.ts';
+import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
+import { RootFs } from './root-fs.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree, type BelowTree } from './steps.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
 
@@ -35,9 +37,9 @@ export interface BuildOptions {
 export interface BuiltLayer {
   readonly name: string;
   readonly key: Digest;
-  readonly digest: Digest;
-  readonly diffId: Digest;
-  /** Bytes of the blob. */
+  /** Its blobs, each an OCI layer of the image, in the order in which they are applied. */
+  readonly chunks: readonly Pick<PackedChunk, 'name' | 'digest' | 'diffId' | 'size'>[];
+  /** Bytes of all its blobs. */
   readonly size: number;
   readonly cached: boolean;
   readonly seconds: number;
@@ -50,23 +52,6 @@ export interface BuiltImage {
   readonly layers: readonly BuiltLayer[];
   readonly cached: boolean;
   readonly seconds: number;
-}
-
-const PackedLayerRecord = z.object({
-  mediaType: z.literal('application/vnd.oci.image.layer.v1.tar+zstd'),
-  diffId: DigestText,
-  digest: DigestText,
-  size: z.int(),
-  uncompressedSize: z.int(),
-  entries: z.int(),
-});
-
-/** What the store has of a step's blob: its record, when the blob is there with the size it says. */
-export async function findPackedLayer(store: Store, key: Digest): Promise<PackedLayer | undefined> {
-  const record = PackedLayerRecord.safeParse(await store.readRecord('layers', hexOf(key)));
-  if (!record.success) return undefined;
-  const size = await store.blobSize(hexOf(record.data.digest));
-  return size === record.data.size ? record.data : undefined;
 }
 
 /**
@@ -139,14 +124,15 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
           (await reporter.stage(`Build ${step.name}`, (stage) => buildLayer(step, stage, run)));
         if (existing !== undefined) {
           await reporter.stage(`Build ${step.name}`, (stage) => {
-            stage.cached(formatBytes(existing.size));
+            stage.cached(formatBytes(packedBytes(existing)));
             return Promise.resolve();
           });
         }
-        const { diffId, digest, size } = layer;
+        const chunks = layer.chunks.map(({ name, digest, diffId, size }) => ({ name, digest, diffId, size }));
         const seconds = (performance.now() - began) / 1000;
         const cached = existing !== undefined;
-        return { layer, report: { name: step.name, key: step.key, digest, diffId, size, cached, seconds } };
+        const { name, key } = step;
+        return { layer, report: { name, key, chunks, size: packedBytes(layer), cached, seconds } };
       } catch (error) {
         failure.abort(error); // the first one's reason stays
         throw error;
@@ -184,23 +170,32 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
   });
   const made = await findPackedLayer(store, step.key);
   if (made !== undefined) {
-    stage.cached(formatBytes(made.size));
+    stage.cached(formatBytes(packedBytes(made)));
     return made;
   }
   const tree = await ensureTree(step, run);
-  const layer = await run.packing(() =>
-    packTree(store, tree, {
-      epoch: step.epoch,
-      level: plan.compressionLevel,
-      drop: leftOutOf(step),
-      signal,
-      onProgress: (bytes) => {
-        stage.progress(bytes, undefined, 'bytes', 'packing');
+  const chunks = await run.packing(async () =>
+    packChunks(
+      store,
+      tree,
+      { chunks: step.chunks, chunksOf: await chunksByPath(new RootFs(tree), step.chunks) },
+      {
+        epoch: step.epoch,
+        level: plan.compressionLevel,
+        drop: leftOutOf(step),
+        signal,
+        onProgress: (bytes) => {
+          stage.progress(bytes, undefined, 'bytes', 'packing');
+        },
       },
-    }),
+    ),
   );
-  await store.writeRecord('layers', hexOf(step.key), layer);
-  stage.detail(`${formatBytes(layer.size)}, ${layer.entries} entries`);
+  const layer = { chunks };
+  await recordPackedLayer(store, step.key, layer);
+  const entries = chunks.reduce((sum, chunk) => sum + chunk.entries, 0);
+  stage.detail(
+    `${formatBytes(packedBytes(layer))}, ${formatCount(entries, 'entry', 'entries')}, ${formatCount(chunks.length, 'chunk')}`,
+  );
   return layer;
 }
 
@@ -215,7 +210,7 @@ async function ensureTree(step: PlanStep, run: StepRun): Promise<string> {
 
 async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
   const { trees, reporter, signal } = run;
-  const existing = await trees.find(step.key);
+  const existing = await trees.find(step.treeKey);
   if (existing !== undefined) return existing;
   const below: BelowTree[] = await Promise.all(
     step.needs.map(async (name) => {
@@ -226,7 +221,7 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
   );
   return run.filling(() =>
     trees.ensure(
-      step.key,
+      step.treeKey,
       step.name,
       (root) => {
         switch (step.kind) {
@@ -258,7 +253,7 @@ async function fetchWhatIsMissing(
   const byName = new Map(plan.steps.map((step) => [step.name, step]));
   const making = new Set<PlanStep>();
   const need = async (step: PlanStep | undefined): Promise<void> => {
-    if (step === undefined || making.has(step) || (await trees.find(step.key)) !== undefined) return;
+    if (step === undefined || making.has(step) || (await trees.find(step.treeKey)) !== undefined) return;
     making.add(step);
     for (const name of step.needs) await need(byName.get(name));
   };

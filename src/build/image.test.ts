@@ -33,12 +33,15 @@ const INPUT: ImageInput = {
   layers: ['base', 'seal'].map((name) => ({
     step: { name, summary: `What ${name} holds` },
     layer: {
-      mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
-      diffId: digestOf(`${name} plain`),
-      digest: digestOf(name),
-      size: 10,
-      uncompressedSize: 100,
-      entries: 3,
+      chunks: (name === 'base' ? ['rest', 'packages'] : ['rest']).map((chunk) => ({
+        name: chunk,
+        mediaType: 'application/vnd.oci.image.layer.v1.tar+zstd',
+        diffId: digestOf(`${name} ${chunk} plain`),
+        digest: digestOf(`${name} ${chunk}`),
+        size: 10,
+        uncompressedSize: 100,
+        entries: 3,
+      })),
     },
   })),
 };
@@ -54,16 +57,23 @@ describe('renderImage', () => {
       'dev.ingot.base': 'debian@13',
     });
     expect(config.history?.map((entry) => entry.created_by)).toEqual([
-      'ingot layer base',
-      'ingot layer seal',
+      'ingot layer base chunk rest',
+      'ingot layer base chunk packages',
+      'ingot layer seal chunk rest',
     ]);
-    expect(config.rootfs.diff_ids).toEqual([digestOf('base plain'), digestOf('seal plain')]);
+    expect(config.rootfs.diff_ids).toEqual(
+      ['base rest', 'base packages', 'seal rest'].map((name) => digestOf(`${name} plain`)),
+    );
     expect(manifest.annotations).toMatchObject({
       'dev.ingot.kernel': '6.12.1+deb13-cloud-amd64',
       'dev.ingot.lock': digestOf('lock'),
       'dev.ingot.health': '[{"name":"answers","run":"true","timeoutSeconds":5}]',
     });
-    expect(manifest.layers.map((layer) => layer.annotations?.['dev.ingot.layer'])).toEqual(['base', 'seal']);
+    expect(manifest.layers.map(({ digest, annotations }) => [digest, annotations])).toEqual([
+      [digestOf('base rest'), { 'dev.ingot.layer': 'base', 'dev.ingot.chunk': 'rest' }],
+      [digestOf('base packages'), { 'dev.ingot.layer': 'base', 'dev.ingot.chunk': 'packages' }],
+      [digestOf('seal rest'), { 'dev.ingot.layer': 'seal', 'dev.ingot.chunk': 'rest' }],
+    ]);
     expect(descriptor.platform).toEqual({ os: 'linux', architecture: 'amd64' });
   });
 

@@ -4,7 +4,7 @@ import { type Descriptor, type ImageConfig, type Manifest, MEDIA_TYPES } from '.
 import { renderFacts } from '../plan/image-facts.ts';
 import type { Plan, PlanStep } from '../plan/plan.ts';
 import { type Store, writeFileAtomically } from '../store/store.ts';
-import type { PackedLayer } from './archive/pack.ts';
+import type { PackedLayer } from './packed-layer.ts';
 
 export interface ImageInput {
   readonly plan: Plan;
@@ -27,6 +27,7 @@ export interface RenderedImage {
 /** Pure: what the image's two documents say. */
 export function renderImage({ plan, layers }: ImageInput): RenderedImage {
   const created = rfc3339(plan.epoch);
+  const blobs = layers.flatMap(({ step, layer }) => layer.chunks.map((chunk) => ({ step, chunk })));
   const described = {
     'org.opencontainers.image.title': plan.name,
     'org.opencontainers.image.version': plan.version,
@@ -44,10 +45,10 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
       StopSignal: 'SIGRTMIN+3', // asks systemd to shut down
       Labels: { 'containers.bootc': '1', 'ostree.bootable': 'true', ...described, ...facts },
     },
-    rootfs: { type: 'layers', diff_ids: layers.map(({ layer }) => layer.diffId) },
-    history: layers.map(({ step }) => ({
+    rootfs: { type: 'layers', diff_ids: blobs.map(({ chunk }) => chunk.diffId) },
+    history: blobs.map(({ step, chunk }) => ({
       created,
-      created_by: `ingot layer ${step.name}`,
+      created_by: `ingot layer ${step.name} chunk ${chunk.name}`,
       comment: step.summary,
     })),
   };
@@ -56,11 +57,11 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.manifest,
     config: { mediaType: MEDIA_TYPES.config, digest: configBlob.digest, size: configBlob.size },
-    layers: layers.map(({ step, layer }) => ({
-      mediaType: layer.mediaType,
-      digest: layer.digest,
-      size: layer.size,
-      annotations: { 'dev.ingot.layer': step.name },
+    layers: blobs.map(({ step, chunk }) => ({
+      mediaType: chunk.mediaType,
+      digest: chunk.digest,
+      size: chunk.size,
+      annotations: { 'dev.ingot.layer': step.name, 'dev.ingot.chunk': chunk.name },
     })),
     annotations: {
       ...described,

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Location } from '../errors.ts';
-import type { PlannedFile, PlanStep, SealInput } from '../plan/plan.ts';
+import type { PlannedFile, PlannedTree, SealInput } from '../plan/plan.ts';
 import { MountNamespace } from '../proc/mount-namespace.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
@@ -36,7 +36,7 @@ export interface BelowTree {
 }
 
 /** A configured root from nothing but packages, in the layout of a bootable container. */
-export async function makeBaseTree(root: string, step: PlanStep, options: StepOptions): Promise<void> {
+export async function makeBaseTree(root: string, step: PlannedTree, options: StepOptions): Promise<void> {
   const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
   await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
   const fs = new RootFs(root);
@@ -46,7 +46,7 @@ export async function makeBaseTree(root: string, step: PlanStep, options: StepOp
 }
 
 /** A configured root that programs run from; it never becomes an image. */
-export async function makeToolsTree(root: string, step: PlanStep, options: StepOptions): Promise<void> {
+export async function makeToolsTree(root: string, step: PlannedTree, options: StepOptions): Promise<void> {
   const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
   await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
 }
@@ -54,7 +54,7 @@ export async function makeToolsTree(root: string, step: PlanStep, options: StepO
 /** What unpacking the step's packages over `below` adds. Nothing is configured: that is the seal's. */
 export async function makeUnpackTree(
   root: string,
-  step: PlanStep,
+  step: PlannedTree,
   below: readonly BelowTree[],
   options: StepOptions,
 ): Promise<void> {
@@ -78,7 +78,7 @@ export async function makeUnpackTree(
 /** The seal over all layers, `below` lowest first, the base among them. Lints the whole before it counts. */
 export async function makeSealTree(
   root: string,
-  step: PlanStep,
+  step: PlannedTree,
   input: SealInput,
   below: readonly BelowTree[],
   options: StepOptions,
@@ -153,6 +153,6 @@ const SEALED_DATABASE = new RegExp(
 );
 
 /** True for paths (relative to the tree) that the step's archive leaves out. */
-export function leftOutOf(step: PlanStep): (path: string) => boolean {
+export function leftOutOf(step: PlannedTree): (path: string) => boolean {
   return (path) => NOT_IN_LAYERS.test(path) || (step.kind !== 'seal' && SEALED_DATABASE.test(path));
 }

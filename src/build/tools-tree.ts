@@ -30,7 +30,7 @@ export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot>
   const step = planTools(lock, await builderDigest());
   const trees = await openTreeStore(store);
   return reporter.stage('Prepare tools', async (stage) => {
-    const existing = await trees.find(step.key);
+    const existing = await trees.find(step.treeKey);
     if (existing !== undefined) {
       stage.cached(step.summary);
       return openToolsRoot(existing);
@@ -44,7 +44,7 @@ export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot>
       signal,
     });
     const root = await trees.ensure(
-      step.key,
+      step.treeKey,
       step.name,
       (path) => makeToolsTree(path, step, { store, reporter, signal }),
       {

@@ -6,6 +6,7 @@ import { digestOf } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import type { PlanChunk } from './chunks.ts';
 import { makePlan, planTools } from './make-plan.ts';
 import type { Plan } from './plan.ts';
 
@@ -130,6 +131,33 @@ describe('makePlan', () => {
     expect(changed(planOf(lockWith()), planOf(lockWith(), image, digestOf('other')))).toHaveLength(4);
   });
 
+  it('divides a layer into chunks without making its tree anew', () => {
+    const large = { ...file('linux-image-6'), size: 30_000_000 };
+    const { steps } = planOf(lockWith({ kernel: [large, file('linux-base')] }));
+    const chunksOf = (name: string): readonly PlanChunk[] =>
+      steps.find((step) => step.name === name)?.chunks ?? [];
+    expect(chunksOf('kernel').map((chunk) => chunk.packages)).toEqual([
+      [],
+      ['linux-image-6'],
+      ['linux-base'],
+    ]);
+    // The initramfs is as old as the kernel, however new the lock is.
+    expect(chunksOf('seal')).toEqual([
+      { name: 'rest', packages: [], epoch: Date.parse('2026-01-02T00:00:00Z') / 1000 },
+      {
+        name: 'initramfs',
+        packages: [],
+        paths: ['usr/lib/modules/6-cloud/initramfs.img'],
+        epoch: Date.parse('2026-01-01T00:00:00Z') / 1000,
+      },
+    ]);
+    const before = planOf(lockWith());
+    const level = { ...lockWith(), compressor: { name: 'zstd', version: '1.5.7', level: 9 } } satisfies Lock;
+    const after = planOf(level);
+    expect(changed(before, after)).toHaveLength(4);
+    expect(after.steps.map((step) => step.treeKey)).toEqual(before.steps.map((step) => step.treeKey));
+  });
+
   it('refuses modules that are still to be built', () => {
     const source = file('nvidia-open-kernel-dkms', '550.163.01-2');
     const lock: Lock = { ...lockWith(), modules: [{ layer: 'driver-nvidia-open', source }] };
@@ -182,7 +210,7 @@ describe('planTools', () => {
   it('changes with a package of the tools alone', () => {
     const lock = lockWith();
     const other = { tools: { ...lock.tools, packages: [file('qemu', '2')] } };
-    expect(planTools(lock, builder).key).not.toBe(planTools(other, builder).key);
+    expect(planTools(lock, builder).treeKey).not.toBe(planTools(other, builder).treeKey);
     expect(planTools(lock, builder)).toEqual(planTools(lockWith({ kernel: [] }), builder));
   });
 });

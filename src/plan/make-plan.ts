@@ -7,8 +7,9 @@ import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import { planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
-import type { Plan, PlannedFile, PlannedUnit, PlanStep, SealInput } from './plan.ts';
+import type { Plan, PlannedFile, PlannedTree, PlannedUnit, PlanStep, SealInput } from './plan.ts';
 
 export interface PlanInput {
   readonly image: NodeImage;
@@ -34,8 +35,8 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     if (definition !== undefined) layers.set(name, definition);
   }
   const architecture = lock.base.architecture;
-  const common = { builder, architecture, compressor: lock.compressor };
-  const steps: PlanStep[] = [];
+  const common = { builder, architecture };
+  const steps: PlannedTree[] = [];
   const base = lock.layers[0];
   if (base === undefined) throw new TypeError('a lock has at least the base layer');
   const keys = new Map<string, Digest>();
@@ -48,12 +49,12 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     const kind = isBase ? 'base' : 'unpack';
     const packages = layer.packages.map(inputOf);
     const below = needs.map((name) => keys.get(name));
-    const key = digestOfJson({ ...common, kind, packages, files, epoch, below });
-    keys.set(layer.name, key);
+    const treeKey = digestOfJson({ ...common, kind, packages, files, epoch, below });
+    keys.set(layer.name, treeKey);
     steps.push({
       name: layer.name,
       kind,
-      key,
+      treeKey,
       needs,
       packages: layer.packages,
       files,
@@ -68,13 +69,21 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
   steps.push({
     name: 'seal',
     kind: 'seal',
-    key: digestOfJson({ ...common, kind: 'seal', seal, files, epoch, below: steps.map((step) => step.key) }),
+    treeKey: digestOfJson({
+      ...common,
+      kind: 'seal',
+      seal,
+      files,
+      epoch,
+      below: steps.map((step) => step.treeKey),
+    }),
     needs,
     packages: [],
     files,
     epoch,
     summary: 'configuration, initramfs, accounts, units',
   });
+  const divided = divideSteps(steps, lock);
   const lockDigest = digestOfJson(lock);
   return {
     name: lock.name,
@@ -86,19 +95,43 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     facts: factsOfLock(lock),
     lock: lockDigest,
     compressionLevel: lock.compressor.level,
-    steps,
+    steps: divided,
     seal,
-    key: digestOfJson({ lock: lockDigest, builder, steps: steps.map((step) => step.key) }),
+    key: digestOfJson({ lock: lockDigest, builder, steps: divided.map((step) => step.key) }),
+  };
+}
+
+/** What turns each tree into blobs. All steps at once, since they share the number of blobs an image may have. */
+function divideSteps(steps: readonly PlannedTree[], lock: Lock): PlanStep[] {
+  const initramfs = initramfsChunk(lock);
+  const chunks = planChunks(
+    steps.map((step) => ({ ...step, extra: step.kind === 'seal' ? [initramfs] : [] })),
+  );
+  return steps.map((step, index) => {
+    const own = chunks[index] ?? [];
+    const key = digestOfJson({ tree: step.treeKey, chunks: own, compressor: lock.compressor });
+    return { ...step, key, chunks: own };
+  });
+}
+
+/** Nearly all that the seal weighs, and the same until the kernel or the base changes. */
+function initramfsChunk({ kernel, layers }: Lock): PlanChunk {
+  const brings = layers.find((layer) => layer.packages.some(({ name }) => name === kernel.package));
+  return {
+    name: 'initramfs',
+    packages: [],
+    paths: [`usr/lib/modules/${kernel.release}/initramfs.img`],
+    epoch: brings === undefined ? 0 : secondsOf(brings.created),
   };
 }
 
 /** The tools root as a step: a base of its own, that becomes a tree and never a blob. */
-export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlanStep {
+export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlannedTree {
   const { packages, suite } = lock.tools;
   return {
     name: 'tools',
     kind: 'base',
-    key: digestOfJson({ kind: 'tools', builder, packages: packages.map(inputOf) }),
+    treeKey: digestOfJson({ kind: 'tools', builder, packages: packages.map(inputOf) }),
     needs: [],
     packages,
     files: [],

@@ -5,6 +5,7 @@
 import type { Digest } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Group, HealthCheck, User } from '../spec/node-image.ts';
+import type { PlanChunk } from './chunks.ts';
 import type { ImageFacts } from './image-facts.ts';
 
 /** A file that is written into a tree as is. */
@@ -28,12 +29,13 @@ export interface PlannedUnit {
   readonly declared?: number;
 }
 
-export interface PlanStep {
+/** A tree of files to make: a layer, the seal, or the tools root. */
+export interface PlannedTree {
   /** `base`, a layer's name, `seal`, or `tools`. */
   readonly name: string;
   readonly kind: 'base' | 'unpack' | 'seal';
-  /** Digest over everything that can change the step's bits. */
-  readonly key: Digest;
+  /** Digest over everything that can change the tree's bits. */
+  readonly treeKey: Digest;
   /** Names of the steps this one is built on, lowest first. */
   readonly needs: readonly string[];
   readonly packages: readonly LockedPackage[];
@@ -42,6 +44,14 @@ export interface PlanStep {
   readonly epoch: number;
   /** One line for people: what the step holds. */
   readonly summary: string;
+}
+
+/** A tree that becomes blobs of the image. */
+export interface PlanStep extends PlannedTree {
+  /** Digest over everything that can change the bits of its blobs. */
+  readonly key: Digest;
+  /** What its blobs are, in the order in which they are applied. */
+  readonly chunks: readonly PlanChunk[];
 }
 
 /** What is computed once over the whole stack: accounts, units, kernel arguments, identity. */

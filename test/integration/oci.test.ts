@@ -75,7 +75,7 @@ async function buildTwoLayers(): Promise<Descriptor> {
   ] as const) {
     layers.push({
       step: { name, summary: `The ${name}` },
-      layer: await packTree(store, tree, { epoch: EPOCH }),
+      layer: { chunks: [await packTree(store, tree, { epoch: EPOCH })] },
     });
   }
   const plan = {

@@ -1,8 +1,12 @@
-/** Packs a directory tree into an image layer in the store. */
+/** Packs a directory tree into image layers in the store. */
+import pLimit from 'p-limit';
+
 import type { Digest } from '../../digest.ts';
 import type { Store } from '../../store/store.ts';
-import { LayerBlobWriter } from './layer-blob.ts';
-import { streamTree } from './tar-stream.ts';
+import { divideEntries, type ChunkEntries, type Division, undivided } from './divide.ts';
+import { LayerBlobWriter, type LayerBlobOptions } from './layer-blob.ts';
+import { streamEntries } from './tar-stream.ts';
+import { walkTree } from './tree-walk.ts';
 import { readTreeAttributes } from './xattrs.ts';
 
 export const LAYER_MEDIA_TYPE = 'application/vnd.oci.image.layer.v1.tar+zstd';
@@ -10,7 +14,8 @@ export const LAYER_MEDIA_TYPE = 'application/vnd.oci.image.layer.v1.tar+zstd';
 /** zstd's own default: the best ratio of bytes to pull and seconds to build. */
 export const DEFAULT_LEVEL = 3;
 
-export interface PackedLayer {
+export interface PackedChunk {
+  readonly name: string;
   readonly mediaType: typeof LAYER_MEDIA_TYPE;
   /** Of the plain archive. */
   readonly diffId: Digest;
@@ -35,24 +40,74 @@ export interface PackOptions {
 }
 
 /**
- * Packs `tree`, a directory or the upper directory of an overlay mount. Equal trees give equal digests, in
- * whatever order and at whatever time after `epoch` they were made.
+ * Packs `tree`, a directory or the upper directory of an overlay mount, into one blob for each chunk that has
+ * something in it. Equal trees give equal digests, in whatever order and at whatever time after `epoch` they were
+ * made.
  *
  * @throws IngotError BUILD_FAILED for what a layer cannot hold or a tree that changes meanwhile, DISK_FULL,
  *   INTERRUPTED.
  */
-export async function packTree(store: Store, tree: string, options: PackOptions): Promise<PackedLayer> {
+export async function packChunks(
+  store: Store,
+  tree: string,
+  division: Division,
+  options: PackOptions,
+): Promise<PackedChunk[]> {
   const attributes = await readTreeAttributes(tree, options.signal);
-  await using writer = await LayerBlobWriter.create(store, {
-    level: options.level ?? DEFAULT_LEVEL,
-    signal: options.signal,
-    onProgress: options.onProgress,
-  });
-  const entries = await streamTree(
-    tree,
-    { epoch: options.epoch, attributes, drop: options.drop },
-    writer.firstBlock(),
-    writer,
+  const { epoch, drop } = options;
+  const chunks = divideEntries(walkTree(tree, { epoch, attributes, drop }), division);
+  const filled = chunks.filter(({ entries }) => entries.length > 0);
+  // An image layer even of an empty tree.
+  const wanted = filled.length > 0 ? filled : chunks.slice(0, 1);
+  const failure = new AbortController();
+  const signal =
+    options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
+  // While the last blocks of one are compressed and written, the next is read.
+  const limit = pLimit(SIDE_BY_SIDE);
+  let total = 0;
+  const results = await Promise.allSettled(
+    wanted.map((chunk) =>
+      limit(async () => {
+        let before = 0;
+        try {
+          return await packChunk(store, chunk, {
+            level: options.level ?? DEFAULT_LEVEL,
+            signal,
+            onProgress: (bytes) => {
+              total += bytes - before;
+              before = bytes;
+              options.onProgress?.(total);
+            },
+          });
+        } catch (error) {
+          failure.abort(error); // the first one's reason stays
+          throw error;
+        }
+      }),
+    ),
   );
-  return { mediaType: LAYER_MEDIA_TYPE, ...(await writer.finish()), entries };
+  if (failure.signal.aborted) throw failure.signal.reason;
+  return results.map((result) => {
+    if (result.status === 'rejected') throw result.reason;
+    return result.value;
+  });
+}
+
+/** Packs all of `tree` into one blob. */
+export async function packTree(store: Store, tree: string, options: PackOptions): Promise<PackedChunk> {
+  const [whole] = await packChunks(store, tree, undivided(options.epoch), options);
+  if (whole === undefined) throw new TypeError('a tree packs into at least one chunk');
+  return whole;
+}
+
+const SIDE_BY_SIDE = 2;
+
+async function packChunk(
+  store: Store,
+  { name, entries, time }: ChunkEntries,
+  options: LayerBlobOptions,
+): Promise<PackedChunk> {
+  await using writer = await LayerBlobWriter.create(store, options);
+  await streamEntries(entries, time, writer.firstBlock(), writer);
+  return { name, mediaType: LAYER_MEDIA_TYPE, ...(await writer.finish()), entries: entries.length };
 }

@@ -1,5 +1,5 @@
 /**
- * Streams a tree as an archive through fixed-size blocks, so that memory does not grow with the tree.
+ * Streams entries as an archive through fixed-size blocks, so that memory does not grow with the files.
  *
  * Contents are read straight into the block that is handed on. Reads are synchronous: most files are small and
  * in the page cache, where a thread-pool round trip per file would cost more than the read.
@@ -8,7 +8,7 @@ import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
 import { errnoOf, IngotError } from '../../errors.ts';
 import { paddingOf, renderTarEntry, TAR_BLOCK } from './tar-header.ts';
-import { type TreeEntry, type WalkOptions, walkTree } from './tree-walk.ts';
+import type { FileSource, TreeEntry } from './tree-walk.ts';
 
 /** Takes full blocks and gives empty ones back. */
 export interface BlockSink {
@@ -20,36 +20,34 @@ export interface BlockSink {
 }
 
 /**
- * Writes the whole archive into `sink`, starting with `block`. Only the last exchange is of a block that is not
- * full. Resolves to the number of entries.
+ * Writes a whole archive of `entries` into `sink`, starting with `block`. Only the last exchange is of a block that
+ * is not full.
  *
+ * @param time of the entries that have none of their own, seconds
  * @throws IngotError BUILD_FAILED when a file changes while it is read, or cannot be archived.
  */
-export async function streamTree(
-  root: string,
-  options: WalkOptions,
+export async function streamEntries(
+  entries: Iterable<TreeEntry>,
+  time: number,
   block: Buffer,
   sink: BlockSink,
-): Promise<number> {
+): Promise<void> {
   const cursor = { block, used: 0 };
-  let entries = 0;
-  for (const tree of walkTree(root, options)) {
-    entries += 1;
-    const header = renderTarEntry(tree.entry);
+  for (const { entry, dated, source } of entries) {
+    const header = renderTarEntry(dated ? entry : { ...entry, mtime: time });
     if (header.length < cursor.block.length - cursor.used) {
       cursor.used += header.copy(cursor.block, cursor.used);
     } else {
       await append(cursor, sink, header);
     }
-    if (tree.source !== undefined) {
-      await appendContents(cursor, sink, tree.entry.path, tree.source);
-      const padding = paddingOf(tree.source.stats.size);
+    if (source !== undefined) {
+      await appendContents(cursor, sink, entry.path, source);
+      const padding = paddingOf(source.size);
       if (padding > 0) await append(cursor, sink, ZEROS.subarray(0, padding));
     }
   }
   await append(cursor, sink, ZEROS);
   if (cursor.used > 0) await sink.exchange(cursor.block, cursor.used);
-  return entries;
 }
 
 /** Two empty blocks end an archive. */
@@ -79,9 +77,9 @@ async function appendContents(
   cursor: Cursor,
   sink: BlockSink,
   path: string,
-  source: NonNullable<TreeEntry['source']>,
+  source: FileSource,
 ): Promise<void> {
-  const { size, ino, mtimeMs } = source.stats;
+  const { size, inode, mtimeMs } = source;
   if (size === 0) return;
   const file = openContents(path, source.absolute);
   try {
@@ -94,7 +92,7 @@ async function appendContents(
       if (cursor.used === cursor.block.length) await advance(cursor, sink, 0);
     }
     const after = fstatSync(file);
-    if (after.size !== size || after.ino !== ino || after.mtimeMs !== mtimeMs) throw changed(path);
+    if (after.size !== size || after.ino !== inode || after.mtimeMs !== mtimeMs) throw changed(path);
   } finally {
     closeSync(file);
   }

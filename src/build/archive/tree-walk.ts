@@ -13,7 +13,7 @@ import type { TarEntry } from './tar-header.ts';
 import type { TreeAttributes } from './xattrs.ts';
 
 export interface WalkOptions {
-  /** SOURCE_DATE_EPOCH, seconds: directories get it, anything else at most it. */
+  /** SOURCE_DATE_EPOCH, seconds. What is newer was made by the build. */
   readonly epoch: number;
   readonly attributes: TreeAttributes;
   /** True leaves a path out, with everything below it. Relative, no trailing slash. */
@@ -21,9 +21,23 @@ export interface WalkOptions {
 }
 
 export interface TreeEntry {
+  /** Its time is its own only where it is `dated`. */
   readonly entry: TarEntry;
+  /** False for what has no time of its own: directories, removals, and what the build made. */
+  readonly dated: boolean;
+  /** The first of several names of one file. */
+  readonly linked?: boolean;
+  /** A marker that takes away what lower layers have. */
+  readonly removal?: boolean;
   /** Regular files: where the contents are, and what they were when listed. */
-  readonly source?: { readonly absolute: string; readonly stats: Stats };
+  readonly source?: FileSource;
+}
+
+export interface FileSource {
+  readonly absolute: string;
+  readonly size: number;
+  readonly inode: number;
+  readonly mtimeMs: number;
 }
 
 interface OpenDirectory {
@@ -59,7 +73,7 @@ export function* walkTree(root: string, options: WalkOptions): Generator<TreeEnt
     yield tree;
     if (tree.entry.type !== 'directory') continue;
     if (options.attributes.isOpaque(path)) {
-      yield { entry: markerEntry(`${path}/.wh..wh..opq`, options.epoch) };
+      yield markerEntry(`${path}/.wh..wh..opq`);
     }
     stack.push({ prefix: `${path}/`, names: listNames(absolute, path), next: 0 });
   }
@@ -74,35 +88,44 @@ function entryOf(
 ): TreeEntry {
   if (stats.isCharacterDevice() && stats.rdev === 0) {
     const slash = path.lastIndexOf('/') + 1;
-    return { entry: markerEntry(`${path.slice(0, slash)}.wh.${path.slice(slash)}`, options.epoch) };
+    return markerEntry(`${path.slice(0, slash)}.wh.${path.slice(slash)}`);
   }
+  const mtime = Math.floor(stats.mtimeMs / 1000);
+  const dated = !stats.isDirectory() && mtime <= options.epoch;
   const common = {
     path,
     mode: stats.mode & 0o7777,
     uid: stats.uid,
     gid: stats.gid,
-    mtime: stats.isDirectory() ? options.epoch : clampTime(stats.mtimeMs, options.epoch),
+    mtime,
   };
+  let linked = false;
   if (!stats.isDirectory() && stats.nlink > 1) {
     // Inode numbers of overlay and XFS can exceed what a double holds: ask again, exactly.
     const { dev, ino } = lstatSync(absolute, { bigint: true });
     const first = firstLinks.get(`${dev}:${ino}`);
-    if (first !== undefined) return { entry: { ...common, type: 'hardlink', target: first } };
+    if (first !== undefined) return { dated, entry: { ...common, type: 'hardlink', target: first } };
     firstLinks.set(`${dev}:${ino}`, path);
+    linked = true;
   }
-  const xattrs = options.attributes.kept(path);
-  const described = { ...common, xattrs };
+  const described = { ...common, xattrs: options.attributes.kept(path) };
   if (stats.isFile()) {
-    return { entry: { ...described, type: 'file', size: stats.size }, source: { absolute, stats } };
+    const { size, ino: inode, mtimeMs } = stats;
+    return {
+      entry: { ...described, type: 'file', size },
+      dated,
+      linked,
+      source: { absolute, size, inode, mtimeMs },
+    };
   }
-  if (stats.isDirectory()) return { entry: { ...described, type: 'directory' } };
+  if (stats.isDirectory()) return { entry: { ...described, type: 'directory' }, dated };
   if (stats.isSymbolicLink()) {
-    return { entry: { ...described, type: 'symlink', target: readTarget(path, absolute) } };
+    return { entry: { ...described, type: 'symlink', target: readTarget(path, absolute) }, dated, linked };
   }
-  if (stats.isFIFO()) return { entry: { ...described, type: 'fifo' } };
+  if (stats.isFIFO()) return { entry: { ...described, type: 'fifo' }, dated, linked };
   if (stats.isCharacterDevice() || stats.isBlockDevice()) {
     const type = stats.isBlockDevice() ? 'block-device' : 'character-device';
-    return { entry: { ...described, type, ...deviceNumbers(stats.rdev) } };
+    return { entry: { ...described, type, ...deviceNumbers(stats.rdev) }, dated, linked };
   }
   throw refusal(
     path,
@@ -112,12 +135,12 @@ function entryOf(
 }
 
 /** An empty file whose name says what to remove (OCI image layer specification, "Whiteouts"). */
-function markerEntry(path: string, epoch: number): TarEntry {
-  return { path, type: 'file', size: 0, mode: 0o644, uid: 0, gid: 0, mtime: epoch };
-}
-
-function clampTime(milliseconds: number, epoch: number): number {
-  return Math.min(Math.floor(milliseconds / 1000), epoch);
+function markerEntry(path: string): TreeEntry {
+  return {
+    entry: { path, type: 'file', size: 0, mode: 0o644, uid: 0, gid: 0, mtime: 0 },
+    dated: false,
+    removal: true,
+  };
 }
 
 /** Linux's 64-bit dev_t, as in glibc's gnu_dev_major(3), as far as doubles are exact. */

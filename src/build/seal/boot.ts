@@ -1,6 +1,6 @@
 /** Kernel, module index, initramfs and kernel arguments, where a bootable container has them. */
 import { rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { IngotError } from '../../errors.ts';
 import type { Reporter } from '../../report/events.ts';
@@ -13,13 +13,17 @@ import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
  */
 export async function settleKernelFiles(fs: RootFs): Promise<void> {
   for (const name of await fs.list('/boot')) {
-    const match = /^(vmlinuz|config|System\.map)-(.+)$/.exec(name);
-    if (match === null) continue;
-    const [, file = '', release = ''] = match;
-    const target = join('/usr/lib/modules', release);
-    if (!(await fs.exists(target))) continue;
-    await rename(await fs.resolve(join('/boot', name)), await fs.resolve(join(target, file)));
+    const path = join('/boot', name);
+    const target = kernelFileTarget(path);
+    if (target === undefined || !(await fs.exists(dirname(target)))) continue;
+    await rename(await fs.resolve(path), await fs.resolve(target));
   }
+}
+
+/** Where a file that a kernel package has in /boot belongs. */
+export function kernelFileTarget(path: string): string | undefined {
+  const match = /^\/boot\/(vmlinuz|config|System\.map)-([^/]+)$/.exec(path);
+  return match === null ? undefined : `/usr/lib/modules/${match[2]}/${match[1]}`;
 }
 
 export async function makeModuleIndexAndInitramfs(

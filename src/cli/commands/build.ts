@@ -99,14 +99,14 @@ async function build(context: CommandContext, file: string, options: BuildOption
   const columns = [
     { title: 'LAYER' },
     { title: 'SIZE', align: 'right' as const },
+    { title: 'CHUNKS', align: 'right' as const },
     { title: 'BUILT' },
-    { title: 'DIGEST' },
   ];
   const rows = layers.map((layer) => [
     layer.name,
     formatBytes(layer.size),
+    String(layer.chunks.length),
     layer.cached ? 'in the store' : formatSeconds(layer.seconds),
-    `${layer.digest.slice(0, 19)}…`,
   ]);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   return {
@@ -115,14 +115,7 @@ async function build(context: CommandContext, file: string, options: BuildOption
       ref,
       name: plan.name,
       version: plan.version,
-      layers: layers.map(({ name, key, digest: blob, size, cached, seconds: took }) => ({
-        name,
-        key,
-        digest: blob,
-        size,
-        cached,
-        seconds: took,
-      })),
+      layers,
       seconds,
     },
     text: [

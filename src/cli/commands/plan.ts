@@ -1,7 +1,7 @@
 /** `ingot plan`: what a build would do, without doing it. */
 import { Command } from 'commander';
 
-import { findPackedLayer } from '../../build/build-image.ts';
+import { findPackedLayer, packedBytes } from '../../build/packed-layer.ts';
 import { hexOf } from '../../digest.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
@@ -44,7 +44,7 @@ async function showPlan(context: CommandContext, file: string, options: PlanOpti
   const rows = steps.map(({ step, layer, packages }) => [
     step.name,
     hexOf(step.key).slice(0, 12),
-    layer === undefined ? 'to build' : `in the store, ${formatBytes(layer.size)}`,
+    layer === undefined ? 'to build' : `in the store, ${formatBytes(packedBytes(layer))}`,
     step.packages.length === 0
       ? ''
       : `${formatCount(step.packages.length, 'package')}, ${formatBytes(packages)}`,
@@ -69,7 +69,8 @@ async function showPlan(context: CommandContext, file: string, options: PlanOpti
         packages: step.packages.length,
         packageBytes: packages,
         cached: layer !== undefined,
-        ...(layer !== undefined && { digest: layer.digest, size: layer.size }),
+        chunks: step.chunks.map(({ name, packages: names }) => ({ name, packages: names })),
+        ...(layer !== undefined && { size: packedBytes(layer) }),
       })),
     },
     text: `${plan.name} ${plan.version}, kernel ${plan.kernelRelease}\n\n${formatTable(columns, rows)}\n\n${verdict}\n`,

@@ -49,7 +49,7 @@ async function runQuickstart(
       ref: built.ref,
       lock,
       disk,
-      layers: built.image.layers.map(({ name, digest, size, cached }) => ({ name, digest, size, cached })),
+      layers: built.image.layers.map(({ name, size, cached, chunks }) => ({ name, size, cached, chunks })),
       stages,
       accelerator: boot.accelerator,
       ...(bootedEarlier !== undefined && { bootedEarlier }),
