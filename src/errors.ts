@@ -41,6 +41,10 @@ export type ErrorCode =
   | 'VM_FAILED'
   | 'HEALTH_FAILED'
   | 'NOT_FOUND'
+  | 'IMAGE_INVALID'
+  | 'REGISTRY_UNREACHABLE'
+  | 'REGISTRY_DENIED'
+  | 'REGISTRY_FAILED'
   // exit code 130
   | 'INTERRUPTED';
 

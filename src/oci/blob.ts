@@ -2,7 +2,7 @@
  * Reading blobs that somebody else may have written: by digest alone, never through a link, sizes bounded and
  * checked before the bytes are, nothing parsed before its digest is known to be right.
  */
-import { createHash } from 'node:crypto';
+import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -53,6 +53,11 @@ export async function readJsonBlob<Schema extends z.ZodType>(
   schema: Schema,
   what: string,
 ): Promise<z.infer<Schema>> {
+  return parseJson((await readSmallBlob(path, descriptor, what)).toString(), schema, path, what);
+}
+
+/** The bytes of a document, after checking its size and digest. */
+export async function readSmallBlob(path: string, descriptor: Descriptor, what: string): Promise<Buffer> {
   if (descriptor.size > MAX_JSON_BYTES) {
     throw mismatch(
       path,
@@ -68,7 +73,7 @@ export async function readJsonBlob<Schema extends z.ZodType>(
       filled += bytesRead;
     }
     if (digestOf(bytes) !== descriptor.digest) throw mismatch(path, 'has other content than its name says');
-    return parseJson(bytes.toString(), schema, path, what);
+    return bytes;
   } finally {
     await file.close();
   }
@@ -98,13 +103,24 @@ export function parseJson<Schema extends z.ZodType>(
   });
 }
 
-/** Hashes a blob as it streams by; the last step throws when it is not what the descriptor says. */
-export async function* verifiedChunks(path: string, descriptor: Descriptor): AsyncGenerator<Buffer> {
+/**
+ * Hashes a blob as it streams by; the last step throws when it is not what the descriptor says. `resume.hash` has
+ * seen the bytes before `resume.offset`.
+ */
+export async function* verifiedChunks(
+  path: string,
+  descriptor: Descriptor,
+  resume: { readonly offset: number; readonly hash: Hash } = { offset: 0, hash: createHash('sha256') },
+): AsyncGenerator<Buffer> {
   const file = await openBlob(path, descriptor);
   try {
-    const hash = createHash('sha256');
-    let bytes = 0;
-    for await (const chunk of file.createReadStream({ autoClose: false, highWaterMark: 1024 * 1024 })) {
+    const { offset: start, hash } = resume;
+    let bytes = start;
+    for await (const chunk of file.createReadStream({
+      start,
+      autoClose: false,
+      highWaterMark: 1024 * 1024,
+    })) {
       const buffer = chunk as Buffer;
       hash.update(buffer);
       bytes += buffer.length;

@@ -27,13 +27,28 @@ import { errnoOf, IngotError } from '../errors.ts';
 import { acquireFileLock } from '../proc/file-lock.ts';
 import { requireWritableFolder } from '../proc/writable-place.ts';
 import { layoutBlobPath, readJsonBlob } from './blob.ts';
-import { readImage, readLayout } from './layout.ts';
+import { readImageGraph } from './image-graph.ts';
+import { readLayout } from './layout.ts';
+import { LayoutSource } from './layout-source.ts';
 import { type Descriptor, type Index, Manifest, MEDIA_TYPES, REF_NAME } from './schema.ts';
 
 export interface LayoutImage {
   /** Its name in the layout; replaces an image of the same name. */
   readonly name: string;
   readonly manifest: Descriptor;
+}
+
+/** A manifest or index that the layout is to list. */
+export interface LayoutEntry {
+  readonly descriptor: Descriptor;
+  /** Replaces what has the same name. Without one it is listed once, as referrers are. */
+  readonly name: string | undefined;
+}
+
+/** A blob, and the file it is taken from. */
+export interface LayoutBlob {
+  readonly descriptor: Descriptor;
+  readonly source: string;
 }
 
 export interface WriteLayoutOptions {
@@ -71,16 +86,35 @@ export async function writeLayout(
   blobPath: (digest: Digest) => string,
   options: WriteLayoutOptions = {},
 ): Promise<void> {
-  if (!NAME.test(image.name)) {
-    throw new IngotError('USAGE', `${JSON.stringify(image.name)} cannot name an image in a layout`, {
-      hint: 'use letters, digits and . _ - : @ / +, beginning and ending with a letter or digit',
-    });
-  }
+  requireLayoutName(image.name);
   const blobs = await blobsOf(image.manifest, blobPath);
+  await addToLayout(directory, blobs, [{ descriptor: image.manifest, name: image.name }], options);
+}
+
+/** @throws IngotError USAGE when a layout cannot hold an image of this name */
+export function requireLayoutName(name: string): void {
+  if (NAME.test(name)) return;
+  throw new IngotError('USAGE', `${JSON.stringify(name)} cannot name an image in a layout`, {
+    hint: 'use letters, digits and . _ - : @ / +, beginning and ending with a letter or digit',
+  });
+}
+
+/**
+ * Puts blobs, which hold all that the entries lead to, into the layout `directory`, and then the entries into its
+ * index, all at once.
+ *
+ * @throws IngotError as `writeLayout`
+ */
+export async function addToLayout(
+  directory: string,
+  blobs: readonly LayoutBlob[],
+  entries: readonly LayoutEntry[],
+  options: WriteLayoutOptions = {},
+): Promise<void> {
   try {
     // Not there when asked, there when renaming: somebody else made it meanwhile, so add to theirs.
-    const created = (await isAbsentOrEmpty(directory)) && (await create(directory, image, blobs, options));
-    if (!created) await add(directory, image, blobs, options);
+    const created = (await isAbsentOrEmpty(directory)) && (await create(directory, blobs, entries, options));
+    if (!created) await add(directory, blobs, entries, options);
   } catch (error) {
     const code = errnoOf(error);
     if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;
@@ -91,15 +125,10 @@ export async function writeLayout(
   }
 }
 
-interface Blob {
-  readonly descriptor: Descriptor;
-  readonly source: string;
-}
-
 /** The manifest and all it names, children first. */
-async function blobsOf(manifest: Descriptor, blobPath: (digest: Digest) => string): Promise<Blob[]> {
+async function blobsOf(manifest: Descriptor, blobPath: (digest: Digest) => string): Promise<LayoutBlob[]> {
   const read = await readJsonBlob(blobPath(manifest.digest), manifest, Manifest, 'image manifest');
-  const blobs: Blob[] = [];
+  const blobs: LayoutBlob[] = [];
   for (const descriptor of [...read.layers, read.config, manifest]) {
     const path = blobPath(descriptor.digest);
     const size = await sizeOf(path);
@@ -120,8 +149,8 @@ async function blobsOf(manifest: Descriptor, blobPath: (digest: Digest) => strin
 /** False when the place was taken meanwhile. */
 async function create(
   directory: string,
-  image: LayoutImage,
-  blobs: readonly Blob[],
+  blobs: readonly LayoutBlob[],
+  entries: readonly LayoutEntry[],
   options: WriteLayoutOptions,
 ): Promise<boolean> {
   const parent = dirname(join(directory));
@@ -132,7 +161,7 @@ async function create(
     await mkdir(join(temporary, 'blobs/sha256'), { recursive: true });
     for (const blob of blobs) await place(blob, temporary, options);
     await writeFile(join(temporary, 'oci-layout'), '{"imageLayoutVersion":"1.0.0"}\n', { flush: true });
-    await writeIndex(temporary, { schemaVersion: 2, manifests: [] }, image);
+    await writeIndex(temporary, { schemaVersion: 2, manifests: [] }, entries);
     await rename(temporary, directory);
     await syncDirectory(parent);
     return true;
@@ -146,8 +175,8 @@ async function create(
 
 async function add(
   directory: string,
-  image: LayoutImage,
-  blobs: readonly Blob[],
+  blobs: readonly LayoutBlob[],
+  entries: readonly LayoutEntry[],
   options: WriteLayoutOptions,
 ): Promise<void> {
   await readExisting(directory);
@@ -155,7 +184,7 @@ async function add(
   const { index } = await readExisting(directory);
   await mkdir(join(directory, 'blobs/sha256'), { recursive: true });
   for (const blob of blobs) await place(blob, directory, options);
-  const replaced = await writeIndex(directory, index, image);
+  const replaced = await writeIndex(directory, index, entries);
   await prune(directory, replaced);
 }
 
@@ -171,14 +200,27 @@ async function readExisting(directory: string): Promise<{ index: Index }> {
   }
 }
 
-/** Adds `image` to the index, replacing its name. Resolves to what is no longer in the index. */
-async function writeIndex(directory: string, index: Index, image: LayoutImage): Promise<Descriptor[]> {
-  const isReplaced = (entry: Descriptor): boolean => entry.annotations?.[REF_NAME] === image.name;
-  const entry = { ...image.manifest, annotations: { ...image.manifest.annotations, [REF_NAME]: image.name } };
+/** Adds entries to the index, replacing their names. Resolves to what is no longer in the index. */
+async function writeIndex(
+  directory: string,
+  index: Index,
+  entries: readonly LayoutEntry[],
+): Promise<Descriptor[]> {
+  const isReplaced = (old: Descriptor): boolean =>
+    entries.some(({ name, descriptor }) =>
+      name === undefined
+        ? old.digest === descriptor.digest && old.annotations?.[REF_NAME] === undefined
+        : old.annotations?.[REF_NAME] === name,
+    );
+  const added = entries.map(({ name, descriptor }) =>
+    name === undefined
+      ? descriptor
+      : { ...descriptor, annotations: { ...descriptor.annotations, [REF_NAME]: name } },
+  );
   const next: Index = {
     ...index,
     mediaType: MEDIA_TYPES.index,
-    manifests: [...index.manifests.filter((other) => !isReplaced(other)), entry],
+    manifests: [...index.manifests.filter((other) => !isReplaced(other)), ...added],
   };
   const temporary = join(directory, `.index.json.${randomUUID()}.tmp`);
   try {
@@ -193,7 +235,7 @@ async function writeIndex(directory: string, index: Index, image: LayoutImage): 
 }
 
 /** Puts one blob in its place: a hard link, or a copy where the file systems differ. */
-async function place(blob: Blob, directory: string, options: WriteLayoutOptions): Promise<void> {
+async function place(blob: LayoutBlob, directory: string, options: WriteLayoutOptions): Promise<void> {
   if (options.signal?.aborted === true) {
     throw new IngotError('INTERRUPTED', `interrupted while writing ${directory}`);
   }
@@ -224,15 +266,16 @@ async function prune(directory: string, replaced: readonly Descriptor[]): Promis
   const needed = new Set<Digest>();
   const candidates = new Set<Digest>();
   try {
+    await using source = await LayoutSource.open(directory);
     const { index } = await readLayout(directory);
     for (const descriptor of index.manifests) {
-      for (const digest of await reachable(directory, descriptor)) needed.add(digest);
+      for (const digest of await reachable(source, descriptor)) needed.add(digest);
     }
     for (const descriptor of replaced) {
-      for (const digest of await reachable(directory, descriptor)) candidates.add(digest);
+      for (const digest of await reachable(source, descriptor)) candidates.add(digest);
     }
   } catch (error) {
-    if (error instanceof IngotError) return; // a nested index, another kind of artifact, or a damaged old image
+    if (error instanceof IngotError) return; // a damaged old image, or what we do not know
     throw error;
   }
   for (const digest of candidates) {
@@ -240,9 +283,9 @@ async function prune(directory: string, replaced: readonly Descriptor[]): Promis
   }
 }
 
-async function reachable(directory: string, descriptor: Descriptor): Promise<Digest[]> {
-  const { manifest } = await readImage(directory, descriptor);
-  return [...manifest.layers.map((layer) => layer.digest), manifest.config.digest, descriptor.digest];
+async function reachable(source: LayoutSource, descriptor: Descriptor): Promise<Digest[]> {
+  const { documents, blobs } = await readImageGraph(source, descriptor);
+  return [...blobs, ...documents.map((document) => document.descriptor)].map(({ digest }) => digest);
 }
 
 async function isAbsentOrEmpty(directory: string): Promise<boolean> {

@@ -21,7 +21,7 @@ import {
 } from './schema.ts';
 
 /** How deep an index may hold indexes. */
-const MAX_INDEX_DEPTH = 3;
+export const MAX_INDEX_DEPTH = 3;
 
 export interface Layout {
   readonly directory: string;
@@ -177,7 +177,8 @@ async function hashContents(
   return `sha256:${hash.digest('hex')}`;
 }
 
-function chooseByName(index: Index, directory: string, name: string | undefined): Descriptor {
+/** The entry of a name; without one, the only image there is. @throws IngotError NOT_FOUND with the names there are */
+export function chooseByName(index: Index, directory: string, name: string | undefined): Descriptor {
   const names = index.manifests.map((entry) => entry.annotations?.[REF_NAME]);
   const matching =
     name === undefined

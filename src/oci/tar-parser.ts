@@ -92,6 +92,19 @@ export class TarParser {
     }
   }
 
+  /**
+   * Passes over the content of the entry that was just seen, for a caller that can seek. Gives the bytes, padding
+   * included, that must not be written.
+   */
+  skipContent(): number {
+    if (this.#filled > 0 || this.#describes !== undefined) return 0;
+    const skipped = this.#content + this.#padding;
+    this.#content = 0;
+    this.#padding = 0;
+    this.#endContent();
+    return skipped;
+  }
+
   end(): void {
     if (this.#content + this.#padding > 0 || this.#filled > 0) {
       throw new Error('the archive ends in the middle of an entry');
