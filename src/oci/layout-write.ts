@@ -6,6 +6,7 @@
  * leads to any more are removed last. A layout therefore always holds whole images, whenever a write ends.
  */
 import { randomUUID } from 'node:crypto';
+import type { Stats } from 'node:fs';
 import {
   chmod,
   constants,
@@ -26,7 +27,7 @@ import { canonicalJson, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { acquireFileLock } from '../proc/file-lock.ts';
 import { requireWritableFolder } from '../proc/writable-place.ts';
-import { layoutBlobPath, readJsonBlob } from './blob.ts';
+import { layoutBlobPath, readJsonBlob, verifiedChunks } from './blob.ts';
 import { readImageGraph } from './image-graph.ts';
 import { readLayout } from './layout.ts';
 import { LayoutSource } from './layout-source.ts';
@@ -240,13 +241,16 @@ async function place(blob: LayoutBlob, directory: string, options: WriteLayoutOp
     throw new IngotError('INTERRUPTED', `interrupted while writing ${directory}`);
   }
   const target = layoutBlobPath(directory, blob.descriptor.digest);
-  if ((await sizeOf(target)) === blob.descriptor.size) return;
+  const there = await statusOf(target);
+  if (there !== undefined && (await isSameFile(there, blob.source))) return;
   const temporary = `${target}.${randomUUID()}.tmp`;
   try {
     await link(blob.source, temporary);
   } catch (error) {
     // Another file system, one without hard links, or an inode with all the links it can have.
     if (!['EXDEV', 'EPERM', 'EMLINK', 'ENOTSUP'].includes(errnoOf(error) ?? '')) throw error;
+    // A copy of an earlier build, unless it was damaged since.
+    if (there?.size === blob.descriptor.size && (await isIntact(target, blob.descriptor))) return;
     try {
       await copyFile(blob.source, temporary, constants.COPYFILE_FICLONE);
       await syncFile(temporary);
@@ -299,9 +303,29 @@ async function isAbsentOrEmpty(directory: string): Promise<boolean> {
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {
+  return (await statusOf(path))?.size;
+}
+
+async function isSameFile(one: Stats, path: string): Promise<boolean> {
+  const other = await stat(path);
+  return one.dev === other.dev && one.ino === other.ino;
+}
+
+async function isIntact(path: string, descriptor: Descriptor): Promise<boolean> {
+  try {
+    const chunks = verifiedChunks(path, descriptor);
+    while ((await chunks.next()).done !== true);
+    return true;
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'DIGEST_MISMATCH') return false;
+    throw error;
+  }
+}
+
+async function statusOf(path: string): Promise<Stats | undefined> {
   try {
     const stats = await stat(path);
-    return stats.isFile() ? stats.size : undefined;
+    return stats.isFile() ? stats : undefined;
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;

@@ -153,9 +153,27 @@ test('a layout on another file system holds copies', async () => {
     expect((await verifyLayout(target)).size).toBe(4);
     const copy = await lstat(join(target, 'blobs/sha256', hexOf(manifest.digest)));
     expect(copy.nlink).toBe(1);
+
+    // Written again, what is sound stays as it is and what is damaged is mended.
+    const path = join(target, 'blobs/sha256', hexOf(manifest.digest));
+    await writeLayout(target, { name: 'demo', manifest }, blobPath);
+    expect((await lstat(path)).ino).toBe(copy.ino);
+    await writeFile(path, Buffer.alloc(manifest.size));
+    await writeLayout(target, { name: 'demo', manifest }, blobPath);
+    expect((await verifyLayout(target)).size).toBe(4);
   } finally {
     await rm(elsewhere, { recursive: true });
   }
+});
+
+test('a layout whose blob was replaced by another file of its size is mended', async () => {
+  const target = join(scratch, 'damaged');
+  await writeLayout(target, { name: 'demo', manifest }, blobPath);
+  const path = join(target, 'blobs/sha256', hexOf(manifest.digest));
+  await rm(path);
+  await writeFile(path, Buffer.alloc(manifest.size));
+  await writeLayout(target, { name: 'demo', manifest }, blobPath);
+  expect((await verifyLayout(target)).size).toBe(4);
 });
 
 test('a full disk is said to be one, and leaves no half layer', async () => {
