@@ -65,7 +65,7 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
   const { plan, store } = options;
   const trees = await openTreeStore(store);
   const layers = await buildSteps(plan, trees, options);
-  await trees.sync();
+  await trees.sync(options.signal);
   const manifest = await assembleImage(store, {
     plan,
     layers: plan.steps.map((step, index) => {

@@ -54,7 +54,7 @@ export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot>
         },
       },
     );
-    await trees.sync();
+    await trees.sync(signal);
     stage.detail(`${step.summary}, ${formatBytes(fetchedBytes)} fetched`);
     return openToolsRoot(root);
   });

@@ -8,15 +8,13 @@
  */
 import { mkdir, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
 
 import { hexOf, type Digest } from '../digest.ts';
-import { errnoOf } from '../errors.ts';
 import { run } from '../proc/run.ts';
+import { hashTrees } from '../store/hashing.ts';
+import { markUsed } from '../store/sound-blob.ts';
 import { writeFileAtomically, type Store } from '../store/store.ts';
-
-const TreeRecord = z.object({ step: z.string(), boot: z.string(), synced: z.boolean() });
-type TreeRecord = z.infer<typeof TreeRecord>;
+import { readTreeRecord, TREE_RECORD, type TreeRecord } from '../store/tree-record.ts';
 
 export interface TreeStore {
   /** The tree's root directory when the store has it whole. */
@@ -31,8 +29,8 @@ export interface TreeStore {
     make: (root: string) => Promise<void>,
     wait: { readonly signal?: AbortSignal | undefined; readonly onWait?: () => void },
   ): Promise<string>;
-  /** Makes every tree made since survive a power loss. */
-  sync(): Promise<void>;
+  /** Makes every tree made since survive a power loss, and notes what is in it for `ingot store verify`. */
+  sync(signal?: AbortSignal): Promise<void>;
 }
 
 export async function openTreeStore(store: Store): Promise<TreeStore> {
@@ -42,16 +40,11 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
 
   const find = async (key: Digest): Promise<string | undefined> => {
     const folder = folderOf(key);
-    let text: string;
-    try {
-      text = await readFile(join(folder, 'record.json'), 'utf8');
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
-    const record = parseRecord(text);
-    const whole = record !== undefined && (record.synced || record.boot === boot);
-    return whole ? join(folder, 'root') : undefined;
+    const record = await readTreeRecord(folder);
+    if (record === undefined || record === 'damaged') return undefined;
+    const whole = record.synced || record.boot === boot;
+    if (whole) await markUsed(join(folder, TREE_RECORD));
+    return whole ? rootIn(folder) : undefined;
   };
 
   return {
@@ -69,26 +62,27 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
       await mkdir(root, { recursive: true });
       await make(root);
       const record: TreeRecord = { step, boot, synced: false };
-      await writeFileAtomically(join(scratch.path, 'tree', 'record.json'), JSON.stringify(record));
+      await writeFileAtomically(join(scratch.path, 'tree', TREE_RECORD), JSON.stringify(record));
       await rename(join(scratch.path, 'tree'), folder);
       unsynced.set(folder, record);
       return join(folder, 'root');
     },
-    async sync() {
+    async sync(signal) {
       if (unsynced.size === 0) return;
-      await run(['sync', '--file-system', store.root]);
+      const folders = [...unsynced.keys()];
+      await run(['sync', '--file-system', store.root], { signal });
+      const hashes = await hashTrees(folders.map(rootIn), { signal });
       for (const [folder, record] of unsynced) {
-        await writeFileAtomically(join(folder, 'record.json'), JSON.stringify({ ...record, synced: true }));
+        const hash = hashes.get(rootIn(folder));
+        const contents = hash !== undefined && 'hex' in hash ? { contents: hash.hex } : {};
+        const text = JSON.stringify({ ...record, synced: true, ...contents } satisfies TreeRecord);
+        await writeFileAtomically(join(folder, TREE_RECORD), text);
       }
       unsynced.clear();
     },
   };
 }
 
-function parseRecord(text: string): TreeRecord | undefined {
-  try {
-    return TreeRecord.parse(JSON.parse(text));
-  } catch {
-    return undefined; // cut short by a crash: the tree is made anew
-  }
+function rootIn(folder: string): string {
+  return join(folder, 'root');
 }

@@ -1,18 +1,19 @@
 /**
  * Locked packages into the store: from the mirror, else from a snapshot archive, always verified by hash.
  *
- * What is in the store was verified when it got its name. Several processes may fetch the same package at once:
- * each writes a file of its own, and the last rename puts identical content in place of identical content.
+ * What is in the store was verified when it got its name, and is verified again here, before it is installed. Several
+ * processes may fetch the same package at once: each writes a file of its own, and the last rename puts identical
+ * content in place of identical content.
  */
 import pLimit from 'p-limit';
-import { createHash } from 'node:crypto';
-import { createReadStream } from 'node:fs';
 import { mkdir, open, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { IngotError } from '../errors.ts';
 import type { Stage } from '../report/events.ts';
+import { hashFiles } from '../store/hashing.ts';
+import { markUsed } from '../store/sound-blob.ts';
 import type { Store } from '../store/store.ts';
 import { Downloader, TransferError, type TransferFault } from './download.ts';
 import type { Mirrors } from './mirror.ts';
@@ -26,8 +27,6 @@ export interface FetchOptions {
   readonly stage?: Stage;
   readonly signal?: AbortSignal | undefined;
   readonly concurrency?: number;
-  /** Hashes files that are in the store already, and fetches the damaged ones again. */
-  readonly verify?: boolean;
   /** For tests of misbehaving servers. */
   readonly idleMs?: number;
   readonly retryMs?: number;
@@ -194,22 +193,22 @@ function encodePath(filename: string): string {
 
 async function missingPackages(
   packages: readonly LockedPackage[],
-  { store, verify = false }: FetchOptions,
+  { store, signal }: FetchOptions,
 ): Promise<LockedPackage[]> {
+  const pathOf = (item: LockedPackage): string => store.packagePath(item.sha256);
   const missing: LockedPackage[] = [];
+  const present: LockedPackage[] = [];
   for (const item of packages) {
-    const path = store.packagePath(item.sha256);
-    const found = await stat(path).catch(() => undefined);
-    const whole = found?.size === item.size && (!verify || (await hashFile(path)) === item.sha256);
-    if (!whole) missing.push(item);
+    const found = await stat(pathOf(item)).catch(() => undefined);
+    (found?.size === item.size ? present : missing).push(item);
+  }
+  const hashes = await hashFiles(present.map(pathOf), { signal });
+  for (const item of present) {
+    const hash = hashes.get(pathOf(item));
+    if (hash !== undefined && 'hex' in hash && hash.hex === item.sha256) await markUsed(pathOf(item));
+    else missing.push(item);
   }
   return missing;
-}
-
-async function hashFile(path: string): Promise<string> {
-  const hash = createHash('sha256');
-  for await (const chunk of createReadStream(path) as AsyncIterable<Buffer>) hash.update(chunk);
-  return hash.digest('hex');
 }
 
 async function requireSpace(store: Store, needed: number): Promise<void> {

@@ -1,9 +1,10 @@
 import fc from 'fast-check';
-import { link, mkdir, mkdtemp, readdir, rm, utimes, writeFile } from 'node:fs/promises';
+import { link, mkdir, mkdtemp, readdir, rm, stat, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
+import { digestOf, hexOf } from '../digest.ts';
 import { chooseEntries, collect, sweepAbandoned } from './collect.ts';
 import { Store } from './store.ts';
 import { ENTRY_KINDS, listEntries, totalBytes, usageByKind, type StoreEntry } from './usage.ts';
@@ -121,7 +122,7 @@ describe('a store on the disk', () => {
       return removed.map(({ kind, name }) => `${kind} ${name.replace(/^(.)\1{63}$/, '$1')}`);
     };
     expect(await names(1e9)).toEqual(['tmp tree-4194304999-Ab1Cd2']);
-    const all = ['tmp tree-4194304999-Ab1Cd2', 'packages a', 'blobs b', 'trees d', 'blobs c'];
+    const all = ['tmp tree-4194304999-Ab1Cd2', 'packages a', 'blobs b', 'trees d', 'blobs c', 'records e'];
     expect(await names(0)).toEqual(all);
 
     const { removed, freedBytes, keptBytes } = await collect(store, { keepBytes: 0 });
@@ -131,6 +132,35 @@ describe('a store on the disk', () => {
     expect(await readdir(store.path('trees'))).toEqual([]);
     expect(await readdir(store.path('blobs/sha256'))).toEqual([]);
     expect(await readdir(store.path('tmp'))).toEqual([`tree-${process.pid}-Ab1Cd2`]);
+  });
+
+  test('gives up what was not used for so long, whatever the limit', async () => {
+    await fill();
+    const usedSince = Date.now() - 8.5 * 86_400_000;
+    const { removed } = await collect(store, { keepBytes: 1e9, usedSince });
+    expect(removed.map(({ kind, name }) => `${kind} ${name.slice(0, 4)}`)).toEqual([
+      'tmp tree',
+      'packages aaaa',
+      'blobs cccc',
+      'records eeee',
+    ]);
+  });
+
+  test('knows a blob that was used from one that was not, and touches neither', async () => {
+    const sound = async (content: string, daysAgo: number): Promise<string> => {
+      const name = hexOf(digestOf(content));
+      await put(store.blobPath(name), 0, daysAgo);
+      await writeFile(store.blobPath(name), content);
+      const time = new Date(Date.now() - daysAgo * 86_400_000);
+      await utimes(store.blobPath(name), time, time);
+      return name;
+    };
+    const [older, newer] = [await sound('older', 30), await sound('newer', 20)];
+    const before = await stat(store.blobPath(older), { bigint: true });
+    expect(await store.blobSize(older)).toBe(5);
+    expect((await stat(store.blobPath(older), { bigint: true })).mtimeNs).toBe(before.mtimeNs);
+    const { removed } = await collect(store, { keepBytes: 9000 });
+    expect(removed.filter(({ kind }) => kind === 'blobs').map(({ name }) => name)).toEqual([newer]);
   });
 
   test('gives up what a killed writer left beside its target', async () => {
@@ -148,7 +178,7 @@ describe('a store on the disk', () => {
     expect(waited).toBe(1);
     expect(await readdir(store.path('trees'))).toEqual([hex('d')]);
     await use[Symbol.asyncDispose]();
-    expect((await collecting).removed).toHaveLength(5);
+    expect((await collecting).removed).toHaveLength(6);
   });
 
   test('a wait that is interrupted removes nothing', async () => {

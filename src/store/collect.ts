@@ -12,14 +12,16 @@ import { errnoOf, IngotError } from '../errors.ts';
 import { run } from '../proc/run.ts';
 import { chattrMutableArgv } from '../tools/chattr.ts';
 import type { Store } from './store.ts';
-import { listEntries, totalBytes, type StoreEntry } from './usage.ts';
+import { isBlobRecord, listEntries, recordKind, totalBytes, type StoreEntry } from './usage.ts';
 
 export interface CollectOptions {
   /** Remove until no more than this is left. */
   readonly keepBytes: number;
+  /** Remove also what was last used before this, in milliseconds since 1970. */
+  readonly usedSince?: number | undefined;
   /** Says what would go, and takes no lock. */
   readonly dryRun?: boolean;
-  readonly signal?: AbortSignal;
+  readonly signal?: AbortSignal | undefined;
   /** Called once when a build is running and has to be waited for. */
   readonly onWait?: () => void;
 }
@@ -34,10 +36,13 @@ export async function collect(store: Store, options: CollectOptions): Promise<Co
   const { signal } = options;
   await using _lock = options.dryRun === true ? undefined : await store.lock('store', signal, options.onWait);
   const entries = await listEntries(store, signal);
-  const mentioned = await mentionedNames(entries);
+  const mentions = await readMentions(entries);
+  const mentioned = new Set([...mentions].flatMap(([record, names]) => [record.name, ...names]));
   const removed = chooseEntries(entries, {
     keepBytes: options.keepBytes,
+    usedSince: options.usedSince,
     isMentioned: (entry) => mentioned.has(entry.name),
+    mentions: (record) => mentions.get(record) ?? NOTHING,
     isAbandoned: (entry) => !isAlive(ownerOf(entry.name)),
   });
   if (options.dryRun !== true) {
@@ -82,8 +87,11 @@ export async function sweepAbandoned(store: Store, signal?: AbortSignal): Promis
 
 export interface ChooseOptions {
   readonly keepBytes: number;
+  readonly usedSince?: number | undefined;
   /** Whether some record names this entry. */
   readonly isMentioned: (entry: StoreEntry) => boolean;
+  /** The names of other entries in a record. */
+  readonly mentions?: (record: StoreEntry) => ReadonlySet<string>;
   /** Whether the process that made this unfinished entry is gone. */
   readonly isAbandoned: (entry: StoreEntry) => boolean;
 }
@@ -103,30 +111,41 @@ export function chooseEntries(entries: readonly StoreEntry[], options: ChooseOpt
         rank(one) - rank(other) || one.lastUsed - other.lastUsed || (one.path < other.path ? -1 : 1),
     );
   for (const entry of candidates) {
-    if (left <= options.keepBytes) break;
+    const isStale = options.usedSince !== undefined && entry.lastUsed < options.usedSince;
+    if (left <= options.keepBytes && !isStale) continue;
     chosen.push(entry);
     left -= entry.bytes;
   }
   const names = new Set(chosen.map((entry) => entry.name));
-  return [...chosen, ...entries.filter((entry) => entry.kind === 'records' && names.has(entry.name))];
+  const blobs = new Set(chosen.filter(({ kind }) => kind === 'blobs').map(({ name }) => name));
+  // A layer's record says that the store has its blobs; what other records name may be made or fetched again.
+  const isBroken = (record: StoreEntry): boolean =>
+    recordKind(record) === 'layers' && !blobs.isDisjointFrom(options.mentions?.(record) ?? NOTHING);
+  const records = entries.filter(
+    (entry) => entry.kind === 'records' && (names.has(entry.name) || isBroken(entry)),
+  );
+  return [...chosen, ...records];
 }
 
-/** The names that records carry, and those that stand in them: every run of 64 hex digits. */
-async function mentionedNames(entries: readonly StoreEntry[]): Promise<ReadonlySet<string>> {
-  const mentioned = new Set<string>();
-  for (const record of entries.filter((entry) => entry.kind === 'records')) {
-    mentioned.add(record.name);
+const NOTHING: ReadonlySet<string> = new Set();
+
+/** The names that stand in records: every run of 64 hex digits. */
+async function readMentions(
+  entries: readonly StoreEntry[],
+): Promise<ReadonlyMap<StoreEntry, ReadonlySet<string>>> {
+  const mentions = new Map<StoreEntry, ReadonlySet<string>>();
+  for (const record of entries.filter((entry) => entry.kind === 'records' && !isBlobRecord(entry))) {
     const text = await readFile(record.path, 'utf8').catch((error: unknown) => {
       if (errnoOf(error) === 'ENOENT') return '';
       throw error;
     });
-    for (const name of text.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g) ?? []) mentioned.add(name);
+    mentions.set(record, new Set(text.match(/(?<![0-9a-f])[0-9a-f]{64}(?![0-9a-f])/g)));
   }
-  return mentioned;
+  return mentions;
 }
 
 /** Out of its name first: half of an entry must never be found under it. */
-async function removeEntry(entry: Pick<StoreEntry, 'path'>, scratch: string): Promise<void> {
+export async function removeEntry(entry: Pick<StoreEntry, 'path'>, scratch: string): Promise<void> {
   const target = join(scratch, basename(entry.path));
   try {
     await rename(entry.path, target);

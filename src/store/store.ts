@@ -5,7 +5,7 @@
  *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
  *   blobs/sha256/<hex>                OCI blobs
  *   disks/<key>.raw                   disks made to test images
- *   records/<kind>/<key>.json         what a key was built into
+ *   records/<kind>/<key>.json         what a key was built into; `records/blobs` what blobs looked like when hashed
  *   apt/<hex>/                        package indexes
  *   locks/                            lock files; see proc/file-lock.ts
  *   tmp/                              everything unfinished; nothing here is ever trusted
@@ -14,11 +14,12 @@
  * rewritten with other content.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
 import { acquireFileLock, type FileLock } from '../proc/file-lock.ts';
+import { recordLooks, soundSize } from './sound-blob.ts';
 
 export interface ScratchDirectory extends AsyncDisposable {
   readonly path: string;
@@ -59,14 +60,21 @@ export class Store {
     return this.path('blobs', 'sha256', hex);
   }
 
-  /** Bytes of a blob, or undefined when the store does not have it. */
+  /**
+   * Bytes of a blob, or undefined when the store does not have it as its name says: one that was touched since it was
+   * last hashed is hashed again, and removed when it is damaged.
+   */
   async blobSize(hex: string): Promise<number | undefined> {
-    try {
-      return (await stat(this.blobPath(hex))).size;
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return undefined;
-      throw error;
-    }
+    return soundSize(this.blobPath(hex), hex, this.#blobRecord(hex));
+  }
+
+  /** Notes what a blob that was just hashed looks like, so that it need not be hashed again. */
+  async recordBlob(hex: string): Promise<void> {
+    await recordLooks(this.blobPath(hex), this.#blobRecord(hex));
+  }
+
+  #blobRecord(hex: string): string {
+    return this.path('records', 'blobs', `${hex}.json`);
   }
 
   /**

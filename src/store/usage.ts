@@ -1,7 +1,7 @@
 /** What a store holds: every entry with its size and when it was last used. */
 import type { Stats } from 'node:fs';
 import { lstat, readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { basename, dirname, join } from 'node:path';
 
 import { errnoOf } from '../errors.ts';
 import { run } from '../proc/run.ts';
@@ -18,10 +18,7 @@ export interface StoreEntry {
   readonly path: string;
   /** Allocated on the disk. */
   readonly bytes: number;
-  /**
-   * Milliseconds since 1970. The later of written and read, and as exact as the file system keeps the latter: to
-   * a day under `relatime`.
-   */
+  /** Milliseconds since 1970: when it was written, or noted to be used; see `markUsed`. */
   readonly lastUsed: number;
 }
 
@@ -44,7 +41,27 @@ export async function listEntries(store: Store, signal?: AbortSignal): Promise<r
     ...recordKinds.map((kind) => fileEntries('records', store.path('records', kind), '.json')),
   ]);
   const folders = await folderEntries(store, ['trees', 'apt', 'tmp'], signal);
-  return [...files.flat(), ...folders];
+  const entries = files.flat();
+  // What a blob looks like must not change: its use is noted on its record.
+  const blobUse = new Map(entries.filter(isBlobRecord).map(({ name, lastUsed }) => [name, lastUsed]));
+  return [
+    ...entries.map((entry) =>
+      entry.kind === 'blobs'
+        ? { ...entry, lastUsed: Math.max(entry.lastUsed, blobUse.get(entry.name) ?? 0) }
+        : entry,
+    ),
+    ...folders,
+  ];
+}
+
+/** Which kind of record an entry is: the name of its folder. */
+export function recordKind(entry: StoreEntry): string | undefined {
+  return entry.kind === 'records' ? basename(dirname(entry.path)) : undefined;
+}
+
+/** A record of a blob's looks, which says nothing about whether anything needs the blob. */
+export function isBlobRecord(entry: StoreEntry): boolean {
+  return recordKind(entry) === 'blobs';
 }
 
 /** One line for each kind, in a fixed order, also for those with no entry. */

@@ -102,15 +102,15 @@ describe('fetching packages', () => {
     await expectAllStored();
   });
 
-  test('replaces a file of the wrong size, and with verify one of the wrong content', async () => {
+  test('replaces a file of the wrong size, and one of the wrong content', async () => {
     await fetchAll();
     const [first, second] = packages;
     if (first === undefined || second === undefined) throw new Error('no packages');
     await truncate(store.packagePath(first.sha256), 10);
     expect((await fetchAll()).fetched).toBe(1);
     await writeFile(store.packagePath(second.sha256), Buffer.alloc(second.size));
+    expect((await fetchAll()).fetched).toBe(1);
     expect((await fetchAll()).fetched).toBe(0);
-    expect((await fetchAll({ verify: true })).fetched).toBe(1);
   });
 
   const passing: readonly [string, Fault, number][] = [

@@ -108,6 +108,7 @@ export class LayerBlobWriter implements BlockSink, AsyncDisposable {
     if ((await this.#store.blobSize(hex)) !== this.#blobBytes) {
       await rename(join(this.#scratch.path, 'blob'), target);
       await syncDirectory(dirname(target));
+      await this.#store.recordBlob(hex);
     }
     return {
       diffId: digestOfHex(this.#plainHash.digest('hex')),
