@@ -28,6 +28,8 @@ export interface TarMember {
   readonly mode: number;
   readonly uid: number;
   readonly gid: number;
+  /** Seconds since 1970; with a fraction where the archive has one. */
+  readonly mtime: number;
   /** Bytes of content. */
   readonly size: number;
   /** Of links, as it stands in the archive. */
@@ -148,6 +150,7 @@ export class TarParser {
       mode: this.#number(100, 8) & 0o7777,
       uid: ownerId(this.#text('uid') ?? this.#number(108, 8)),
       gid: ownerId(this.#text('gid') ?? this.#number(116, 8)),
+      mtime: Number(this.#text('mtime') ?? this.#number(136, 12)),
       size,
       target: isLink ? (this.#text('linkpath') ?? this.#longTarget ?? this.#field(157, 100)) : undefined,
       device: isDevice ? [this.#number(329, 8), this.#number(337, 8)] : undefined,

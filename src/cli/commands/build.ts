@@ -7,6 +7,7 @@ import { hexOf } from '../../digest.ts';
 import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
 import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
+import type { BuildVerification } from '../verify-build.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
 import { useStore } from '../use-store.ts';
@@ -15,6 +16,7 @@ interface BuildOptions {
   readonly variant?: string;
   readonly lock?: string;
   readonly output?: string;
+  readonly verify?: true;
 }
 
 export function buildCommand(bind: Bind): Command {
@@ -29,6 +31,7 @@ export function buildCommand(bind: Bind): Command {
       '-o, --output <dir>',
       'the layout to write (default: build/NAME); an image in it of this version is replaced',
     )
+    .option('--verify', 'build again from nothing, compare, and show where the two differ')
     .addHelpText(
       'after',
       `
@@ -36,6 +39,7 @@ Examples:
   ingot build images/debian-minimal.yaml
   ingot build images/debian-minimal.yaml --output /srv/images/minimal
   ingot build images/debian-minimal.yaml --json | jq -r .digest
+  ingot build images/debian-minimal.yaml --verify
 
 Needs root. Fails closed: without a lock, with a stale one, and when a package is not what the lock says.
 `,
@@ -94,7 +98,9 @@ export async function buildDeclaration(
 }
 
 async function build(context: CommandContext, file: string, options: BuildOptions): Promise<CommandResult> {
-  const { image, ref, plan } = await buildDeclaration(context, file, options);
+  const outcome = await buildDeclaration(context, file, options);
+  const { image, ref, plan } = outcome;
+  const verified = options.verify === true ? await verify(context, outcome) : undefined;
   const { digest, layers, seconds } = image;
   const columns = [
     { title: 'LAYER' },
@@ -117,6 +123,7 @@ async function build(context: CommandContext, file: string, options: BuildOption
       version: plan.version,
       layers,
       seconds,
+      ...(verified !== undefined && { verification: verified.verification }),
     },
     text: [
       formatTable(columns, rows),
@@ -124,9 +131,22 @@ async function build(context: CommandContext, file: string, options: BuildOption
       `${plan.name} ${plan.version}, ${formatBytes(total)}, ${image.cached ? 'nothing changed' : `built in ${formatSeconds(seconds)}`}`,
       digest,
       ref,
+      ...(verified === undefined ? [] : [verified.text]),
       '',
     ].join('\n'),
+    exitCode: verified?.verification.reproducible === false ? 1 : 0,
   };
+}
+
+interface Verified {
+  readonly verification: BuildVerification;
+  readonly text: string;
+}
+
+async function verify(context: CommandContext, outcome: BuildOutcome): Promise<Verified> {
+  const { renderVerification, verifyBuild } = await import('../verify-build.ts');
+  const verification = await verifyBuild(context, outcome);
+  return { verification, text: renderVerification(verification) };
 }
 
 function nameOf({ plan, spec }: PreparedPlan): string {
