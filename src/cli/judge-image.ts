@@ -4,11 +4,14 @@ import { join, relative } from 'node:path';
 import { loadFacts } from '../catalog/facts/load.ts';
 import type { Row } from '../catalog/facts/types.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
-import type { FactSource, Finding } from '../errors.ts';
+import { FindingsError, type FactSource, type Finding } from '../errors.ts';
+import { judgeAlternatives, nameOfKernel } from '../resolve/fit/alternatives.ts';
 import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
 import { offersOfLock, requestOfLock } from '../resolve/fit/from-lock.ts';
 import { asksForAccelerators, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
-import { pathOf, type FitContext, type SubjectPath } from '../resolve/fit/request.ts';
+import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
+import { pathOf, type FitContext, type FitOffers, type SubjectPath } from '../resolve/fit/request.ts';
+import type { KernelCandidate } from '../resolve/fit/rule.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
@@ -35,8 +38,14 @@ export function openFacts({
   return loading;
 }
 
+export interface JudgeOptions {
+  /** Judges by the facts alone, whether or not a source offers what is chosen. */
+  readonly byFacts?: boolean;
+  /** Default: what the catalogue says. */
+  readonly offers?: FitOffers;
+}
+
 /**
- * @param byFacts judges by the facts alone, whether or not a source offers what is chosen
  * @returns undefined for an image that asks for no accelerator
  * @throws FindingsError FACTS_INVALID
  */
@@ -44,13 +53,13 @@ export async function judgeImage(
   context: JudgeContext,
   parsed: ParsedSpec,
   catalog: LoadedCatalog,
-  byFacts = false,
+  { byFacts = false, offers = offersOf(parsed.image, catalog) }: JudgeOptions = {},
 ): Promise<JudgedImage | undefined> {
   const { image } = parsed;
   if (!asksForAccelerators(image)) return undefined;
   const facts = await openFacts(context);
   const now = context.now().toISOString().slice(0, 10);
-  const fitContext: FitContext = { facts, now, ...(!byFacts && { offers: offersOf(image, catalog) }) };
+  const fitContext: FitContext = { facts, now, ...(!byFacts && { offers }) };
   const fit = judgeFit(requestOf(image, catalog, byFacts ? facts : undefined), fitContext);
   return {
     fit,
@@ -59,14 +68,39 @@ export async function judgeImage(
   };
 }
 
-/** The image with what the solver chose in the place of what it leaves open. A refused one stays as it is. */
+export interface SettledImage {
+  /** With what the solver chose in the place of what the declaration leaves open. */
+  readonly image: NodeImage;
+  /** Undefined when the offers know of none. */
+  readonly kernel: KernelCandidate | undefined;
+  /** Why it is not the kernel that would be preferred. */
+  readonly passedOver: readonly string[];
+}
+
+/** @throws FindingsError INCOMPATIBLE for an image that is refused */
 export async function settleImage(
   context: JudgeContext,
   parsed: ParsedSpec,
   catalog: LoadedCatalog,
-): Promise<NodeImage> {
-  const chosen = (await judgeImage(context, parsed, catalog))?.fit.chosen;
-  return chosen === undefined ? parsed.image : settle(parsed.image, chosen);
+  offers: FitOffers = offersOf(parsed.image, catalog),
+): Promise<SettledImage> {
+  const { image } = parsed;
+  const judged = await judgeImage(context, parsed, catalog, { offers });
+  const [preferred] = kernelsOn(offers.kernels ?? [], image.kernel);
+  if (judged === undefined) return { image, kernel: preferred, passedOver: [] };
+  const { chosen } = judged.fit;
+  if (chosen === undefined) throw new FindingsError(judged.findings);
+  const passedOver = preferred === undefined ? [] : whyNotKernel(preferred, judged);
+  return { image: settle(image, chosen), kernel: chosen.kernel, passedOver };
+}
+
+function whyNotKernel(preferred: KernelCandidate, { fit, context }: JudgedImage): string[] {
+  const version = nameOfKernel(preferred);
+  const own = fit.chosen?.kernel === undefined ? version : nameOfKernel(fit.chosen.kernel);
+  if (version === own) return [];
+  const request = { ...fit.request, kernel: { ...fit.request.kernel, version } };
+  const reasons = judgeAlternatives([[version, request]], fit, context).flatMap((one) => one.reasons);
+  return [`kernel ${own} and not ${version}: ${reasons.join('; ')}`];
 }
 
 /**

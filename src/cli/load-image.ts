@@ -8,7 +8,7 @@ import { checkReferences } from '../resolve/check-references.ts';
 import { loadSpec } from '../spec/load.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
-import { judgeImage } from './judge-image.ts';
+import { judgeImage, type JudgeOptions } from './judge-image.ts';
 
 type CatalogContext = Pick<CommandContext, 'cwd' | 'env' | 'productRoot' | 'reporter'>;
 type CheckContext = CatalogContext & Pick<CommandContext, 'now'>;
@@ -81,16 +81,18 @@ export async function openSpec(
 /**
  * Everything there is to say about a declaration that could be read.
  *
- * @param byFacts leaves out what the catalogue says
+ * @param options by the facts alone, what the catalogue says is left out
  */
 export async function findingsOf(
   context: CheckContext,
   parsed: ParsedSpec,
   catalog: LoadedCatalog,
-  byFacts = false,
+  options: JudgeOptions = {},
 ): Promise<readonly Finding[]> {
-  if (!byFacts) return [...parsed.warnings, ...(await checkImage(context, parsed, catalog))];
-  const judged = await judgeImage(context, parsed, catalog, true);
+  if (options.byFacts !== true) {
+    return [...parsed.warnings, ...(await checkImage(context, parsed, catalog, options))];
+  }
+  const judged = await judgeImage(context, parsed, catalog, options);
   return [...parsed.warnings, ...(judged?.findings ?? [])];
 }
 
@@ -99,9 +101,10 @@ async function checkImage(
   context: CheckContext,
   parsed: ParsedSpec,
   catalog: LoadedCatalog,
+  options: JudgeOptions = {},
 ): Promise<readonly Finding[]> {
   const references = checkReferences(parsed, catalog);
-  const judged = await judgeImage(context, parsed, catalog);
+  const judged = await judgeImage(context, parsed, catalog, options);
   const known = new Set(references.map(({ location }) => location?.line));
   // A name that the catalogue lacks is said once.
   const more = (judged?.findings ?? []).filter(

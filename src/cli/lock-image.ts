@@ -1,28 +1,28 @@
 /** Makes the lock of one image: opens and updates the package indexes, solves, and puts the lock together. */
 import type { LoadedCatalog } from '../catalog/load.ts';
+import type { ToolsDefinition } from '../catalog/tools.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
-import { FindingsError, IngotError } from '../errors.ts';
+import { FindingsError } from '../errors.ts';
 import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
-import type { LockedPackage } from '../packages/package.ts';
-import { parsePackageTerm, solvePackages, type PackageRequest } from '../packages/solve.ts';
+import { solvePackages } from '../packages/solve.ts';
 import type { Reporter } from '../report/events.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
-import { releaseWith } from '../resolve/archives.ts';
+import type { Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
+import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
+import type { FitOffers } from '../resolve/fit/request.ts';
+import type { KernelCandidate } from '../resolve/fit/rule.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
-import { moduleSources } from '../resolve/lock-accelerators.ts';
 import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { makeLock } from '../resolve/make-lock.ts';
-import type { Architecture, ParsedSpec } from '../spec/node-image.ts';
-import { nearest } from '../spec/suggest.ts';
+import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
 import { BUILDER_ARCHITECTURE, builderFacts, requireTools } from './builder-facts.ts';
+import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
-
-/** Which locked versions to let go of. */
-export type Updates = 'none' | 'all' | ReadonlySet<string>;
+import { keptOf, requestsOf, requireKnown, sourcesOf, type Updates } from './package-requests.ts';
 
 export interface LockSessionOptions {
   readonly store: Store;
@@ -51,25 +51,18 @@ export class LockSession {
     const tools = requireTools(catalog);
     const facts = builderFacts(catalog);
     const context = { productRoot: this.#options.productRoot, now: () => now };
-    const choice = requireChoice(await settleImage(context, parsed, catalog), catalog);
-    const layers = layersOf(image, catalog, choice);
+    const { choice, layers, baseIndexes, kept, kernel } = await this.#choose(parsed, previous, updates);
     for (const { definition } of layers) {
       if (definition?.definition.status !== 'unverified') continue;
       reporter.warning(`${definition.file} is unverified: no lock was made with it when it was written`);
     }
-    const baseIndexes = await this.#open(image.base.name, image.base.release, image.architecture, layers);
-    const toolsIndexes = await this.#open(tools.base, tools.release, BUILDER_ARCHITECTURE, []);
-    const wanted = requestsOf(parsed, layers);
-    requireKnown(updates, previous, wanted);
-    const before =
-      previous?.base.suite === baseIndexes.release.suite
-        ? [...imagePackages(previous), ...(previous.modules ?? []).map(({ source }) => source)]
-        : [];
+    const toolsIndexes = await this.#open(toolsBase(tools), []);
+    const wanted = requestsOf(parsed, layers, kernel?.image);
     const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const solution = await solvePackages(
         baseIndexes,
-        { wanted, sources: sourcesOf(layers), keep: keptOf(before, updates) },
+        { wanted, sources: sourcesOf(layers), keep: kept.packages },
         reporter,
         signal,
       );
@@ -102,23 +95,50 @@ export class LockSession {
     });
   }
 
+  /**
+   * The kernels and the sources of modules are in the indexes, which indexes those are depends on the layers, and the
+   * layers may depend on the kernels: chosen by what layers offer, and again with what the indexes then have.
+   */
+  async #choose(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Chosen> {
+    const { catalog, reporter, signal, now, productRoot } = this.#options;
+    const { image } = parsed;
+    const context = { productRoot, now: () => now };
+    const first = requireChoice((await settleImage(context, parsed, catalog)).image, catalog);
+    const layers = layersOf(image, catalog, first);
+    requireKnown(updates, previous, layers);
+    const indexes = await this.#open(image, layers);
+    const before =
+      previous?.base.suite === indexes.release.suite
+        ? [...imagePackages(previous), ...(previous.modules ?? []).map(({ source }) => source)]
+        : [];
+    const packages = keptOf(before, updates);
+    const kept: Kept = { packages, kernel: keptKernel(previous, packages, updates, layers) };
+    const offers = await lookUpOffers(indexes, image, catalog, first, kept, reporter, signal);
+    const settled = await settleImage(context, parsed, catalog, withAnswer(offers, image));
+    for (const message of settled.passedOver) reporter.info(`${titleOf(parsed)}: ${message}`);
+    const choice = requireChoice(settled.image, catalog);
+    const chosen = layersOf(image, catalog, choice);
+    return {
+      choice,
+      layers: chosen,
+      baseIndexes: await this.#open(image, chosen),
+      kept,
+      kernel: settled.kernel,
+    };
+  }
+
   async #open(
-    base: string,
-    number: string,
-    architecture: Architecture,
+    image: Pick<NodeImage, 'base' | 'architecture'>,
     layers: readonly LayerRequest[],
   ): Promise<Indexes> {
     const { catalog, reporter, signal } = this.#options;
-    const release = catalog.find('base', base)?.definition.releases?.[number];
-    if (release === undefined) {
-      throw new IngotError('CATALOG_INVALID', `the base layer ${base} has no release ${number}`);
-    }
-    const whole = releaseWith(release, number, layers, architecture);
-    const key = digestOfJson([whole, architecture]);
+    const { architecture } = image;
+    const release = releaseOf(image, catalog, layers);
+    const key = digestOfJson([release, architecture]);
     const opened = this.#indexes.get(key);
     if (opened !== undefined) return opened;
     const opening = reporter.stage(`Update package indexes of ${release.suite}`, async () => {
-      const indexes = await openIndexes({ ...this.#options, release: whole, architecture });
+      const indexes = await openIndexes({ ...this.#options, release, architecture });
       await updateIndexes(indexes, reporter, signal);
       return indexes;
     });
@@ -127,55 +147,25 @@ export class LockSession {
   }
 }
 
+interface Chosen {
+  readonly choice: Choice;
+  readonly layers: readonly LayerRequest[];
+  readonly baseIndexes: Indexes;
+  readonly kept: Kept;
+  readonly kernel: KernelCandidate | undefined;
+}
+
+function toolsBase({ base, release }: ToolsDefinition): Pick<NodeImage, 'base' | 'architecture'> {
+  return { base: { name: base, release }, architecture: BUILDER_ARCHITECTURE };
+}
+
+/** Where no kernel has the version that was asked for, asking for its package says so, beside all other packages. */
+function withAnswer(offers: FitOffers, { kernel }: NodeImage): FitOffers {
+  if (kernelsOn(offers.kernels ?? [], kernel).length > 0) return offers;
+  const { kernels: _none, ...rest } = offers;
+  return rest;
+}
+
 function titleOf({ image }: ParsedSpec): string {
   return image.variant === undefined ? image.name : `${image.name}@${image.variant}`;
-}
-
-/** Everything that layers and the declaration ask for, with who asks. */
-function requestsOf({ image, sources }: ParsedSpec, layers: readonly LayerRequest[]): PackageRequest[] {
-  return layers.flatMap((layer) =>
-    layer.packages.map((term, position): PackageRequest => {
-      const parsed = parsePackageTerm(term);
-      if (layer.definition === undefined) {
-        return { ...parsed, by: 'packages', location: sources.at(['packages', position]) };
-      }
-      const { kind, name, install } = layer.definition.definition;
-      const by = `layer ${kind}/${name}`;
-      if (kind === 'kernel' && image.kernel.version !== undefined && parsed.name.startsWith('linux-image-')) {
-        return { ...parsed, by, series: image.kernel.version, location: sources.at(['kernel', 'version']) };
-      }
-      const isOffered = install.debian?.versionOf?.includes(parsed.name) === true;
-      return { ...parsed, by, ...(isOffered && layer.version !== undefined && { series: layer.version }) };
-    }),
-  );
-}
-
-function sourcesOf(layers: readonly LayerRequest[]): PackageRequest[] {
-  return moduleSources(layers).map(({ layer, name }) => ({
-    name,
-    by: `layer ${layer.kind}/${layer.definition?.definition.name ?? ''}`,
-    ...(layer.version !== undefined && { series: layer.version }),
-  }));
-}
-
-function keptOf(packages: readonly LockedPackage[], updates: Updates): { name: string; version: string }[] {
-  if (updates === 'all') return [];
-  return packages
-    .filter(({ name }) => updates === 'none' || !updates.has(name))
-    .map(({ name, version }) => ({ name, version }));
-}
-
-function requireKnown(updates: Updates, previous: Lock | undefined, wanted: readonly PackageRequest[]): void {
-  if (typeof updates === 'string') return;
-  const known = new Set([
-    ...[...imagePackages(previous), ...(previous?.tools.packages ?? [])].map(({ name }) => name),
-    ...wanted.map(({ name }) => name),
-  ]);
-  for (const name of updates) {
-    if (known.has(name)) continue;
-    const [suggestion] = nearest(name, known);
-    throw new IngotError('USAGE', `--update ${name}: the lock has no such package`, {
-      hint: suggestion === undefined ? 'name a package of the lock' : `did you mean ${suggestion}?`,
-    });
-  }
 }

@@ -50,8 +50,10 @@ export interface Indexes {
   readonly mirrors: Mirrors;
 }
 
-/** Prepares the state without fetching anything. @throws IngotError ENVIRONMENT without the archive's keyring. */
-export async function openIndexes(options: IndexOptions): Promise<Indexes> {
+/** Which state it is, wherever it was prepared. @throws IngotError ENVIRONMENT without the archive's keyring. */
+export async function identifyIndexes(
+  options: Omit<IndexOptions, 'reporter'>,
+): Promise<{ readonly indexes: Indexes; readonly sources: readonly AptSource[] }> {
   const { store, mirrors, release, architecture } = options;
   const sources: AptSource[] = [];
   for (const archive of release.archives) {
@@ -65,6 +67,14 @@ export async function openIndexes(options: IndexOptions): Promise<Indexes> {
   }
   const key = hexOf(digestOfJson({ sources, architecture })).slice(0, 16);
   const folder = store.path('apt', key);
+  return { indexes: { key, release, architecture, folder, store, mirrors }, sources };
+}
+
+/** Prepares the state without fetching anything. @throws IngotError ENVIRONMENT without the archive's keyring. */
+export async function openIndexes(options: IndexOptions): Promise<Indexes> {
+  const { store } = options;
+  const { indexes, sources } = await identifyIndexes(options);
+  const { key, folder, architecture } = indexes;
   await using _held = await holdState({ store, key }, options.reporter, options.signal);
   for (const part of ['lists/partial', 'cache/archives/partial']) {
     await mkdir(`${folder}/${part}`, { recursive: true, mode: 0o700 });
@@ -73,7 +83,7 @@ export async function openIndexes(options: IndexOptions): Promise<Indexes> {
     // Addresses may hold credentials.
     await writeFile(`${folder}/${name}`, content, { mode: 0o600 });
   }
-  return { key, release, architecture, folder, store, mirrors };
+  return indexes;
 }
 
 /** Holds the apt state alone until disposed. */

@@ -15,6 +15,7 @@ import type { UnmetDependency } from '../tools/apt-failures.ts';
 import { renderPins, simulateInstall, type SimulatedPackage } from '../tools/apt.ts';
 import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
+import { kernelImages } from './kernels.ts';
 import type { LockedPackage } from './package.ts';
 import { Solution, type SolvedPackage } from './solution.ts';
 import type { PackageIndex } from './stanzas.ts';
@@ -24,7 +25,7 @@ export interface PackageRequest {
   readonly name: string;
   /** Exactly this version. */
   readonly version?: string;
-  /** A version that begins with this one, such as `6.12`. Of kernels, also an image that no metapackage names. */
+  /** A version that begins with this one, such as `6.12`. */
   readonly series?: string;
   /** Who asks, for messages: `packages`, `layer ssh`. */
   readonly by: string;
@@ -40,7 +41,7 @@ export interface SolveRequest {
 }
 
 /** Raised when the recorded form or the way of solving changes. */
-const RECORD_VERSION = 2;
+const RECORD_VERSION = 3;
 const MAX_RELAXATIONS = 12;
 
 /** `name`, or `name=version`. */
@@ -160,27 +161,12 @@ function chooseTerm(index: PackageIndex, { name, version, series }: PackageReque
   if (version !== undefined) return index.has(name, version) ? `${name}=${version}` : undefined;
   if (series === undefined) return index.has(name) ? name : undefined;
   const fits = (candidate: string): boolean => isOfSeries(candidate, series);
-  const meta = index.versions(name).find(fits);
-  if (meta !== undefined) return `${name}=${meta}`;
-  if (!name.startsWith('linux-image-')) return undefined;
-  // The metapackage has moved on to a newer series; the images themselves may still be there.
-  const images = kernelImages(index, name).filter((image) => fits(image.version));
-  return images[0] === undefined ? undefined : `${images[0].name}=${images[0].version}`;
+  const newest = index.versions(name).find(fits);
+  return newest === undefined ? undefined : `${name}=${newest}`;
 }
 
 function isOfSeries(version: string, series: string): boolean {
   return isDebVersion(version) && hasVersionPrefix(version, series);
-}
-
-/** Kernel images that a metapackage such as `linux-image-cloud-amd64` may stand for, newest first. */
-function kernelImages(index: PackageIndex, meta: string): SimulatedPackage[] {
-  const flavour = meta.replace(/^linux-image-/, '').replaceAll('+', String.raw`\+`);
-  // `6.12.57+deb13`, and `6.1.0-40` up to bookworm.
-  const pattern = new RegExp(String.raw`^linux-image-\d[\w.+~]*(-\d+)?-${flavour}$`);
-  return [...index.names()]
-    .filter((name) => pattern.test(name))
-    .flatMap((name) => index.versions(name).map((version) => ({ name, version })))
-    .sort((left, right) => right.version.localeCompare(left.version, 'en', { numeric: true }));
 }
 
 function describeUnknown(index: PackageIndex, request: PackageRequest, suite: string): Finding {
@@ -192,7 +178,9 @@ function describeUnknown(index: PackageIndex, request: PackageRequest, suite: st
     ...(location !== undefined && { location }),
     suggestions,
   });
-  const versions = index.versions(name);
+  const versions = name.startsWith('linux-image-')
+    ? [...new Set([...index.versions(name), ...kernelImages(index, name).map((image) => image.version)])]
+    : index.versions(name);
   if (versions.length > 0) {
     return series !== undefined
       ? finding(`${suite} has no version ${series} of ${name}`, versions)

@@ -108,7 +108,7 @@ export const KernelInput = z
       flavour: LayerName.optional().describe('Name of a kernel layer: `cloud` or `generic`.'),
       version: text(/^\d+(?:\.\d+)*(?:[+~-][\w.+~-]*)?$/, 'a version or the start of one, such as "6.12"')
         .optional()
-        .describe('Version, or the start of one. Default: the newest of the release.'),
+        .describe('Version, or the start of one. Default: the newest that fits.'),
     }),
   ])
   .describe('`cloud` for virtual machines, `generic` for any hardware. Default: generic.');

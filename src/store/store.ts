@@ -48,6 +48,11 @@ export class Store {
     return new Store(root);
   }
 
+  /** A store to read from, whether or not it is there: nothing is created. */
+  static peek(root: string): Store {
+    return new Store(root);
+  }
+
   path(...segments: readonly string[]): string {
     return join(this.root, ...segments);
   }

@@ -11,6 +11,7 @@ import { makeMatrix, type Matrix } from '../../resolve/fit/matrix.ts';
 import type { FitContext } from '../../resolve/fit/request.ts';
 import { nearest } from '../../spec/suggest.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { recallOffers } from '../index-offers.ts';
 import { judgeImage, type JudgedImage } from '../judge-image.ts';
 import { findingsOf, openCatalog, openSpec } from '../load-image.ts';
 import { findingToJson, renderFindings } from '../render-error.ts';
@@ -57,8 +58,10 @@ async function explain(
 ): Promise<CommandResult> {
   const catalog = await openCatalog(context);
   const parsed = await openSpec(context, file, variant, catalog);
-  const judged = await judgeImage(context, parsed, catalog, facts);
-  const findings = await findingsOf(context, parsed, catalog, facts);
+  const offers = facts ? undefined : await recallOffers(context, parsed, catalog);
+  const options = { byFacts: facts, ...(offers !== undefined && { offers }) };
+  const judged = await judgeImage(context, parsed, catalog, options);
+  const findings = await findingsOf(context, parsed, catalog, options);
   const name =
     parsed.image.variant === undefined ? parsed.image.name : `${parsed.image.name} (${parsed.image.variant})`;
   const isRefused = findings.some(({ severity }) => severity === 'error');

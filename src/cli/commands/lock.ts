@@ -21,8 +21,9 @@ import { checkLocks, type LockJob } from '../check-locks.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { loadCheckedImage, openCatalog } from '../load-image.ts';
 import { declarationsAmong, loadLock, lockPathOf } from '../load-lock.ts';
-import { LockSession, type Updates } from '../lock-image.ts';
+import { LockSession } from '../lock-image.ts';
 import { lockTime } from '../lock-time.ts';
+import type { Updates } from '../package-requests.ts';
 import { renderDifference, renderPackageChanges } from '../render-lock.ts';
 
 interface LockOptions {

@@ -3,7 +3,8 @@ import { branchOf, compareVersions, seriesOf, type FactVersion } from '../../cat
 import { indexFacts } from './facts-index.ts';
 import { judgeFit, type Fit, type Verdict } from './fit.ts';
 import type { FitContext, FitRequest } from './request.ts';
-import type { RuntimeCandidate } from './rule.ts';
+import { kernelsOn } from './kernel-candidates.ts';
+import type { KernelCandidate, RuntimeCandidate } from './rule.ts';
 
 export interface Alternative {
   readonly value: string;
@@ -38,9 +39,17 @@ export function otherModules({ request, chosen }: Fit): [string, FitRequest][] {
 }
 
 export function otherKernels({ request, chosen }: Fit, { offers }: FitContext): [string, FitRequest][] {
-  return newestFirst((offers?.kernels ?? []).map(({ version }) => version))
-    .filter((version) => version !== chosen?.kernel?.version)
+  const { flavour } = request.kernel ?? {};
+  const others = kernelsOn(offers?.kernels ?? [], flavour === undefined ? {} : { flavour });
+  const own = chosen?.kernel === undefined ? undefined : nameOfKernel(chosen.kernel);
+  return [...new Set(others.map(nameOfKernel))]
+    .filter((version) => version !== own)
     .map((version) => [version, { ...request, kernel: { ...request.kernel, version } }]);
+}
+
+/** As a declaration can ask for it: one upstream release may have several builds. */
+export function nameOfKernel({ version, image }: KernelCandidate): string {
+  return image?.version ?? version;
 }
 
 export function otherCudas({ request, chosen }: Fit, { facts, offers }: FitContext): [string, FitRequest][] {

@@ -1,4 +1,5 @@
 /** Why each choice was made, and what else was possible. */
+import { compareImages } from '../../packages/kernels.ts';
 import type { DriverBranch, Gpu } from '../../catalog/facts/types.ts';
 import { compareVersions, seriesOf } from '../../catalog/facts/versions.ts';
 import {
@@ -12,6 +13,7 @@ import {
 } from './alternatives.ts';
 import { supportTier } from './driver-candidates.ts';
 import { judgeFit, type Fit } from './fit.ts';
+import { kernelsOn } from './kernel-candidates.ts';
 import { poseProblem } from './problem.ts';
 import type { Element, FitContext, FitRequest } from './request.ts';
 import type { RuntimeCandidate } from './rule.ts';
@@ -73,6 +75,13 @@ function notesOn({ notes }: Fit, kind: Element['kind'], index?: number): string[
     ),
   );
   return [...new Set(own.map(({ message }) => message))];
+}
+
+/** What the choice works with a limit for. */
+function limitsOn({ findings }: Fit, kind: Element['kind']): string[] {
+  return findings
+    .filter(({ elements }) => elements.some((one) => one.kind === kind))
+    .map(({ message }) => message);
 }
 
 const MAX_PRODUCTS = 12;
@@ -164,12 +173,26 @@ function explainModules(fit: Fit, context: FitContext): ChoiceExplanation[] {
 function explainKernel(fit: Fit, context: FitContext): ChoiceExplanation[] {
   const { kernel } = fit.chosen ?? {};
   if (kernel === undefined) return [];
+  const { image, isLocked } = kernel;
+  const known = kernelsOn(context.offers?.kernels ?? [], fit.request.kernel);
+  const [newest] = known.toSorted((a, b) => compareImages(a.image, b.image));
+  const which =
+    isLocked === true
+      ? 'the kernel of the lock, which stays while it is offered and nothing refuses it'
+      : newest?.image?.name === image?.name
+        ? `the newest of ${known.length} that the package indexes offer`
+        : `the newest of ${known.length} in the package indexes that works without a limit, or with a patch that Ingot has`;
   return [
     {
       topic: 'kernel',
       name: 'kernel',
-      value: kernel.version,
-      reasons: [askedWords(fit.request.kernel?.version), ...notesOn(fit, 'kernel')],
+      value: image === undefined ? kernel.version : `${image.version}, the package ${image.name}`,
+      reasons: [
+        askedWords(fit.request.kernel?.version),
+        ...(image === undefined ? [] : [which]),
+        ...limitsOn(fit, 'kernel'),
+        ...notesOn(fit, 'kernel'),
+      ],
       alternatives: judgeAlternatives(otherKernels(fit, context), fit, context),
     },
   ];

@@ -6,7 +6,8 @@ import {
   type KernelVersion,
 } from '../../catalog/facts/versions.ts';
 import { startsWithVersion, type Found, type Gap, type Named } from './found.ts';
-import type { KernelOffer } from './request.ts';
+import { compareImages, isKernelOf } from '../../packages/kernels.ts';
+import type { KernelAsk, KernelOffer } from './request.ts';
 import type { KernelCandidate } from './rule.ts';
 
 export function kernelCandidates({ request, context }: Named): Found<KernelCandidate> {
@@ -20,10 +21,8 @@ export function kernelCandidates({ request, context }: Named): Found<KernelCandi
   }
   const ofFlavour = offers.filter(({ layer }) => flavour === undefined || layer === flavour);
   if (ofFlavour.length === 0) return { candidates: [] };
-  const candidates = ofFlavour.flatMap((offer) => narrowed(offer, version));
-  if (candidates.length > 0) {
-    return { candidates: candidates.toSorted((a, b) => compareVersions(b.version, a.version)) };
-  }
+  const candidates = kernelsOn(offers, request.kernel);
+  if (candidates.length > 0) return { candidates };
   const offered = [...new Set(ofFlavour.map((offer) => offer.version))].sort(compareVersions).join(', ');
   return {
     candidates: [],
@@ -31,24 +30,47 @@ export function kernelCandidates({ request, context }: Named): Found<KernelCandi
   };
 }
 
+/** The kernels that answer: the locked one first, then the newest. */
+export function kernelsOn(
+  offers: readonly KernelOffer[],
+  { flavour, version }: KernelAsk = {},
+): readonly KernelCandidate[] {
+  return offers
+    .filter(({ layer }) => flavour === undefined || layer === flavour)
+    .flatMap((offer) => narrowed(offer, version))
+    .sort(byPreference);
+}
+
+function byPreference(left: KernelCandidate, right: KernelCandidate): number {
+  return (
+    Number(right.isLocked ?? false) - Number(left.isLocked ?? false) ||
+    compareVersions(right.version, left.version) ||
+    compareImages(left.image, right.image)
+  );
+}
+
 /** An offer of a whole series can be narrowed to the release that was named. */
 function narrowed(offer: KernelOffer, version: string | undefined): KernelCandidate[] {
-  const asked = version === undefined ? undefined : upstreamOf(version);
-  if (version !== undefined && asked === undefined) {
-    return startsWithVersion(offer.version, version) ? [candidateOf(offer.version, offer)] : [];
+  if (version === undefined) return [candidateOf(offer.version, offer)];
+  if (offer.image !== undefined) {
+    return isKernelOf(offer.image, version) ? [candidateOf(offer.version, offer)] : [];
   }
-  if (asked === undefined || startsWithVersion(offer.version, asked))
-    return [candidateOf(offer.version, offer)];
+  const asked = upstreamOf(version);
+  if (asked === undefined || startsWithVersion(offer.version, asked)) {
+    return asked !== undefined || startsWithVersion(offer.version, version)
+      ? [candidateOf(offer.version, offer)]
+      : [];
+  }
   return startsWithVersion(asked, offer.version) ? [candidateOf(asked, offer)] : [];
 }
 
-function candidateOf(version: KernelVersion, { layer }: Partial<KernelOffer>): KernelCandidate {
-  const exact = version.split('.').length > 2;
-  return { version, exact, ...(layer !== undefined && { layer }) };
+function candidateOf(version: KernelVersion, offer: Partial<KernelOffer>): KernelCandidate {
+  const { version: _own, ...rest } = offer;
+  return { ...rest, version, exact: version.split('.').length > 2 };
 }
 
-/** A declaration may carry the distribution's suffix: `6.12.94+deb13`. */
-function upstreamOf(text: string): KernelVersion | undefined {
+/** A declaration and a package may carry the distribution's suffix: `6.12.94+deb13`. */
+export function upstreamOf(text: string): KernelVersion | undefined {
   const head = /^\d+(?:\.\d+){1,2}/.exec(text)?.[0] ?? '';
   return isKernelVersion(head) ? parseKernelVersion(head) : undefined;
 }

@@ -4,6 +4,7 @@
  *
  * Everything here is JSON. A member that is left out is the solver's to choose.
  */
+import type { KernelImage } from '../../packages/kernels.ts';
 import type { Constraint } from '../../catalog/constraint.ts';
 import type { CpuArchitecture, Facts, ModuleFlavour } from '../../catalog/facts/types.ts';
 import type {
@@ -96,6 +97,10 @@ export interface KernelOffer {
   readonly layer: string;
   /** A series such as `6.12` when the release is not decided yet. */
   readonly version: KernelVersion;
+  /** The very package, where an index was looked at. */
+  readonly image?: KernelImage;
+  /** It is in the lock that is brought up to date: it stays unless a rule refuses it. */
+  readonly isLocked?: true;
 }
 
 export interface KernelLayer {

@@ -18,6 +18,7 @@ import type {
   KernelVersion,
   SoftwareVersion,
 } from '../../catalog/facts/versions.ts';
+import type { KernelImage } from '../../packages/kernels.ts';
 import type { Problem } from './problem.ts';
 import type { DriverOffer, Element, GpuVendor } from './request.ts';
 
@@ -35,6 +36,8 @@ export interface KernelCandidate {
   /** False when only its series is known. */
   readonly exact: boolean;
   readonly layer?: string;
+  readonly image?: KernelImage;
+  readonly isLocked?: true;
 }
 
 export interface CudaCandidate {

@@ -254,9 +254,42 @@ describe('kernels', () => {
     );
   });
 
-  it('left open, the one that works as it is is taken', () => {
-    const fit = fitOf(short, onDebian(['6.12.107', '6.12.94']));
-    expect(fit.chosen?.kernel?.version).toBe('6.12.94');
+  it('left open, the newest is taken, also where that needs a patch that Ingot has', () => {
+    const fit = fitOf(short, onDebian(['6.12.94', '6.12.117', '6.12.107']));
+    expect(fit.chosen?.kernel?.version).toBe('6.12.117');
+    expect(rulesOf(fit)).toContain('kernel-report');
+  });
+
+  it('left open, an older one is taken where the newest is refused', () => {
+    const of590 = { version: '590.48.01' as never, packageVersion: '590.48.01-1' };
+    const kernels = ['6.19.5', '6.19.9', '6.19.7', '6.19.6'];
+    const fit = fitOf({ driver: '590' }, onDebian(kernels, of590));
+    expect(fit.chosen?.kernel?.version).toBe('6.19.6');
+    expectRefused({ driver: '590' }, 'kernel-report', onDebian(['6.19.7', '6.19.9'], of590));
+    const asked = fitOf({ driver: '590', kernel: '6.19.9' }, onDebian(kernels, of590));
+    expect(rulesOf(asked)).toEqual(['kernel-report']);
+    expect(asked.findings[0]?.suggestions.map(({ text }) => text)).toContain('kernel: {version: "6.19"}');
+  });
+
+  it('of the lock stays, with a limit too, unless it is refused', () => {
+    const locked = (version: string): FitOffers => {
+      const { kernels = [], ...rest } = onDebian(['6.19.5', '6.19.6', '6.19.9', '7.1.0'], {
+        version: '590.48.01' as never,
+      });
+      return {
+        ...rest,
+        kernels: kernels.map((one) => (one.version === version ? { ...one, isLocked: true as const } : one)),
+      };
+    };
+    const chosen = (version: string): string | undefined =>
+      fitOf({ driver: '590' }, locked(version)).chosen?.kernel?.version;
+    expect(['6.19.5', '7.1.0', '6.19.9', 'none'].map(chosen)).toEqual([
+      '6.19.5',
+      '7.1.0',
+      '6.19.6',
+      '6.19.6',
+    ]);
+    expect(rulesOf(fitOf({ driver: '590' }, locked('7.1.0')))).toContain('kernel-prepared');
   });
 
   it('a package of another version is not meant', () => {

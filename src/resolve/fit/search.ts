@@ -89,7 +89,11 @@ class Search {
       const base: Candidate = driver === undefined ? {} : { driver };
       const own = driver === undefined ? [] : this.#judge('driver', base);
       if (this.#refuse(own)) continue;
-      const kernel = this.#best(kernels, (one) => this.#judge('kernel', { ...base, kernel: one }));
+      const kernel = this.#best(
+        kernels,
+        (one) => this.#judge('kernel', { ...base, kernel: one }),
+        rankOfKernel,
+      );
       if (kernel.refused) continue;
       // Flavours of one release differ in nothing that CUDA and runtimes see.
       const key = `${driver?.vendor ?? ''} ${driver?.version ?? ''} ${driver?.offer?.layer ?? ''}`;
@@ -184,12 +188,16 @@ class Search {
   }
 
   /** The first of those with the fewest limits. When there is none, their refusals are kept. */
-  #best<T>(candidates: readonly T[], judged: (candidate: T) => readonly RuledJudgement[]): Part<T> {
+  #best<T>(
+    candidates: readonly T[],
+    judged: (candidate: T) => readonly RuledJudgement[],
+    rankOfOne: (judgements: readonly RuledJudgement[], candidate: T) => number = rankOf,
+  ): Part<T> {
     let found: Part<T> | undefined;
     const refused: (readonly RuledJudgement[])[] = [];
     for (const value of candidates) {
       const judgements = judged(value);
-      const rank = rankOf(judgements);
+      const rank = rankOfOne(judgements, value);
       if (rank === RANK.refuse) refused.push(judgements);
       else if (found === undefined || rank < found.rank) found = { value, refused: false, rank, judgements };
       if (rank <= this.#enough) break;
@@ -206,6 +214,16 @@ function withCuda(candidate: Candidate, cuda: CudaCandidate | undefined): Candid
 
 function defined<Key extends string, Value>(key: Key, value: Value | undefined): Partial<Record<Key, Value>> {
   return value === undefined ? {} : ({ [key]: value } as Record<Key, Value>);
+}
+
+/**
+ * A patch that Ingot has is no reason to go back to an older kernel, which lacks what was mended since. Neither is any
+ * limit a reason to leave the kernel of the lock.
+ */
+function rankOfKernel(judgements: readonly RuledJudgement[], { isLocked }: KernelCandidate): number {
+  const limits = judgements.filter(({ remedy }) => remedy === undefined || !('patch' in remedy));
+  const rank = rankOf(limits);
+  return isLocked === true && rank < RANK.refuse ? RANK.note : rank;
 }
 
 function rankOf(judgements: readonly RuledJudgement[]): number {

@@ -103,7 +103,9 @@ export function kernelChanges({ request, context, index }: Problem): Change[] {
     );
   if (asked === undefined) return layers;
   const known =
-    context.offers?.kernels?.map(({ version }) => version) ??
+    context.offers?.kernels
+      ?.filter(({ layer }) => flavour === undefined || layer === flavour)
+      .map(({ version }) => version) ??
     [...index.facts.nvidia.releases.values()].flatMap(({ kernel }) => kernel ?? []);
   const series = [...new Set(known.map(seriesOf))].sort((a, b) => compareVersions(b, a));
   const apply =
