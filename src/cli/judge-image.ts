@@ -8,7 +8,7 @@ import { FindingsError, type FactSource, type Finding } from '../errors.ts';
 import { judgeAlternatives, nameOfKernel } from '../resolve/fit/alternatives.ts';
 import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
 import { offersOfLock, requestOfLock } from '../resolve/fit/from-lock.ts';
-import { asksForAccelerators, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
+import { asksForAccelerators, migAsks, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
 import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import { pathOf, type FitContext, type FitOffers, type SubjectPath } from '../resolve/fit/request.ts';
 import type { KernelCandidate } from '../resolve/fit/rule.ts';
@@ -129,7 +129,7 @@ function toFinding(
   { image, sources }: ParsedSpec,
   { productRoot }: JudgeContext,
 ): Finding {
-  const paths = [finding.path, ...finding.elements.map(pathOf)];
+  const paths = [finding.path, ...finding.elements.map(pathOf)].map((one) => inDeclaration(one, image));
   const path = paths.find((one) => isWritten(one, image)) ?? [];
   return {
     code: 'INCOMPATIBLE',
@@ -140,6 +140,13 @@ function toFinding(
     rule: finding.rule,
     sources: finding.rows.flatMap((row) => sourcesOf(row, productRoot)),
   };
+}
+
+/** A MIG profile is written below its GPU. */
+function inDeclaration(path: SubjectPath, image: NodeImage): SubjectPath {
+  const [key, index] = path;
+  const ask = key === 'mig' && typeof index === 'number' ? migAsks(image)[index] : undefined;
+  return ask === undefined ? path : ['gpus', ask.gpu, 'mig', ask.profile];
 }
 
 /** What a runtime brings along is not in the declaration itself. */

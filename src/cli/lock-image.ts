@@ -85,7 +85,7 @@ export class LockSession {
         tools: { definition: facts.toolsDefinition, solution: toolsSolution },
         compressor: facts.compressor,
         now,
-        gpus: image.gpus === undefined ? [] : lockGpus(image.gpus, await openFacts(context)),
+        gpus: image.gpus === undefined ? [] : lockGpus(image, await openFacts(context)),
         previous,
       });
       const findings = await judgeLock(context, parsed, catalog, lock);

@@ -7,7 +7,7 @@ import { lockGpus } from './lock-gpus.ts';
 const facts = await loadFacts(join(resolve(import.meta.dirname, '../..'), 'drivers'));
 
 test('a product has its ids, a family those of all its products, each once and sorted', () => {
-  const [h100, hopper] = lockGpus(['h100-sxm', 'hopper'], facts);
+  const [h100, hopper] = lockGpus({ gpus: ['h100-sxm', 'hopper'] }, facts);
   expect(h100).toEqual({ name: 'h100-sxm', pci: ['10de:2330'] });
   expect(hopper?.pci).toContain('10de:2330');
   expect(hopper?.pci.length).toBeGreaterThan(3);
@@ -15,9 +15,17 @@ test('a product has its ids, a family those of all its products, each once and s
 });
 
 test('a PCI id promises itself alone, however many products share it', () => {
-  expect(lockGpus(['10DE:2330'], facts)).toEqual([{ name: '10DE:2330', pci: ['10de:2330'] }]);
+  expect(lockGpus({ gpus: ['10DE:2330'] }, facts)).toEqual([{ name: '10DE:2330', pci: ['10de:2330'] }]);
 });
 
 test('what the facts do not know is left out', () => {
-  expect(lockGpus(['no-such-gpu'], facts)).toEqual([]);
+  expect(lockGpus({ gpus: ['no-such-gpu'] }, facts)).toEqual([]);
+});
+
+test('a MIG layout stays with its GPU', () => {
+  const mig = [{ gpu: 1, devices: { '1g.10gb': 7 } }];
+  expect(lockGpus({ gpus: ['l4', 'h100-sxm'], mig }, facts)).toEqual([
+    { name: 'l4', pci: ['10de:27b8'] },
+    { name: 'h100-sxm', pci: ['10de:2330'], mig: { '1g.10gb': 7 } },
+  ]);
 });

@@ -64,6 +64,8 @@ export type LockedContainer = z.infer<typeof LockedContainer>;
 export const LockedGpu = z.strictObject({
   name: z.string(),
   pci: z.array(z.string().regex(/^[0-9a-f]{4}:[0-9a-f]{4}$/, 'vendor and device, such as 10de:2330')),
+  /** How many MIG devices of which profile each of them is to be split into. */
+  mig: z.record(z.string(), z.int().positive()).optional(),
 });
 export type LockedGpu = z.infer<typeof LockedGpu>;
 

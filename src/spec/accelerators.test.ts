@@ -26,6 +26,13 @@ describe('GPUs, driver, CUDA and runtimes', () => {
     ['cuda: "12.4"', { cuda: { version: '12.4', compat: false, toolkit: false } }],
     ['cuda: {version: "13.0", compat: true}', { cuda: { version: '13.0', compat: true, toolkit: false } }],
     ['cuda: {toolkit: true}', { cuda: { compat: false, toolkit: true } }],
+    [
+      'gpus: [l4, {use: h100-sxm, mig: {1g.10gb: 2, 3g.40gb: 1}}, {use: a30}]',
+      {
+        gpus: ['l4', 'h100-sxm', 'a30'],
+        mig: [{ gpu: 1, devices: { '1g.10gb': 2, '3g.40gb': 1 } }],
+      },
+    ],
     ['gpus: [h100-sxm, hopper, 10de:2330]', { gpus: ['h100-sxm', 'hopper', '10de:2330'] }],
     [
       `runtimes: [llama.cpp, vllm@0.20, {use: ollama, version: auto}, {use: sglang, digest: "${DIGEST}"}]`,
@@ -44,11 +51,24 @@ describe('GPUs, driver, CUDA and runtimes', () => {
 
   it('are not there when nothing is said of them, so that older locks hold', async () => {
     const image = await parse('');
-    for (const key of ['gpus', 'driver', 'cuda', 'runtimes']) expect(image).not.toHaveProperty(key);
+    for (const key of ['gpus', 'mig', 'driver', 'cuda', 'runtimes']) expect(image).not.toHaveProperty(key);
     expect(declarationDigest(await parse('gpus: []\nruntimes: []'))).toBe(declarationDigest(image));
     expect(declarationDigest(image)).toBe(
       'sha256:f38549d093e732b0a47c74bfb3a3d7631772664dd10f9a1afcc9d1c0e0389517',
     );
+  });
+
+  it('of a variant replace the MIG layout of the same GPU', async () => {
+    const text = `gpus: [{use: h100-sxm, mig: {1g.10gb: 7}}, l4]
+variants:
+  - {name: halves, gpus: [{use: h100-sxm, mig: {3g.40gb: 2}}]}
+  - {name: whole, gpus: [h100-sxm]}
+`;
+    expect(await parse(text, 'halves')).toMatchObject({
+      gpus: ['h100-sxm', 'l4'],
+      mig: [{ gpu: 0, devices: { '3g.40gb': 2 } }],
+    });
+    expect(await parse(text, 'whole')).not.toHaveProperty('mig');
   });
 
   it('are replaced by a variant’s, runtimes by name', async () => {

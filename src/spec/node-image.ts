@@ -82,6 +82,13 @@ export interface RuntimeRequest {
   readonly digest?: Digest;
 }
 
+export interface MigLayout {
+  /** Index in `gpus`. */
+  readonly gpu: number;
+  /** Counts by profile, such as `1g.10gb`. */
+  readonly devices: Readonly<Record<string, number>>;
+}
+
 export interface NodeImage {
   readonly name: string;
   /** Declared image version; undefined means the lock makes one from its date and a counter. */
@@ -97,6 +104,8 @@ export interface NodeImage {
   readonly kernel: { readonly flavour: string; readonly version?: string };
   /** What it must run on: names, families or PCI ids, as the facts know them. Undefined: no GPU is asked for. */
   readonly gpus?: readonly string[];
+  /** Of those GPUs that are to be split: how many devices of which MIG profile each gets, in the order of `gpus`. */
+  readonly mig?: readonly MigLayout[];
   readonly driver?: DriverRequest;
   readonly cuda?: CudaRequest;
   readonly runtimes?: readonly RuntimeRequest[];

@@ -1,7 +1,7 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
 import { digestOfJson, type Digest } from '../digest.ts';
-import type { CudaRequest, DriverRequest, NodeImage, RuntimeRequest } from './node-image.ts';
-import type { NodeImageInput, RuntimeInput } from './schema.ts';
+import type { CudaRequest, DriverRequest, MigLayout, NodeImage, RuntimeRequest } from './node-image.ts';
+import type { GpuUseInput, NodeImageInput, RuntimeInput } from './schema.ts';
 
 export interface NormaliseOptions {
   readonly variant?: string | undefined;
@@ -29,7 +29,8 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
     base: { name: baseOf(input.base, undefined).name, release },
     kernel: { flavour: kernel?.flavour ?? 'generic', ...defined({ version: kernel?.version }) },
     ...defined({
-      gpus: nonEmpty(input.gpus),
+      gpus: nonEmpty(input.gpus?.map((gpu) => (typeof gpu === 'string' ? gpu : gpu.use))),
+      mig: nonEmpty(input.gpus?.flatMap(migOf)),
       driver: driverOf(input.driver),
       cuda: cudaOf(input.cuda),
       runtimes: nonEmpty(input.runtimes?.map(runtimeOf)),
@@ -78,6 +79,11 @@ function cudaOf(input: NodeImageInput['cuda']): CudaRequest | undefined {
   const { version, compat, toolkit } =
     typeof input === 'string' ? { version: input, compat: undefined, toolkit: undefined } : input;
   return { ...defined({ version: fixed(version) }), compat: compat ?? false, toolkit: toolkit ?? false };
+}
+
+function migOf(input: GpuUseInput, gpu: number): readonly MigLayout[] {
+  const devices = typeof input === 'string' ? {} : (input.mig ?? {});
+  return Object.keys(devices).length === 0 ? [] : [{ gpu, devices }];
 }
 
 function runtimeOf(input: RuntimeInput): RuntimeRequest {

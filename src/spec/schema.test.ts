@@ -15,6 +15,13 @@ describe('values', () => {
     ['kernel: [cloud]', '3:9 kernel must be text or a mapping, not a list'],
     ['version:', '3:1 version must be text, not nothing'],
     ['arch: arm46', /^3:7 arch must be .*amd64.*arm64, not "arm46"/],
+    [
+      'gpus: [{use: h100-sxm, mig: {1g.10g: 1}}]',
+      '3:30 the key "1g.10g" in gpus[0].mig must be a MIG profile, such as 1g.10gb',
+    ],
+    ['gpus: [{use: h100-sxm, mig: {1g.10gb: 8}}]', '3:39 gpus[0].mig.1g.10gb must be at most 7'],
+    ['gpus: [{mig: {1g.10gb: 1}}]', '3:8 gpus[0].use is missing'],
+    ['gpus: [l4, {use: l4}]', '3:18 the GPU "l4" is given twice'],
     ['hostname: Node_1', /^3:11 hostname must be a host name: .*, not "Node_1"$/],
     [`hostname: ${'a'.repeat(64)}`, /^3:11 hostname must be a host name/],
     ['users: [{name: root}]', '3:16 "root" is an account of the system and cannot be declared'],

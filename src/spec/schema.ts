@@ -127,6 +127,23 @@ export const GpuInput = text(
   'a GPU, such as h100-sxm, a family, such as hopper, or a PCI id, such as 10de:2330, in lower case',
 );
 
+/** As `nvidia-smi mig` lists them; the counts are those of one GPU, as in nvidia-mig-parted's `mig-devices`. */
+export const MigInput = z.record(
+  text(/^[1-7]g\.\d{1,3}gb$/, 'a MIG profile, such as 1g.10gb'),
+  z.int().min(1).max(7),
+);
+
+export const GpuUseInput = z.union([
+  GpuInput,
+  z.strictObject({
+    use: GpuInput.describe('A GPU, a family or a PCI id.'),
+    mig: MigInput.optional().describe(
+      'MIG devices that each of these GPUs is to be split into: how many of which profile.',
+    ),
+  }),
+]);
+export type GpuUseInput = z.infer<typeof GpuUseInput>;
+
 export const DriverInput = z
   .union([
     Named('a driver and its version, such as nvidia@550, or auto'),
@@ -259,7 +276,10 @@ const parts = {
     .describe('Architecture of the node’s processor. Default: amd64.'),
   base: BaseInput.optional(),
   kernel: KernelInput.optional(),
-  gpus: z.array(GpuInput).optional().describe('GPUs that it must run on: names, families or PCI ids.'),
+  gpus: z
+    .array(GpuUseInput)
+    .optional()
+    .describe('GPUs that it must run on: names, families or PCI ids, or mappings with a MIG layout.'),
   driver: DriverInput.optional(),
   cuda: CudaInput.optional(),
   runtimes: z

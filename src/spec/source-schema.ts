@@ -71,7 +71,8 @@ function findingsOf(
   const node = nodeAt(root, path);
   const missing = node === undefined;
   const described = missing ? { message: `${pathText(path)} is missing` } : describe(issue, path, node);
-  const location = withOffset(locationAt(root, path), issue, node);
+  const place = issue.code === 'invalid_key' ? keyLocationAt(root, path) : locationAt(root, path);
+  const location = withOffset(place, issue, node);
   return [{ finding: { code, severity: 'error', ...described, location }, path, missing }];
 }
 
@@ -122,7 +123,9 @@ function describe(issue: Issue, path: SourcePath, node: SourceNode): Description
     case 'invalid_format':
       return { message: `${subject} must be ${issue.message}, not ${shown}` };
     case 'invalid_key':
-      return { message: `${subject} is not a valid key: ${issue.issues[0]?.message ?? issue.message}` };
+      return {
+        message: `the key ${quoted(String(path.at(-1)))} in ${pathText(path.slice(0, -1))} must be ${issue.issues[0]?.message ?? issue.message}`,
+      };
     case 'custom':
     case 'invalid_element':
     case 'not_multiple_of':

@@ -29,6 +29,7 @@ export interface ShortRequest {
   readonly runtimes?: readonly string[];
   readonly addons?: readonly string[];
   readonly kernelArguments?: readonly string[];
+  /** Of the first GPU; with a count, as in `1g.10gb*7`. */
   readonly mig?: readonly string[];
 }
 
@@ -54,7 +55,10 @@ export function requestOf(short: ShortRequest): FitRequest {
     }),
     addons: short.addons ?? [],
     kernelArguments: short.kernelArguments ?? [NO_HMM],
-    mig: short.mig ?? [],
+    mig: (short.mig ?? []).map((text) => {
+      const [profile = '', count = '1'] = text.split('*', 2);
+      return { gpu: 0, profile, count: Number(count) };
+    }),
   };
 }
 
@@ -109,6 +113,12 @@ const kernelVersion = among(
   ['5.10', '6.1', '6.12', '6.12.94', '6.12.107', '6.17', '6.19.7', '7.0', '7.1.2'],
   ['6', '99.1', 'six'],
 );
+const profile = fc
+  .tuple(
+    among([...new Set(nvidia.gpus.flatMap(({ mig = [] }) => mig))], ['9g.99gb', '1g.1gb', '']),
+    fc.integer({ min: 1, max: 7 }),
+  )
+  .map(([name, count]) => `${name}*${count}`);
 const addon = among(['fabric-manager', 'nvlsm', 'imex', 'nvidia-fs', 'container-toolkit', 'ssh'], ['nope']);
 
 /** With nothing left out at times, and with nothing at all at others. */
@@ -118,6 +128,7 @@ export const randomRequest: fc.Arbitrary<FitRequest> = fc
       architecture: fc.constantFrom('amd64', 'amd64', 'arm64'),
       distribution: fc.constantFrom('debian@13', 'debian@sid', 'sles-16'),
       gpus: fc.array(gpu, { maxLength: 4 }),
+      mig: fc.array(profile, { maxLength: 2 }),
       kernel: kernelVersion,
       driver: fc.oneof(fc.constant('auto'), driverVersion),
       use: among(['nvidia', 'nvidia', 'nvidia', 'auto', 'nvidia-open', 'amdgpu', 'intel'], ['nvidai']),
@@ -131,4 +142,6 @@ export const randomRequest: fc.Arbitrary<FitRequest> = fc
     },
     { requiredKeys: ['architecture', 'gpus'] },
   )
-  .map((short) => requestOf(short as ShortRequest));
+  .map((short) => requestOf(short as ShortRequest))
+  // A layout is written below a GPU: without one there is none.
+  .map((request) => (request.gpus.length === 0 ? { ...request, mig: [] } : request));

@@ -185,6 +185,7 @@ export const IssuesTable = table({
       gpus: z.array(Name).min(1),
       driver: DriverRange.exactOptional(),
       cuda: CudaRange.exactOptional(),
+      mig: z.literal(true).exactOptional().describe('Only where it is split by MIG.'),
     }),
   ),
   issues: z.array(
@@ -197,6 +198,7 @@ export const IssuesTable = table({
         gpus: z.array(Name).min(1).exactOptional(),
         distribution: Name.exactOptional(),
         addon: Name.exactOptional(),
+        mig: z.literal(true).exactOptional().describe('A GPU is split by MIG.'),
         condition: Line.exactOptional(),
       }),
       message: Line,

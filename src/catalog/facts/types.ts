@@ -254,6 +254,8 @@ export interface ProductFloor extends Row {
   readonly gpus: readonly string[];
   readonly driver?: Range<DriverVersion>;
   readonly cuda?: Range<CudaVersion>;
+  /** It holds only where the product is split by MIG. */
+  readonly mig?: true;
 }
 
 /** Something that goes wrong though the versions fit. Every member of `when` must hold. */
@@ -267,6 +269,8 @@ export interface KnownIssue extends Row {
     readonly gpus?: readonly string[];
     readonly distribution?: string;
     readonly addon?: string;
+    /** A GPU is split by MIG. */
+    readonly mig?: true;
     /** A property of the system that versions do not show. */
     readonly condition?: string;
   };

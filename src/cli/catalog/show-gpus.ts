@@ -70,7 +70,7 @@ function tableOf(gpus: readonly Gpu[]): string {
     gpu.vendor === 'nvidia' ? describeSince(gpu, 2) : kernelOf(gpu),
   ]);
   const doubtful = gpus.some(({ confidence }) => confidence === 'low');
-  return `${formatTable(columns, rows)}\n\n${
+  return `${[formatTable(columns, rows), ...migLines(gpus)].join('\n')}\n\n${
     doubtful ? `${DOUBT_LEGEND}\n` : ''
   }More about one of them: ingot catalog gpus ${gpus[0]?.aliases[0] ?? ''}\n`;
 }
@@ -102,9 +102,13 @@ function nvidiaLines(facts: Facts, gpu: NvidiaGpu, today: Date): (readonly [stri
   const components = fabric?.components.map(
     ({ name, version }) => `${name}${version === 'driver' ? ' of the driver’s version' : ''}`,
   );
-  const floor = facts.nvidia.floors
-    .filter(({ gpus }) => gpus.some((name) => gpu.aliases.includes(name)))
+  const floors = facts.nvidia.floors.filter(({ gpus }) =>
+    gpus.some((name) => gpu.aliases.includes(name) || gpu.series.includes(name)),
+  );
+  const floor = floors
+    .filter(({ mig }) => mig !== true)
     .map((row) => `${row.product} needs ${row.driver?.text ?? row.cuda?.text ?? ''}`);
+  const migFloor = floors.find(({ mig }) => mig === true)?.driver?.text;
   return [
     [
       'hardware',
@@ -123,8 +127,32 @@ function nvidiaLines(facts: Facts, gpu: NvidiaGpu, today: Date): (readonly [stri
       fabric &&
         `${fabric.title}: ${[...(components ?? []), ...fabric.kernelModules.map((name) => `module ${name}`)].join(', ')}${fabric.always ? '' : ' (where there are switches)'}`,
     ],
-    ['MIG', gpu.mig && (gpu.mig.length === 0 ? 'yes, profiles not known' : gpu.mig.join(' '))],
+    [
+      'MIG',
+      gpu.mig && `${profilesText(gpu.mig)}${migFloor === undefined ? '' : `; needs driver ${migFloor}`}`,
+    ],
   ];
+}
+
+function profilesText(profiles: readonly string[]): string {
+  return profiles.length === 0 ? 'yes, profiles not known' : profiles.join(' ');
+}
+
+/** Names of MIG profiles, products with the same ones together. */
+function migLines(gpus: readonly Gpu[]): string[] {
+  const products = Map.groupBy(
+    gpus.flatMap((gpu) => (gpu.vendor === 'nvidia' && gpu.mig !== undefined ? [gpu] : [])),
+    ({ mig = [] }) => profilesText(mig),
+  );
+  const rows = [...products].map(([profiles, all]) => [
+    shownList(
+      all.map(({ aliases }) => aliases[0] ?? ''),
+      2,
+    ),
+    profiles,
+  ]);
+  const columns = [{ title: 'MIG' }, { title: 'PROFILES' }];
+  return rows.length === 0 ? [] : ['', formatTable(columns, rows)];
 }
 
 function otherLines(gpu: OtherGpu): (readonly [string, string | undefined])[] {

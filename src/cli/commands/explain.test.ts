@@ -91,6 +91,21 @@ describe('ingot explain', () => {
     expect(stdout).toContain('hint: cuda: "12.9"\n   or gpus: without v100');
   });
 
+  it('shows what GPUs are split into, and what of that cannot be, at its place', async () => {
+    const head = 'name: split\nbase: debian@13\ndriver: auto\ngpus:\n  - l4\n  - use: h100-pcie\n';
+    await writeFile(join(cwd, 'split.yaml'), `${head}    mig: {1g.10gb: 2, 2g.20gb: 1}\n`);
+    const { stdout } = await ingot('explain', 'split.yaml', 'gpus', '--facts');
+    expect(stdout).toContain('- to be split by MIG into 2 × 1g.10gb, 1 × 2g.20gb; the image says so');
+    expect(stdout).toContain('- MIG profiles: 1g.10gb, 1g.20gb, 2g.20gb, 3g.40gb, 4g.40gb, 7g.80gb');
+
+    await writeFile(join(cwd, 'split.yaml'), `${head}    mig: {1g.10gb: 2, 2g.24gb: 1}\n`);
+    const refused = await ingot('validate', 'split.yaml');
+    expect(refused.exitCode).toBe(2);
+    expect(refused.stdout).toContain('H100 PCIe 80GB has no MIG profile 2g.24gb');
+    expect(refused.stdout).toContain('split.yaml:7:32');
+    expect(refused.stdout).toContain('mig of h100-pcie: 2g.20gb for 2g.24gb');
+  });
+
   it('answers for programs', async () => {
     const { exitCode, stdout } = await ingot('explain', 'refused.yaml', '--facts', '--json');
     expect(exitCode).toBe(2);

@@ -1,5 +1,5 @@
 /** A change to a request: what to write, and the request as it would be then. */
-import type { DriverAsk, Element, FitRequest, RuntimeAsk } from './request.ts';
+import type { DriverAsk, Element, FitRequest, MigAsk, RuntimeAsk } from './request.ts';
 
 export interface Change {
   /** What to write, as in `driver: nvidia@580`. */
@@ -44,6 +44,13 @@ export function nameOfRuntime({ use, version }: RuntimeAsk): string {
 
 export function withGpu(index: number, name: string): Change['apply'] {
   return (one) => ({ ...one, gpus: one.gpus.with(index, name) });
+}
+
+export function withMig(index: number, next: Partial<MigAsk>): Change['apply'] {
+  return (one) => {
+    const old = one.mig[index];
+    return old === undefined ? one : { ...one, mig: one.mig.with(index, { ...old, ...next }) };
+  };
 }
 
 export function withRuntime(index: number, next: RuntimeAsk): Change['apply'] {

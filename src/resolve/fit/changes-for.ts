@@ -1,6 +1,6 @@
 /** Everything worth trying against a conflict, the nearest first. */
 import { isSoftwareVersion } from '../../catalog/facts/versions.ts';
-import { change, nameOfRuntime, withDriver, withGpu, withRuntime, type Change } from './change.ts';
+import { change, nameOfRuntime, withDriver, withGpu, withMig, withRuntime, type Change } from './change.ts';
 import type { Conflict } from './conflict.ts';
 import { poseProblem, type Problem } from './problem.ts';
 import type { Element, FitContext, FitRequest } from './request.ts';
@@ -158,14 +158,33 @@ function replacements(element: Element, problem: Problem): Change[] {
       const apply: Change['apply'] = (one) => ({ ...one, addons: one.addons.with(element.index, '') });
       return [change('leave', `addons: without ${name}`, [element], apply, name)];
     }
-    case 'mig': {
-      const profiles = new Set(problem.nvidia.flatMap(({ gpu }) => gpu.mig ?? []));
-      return [...profiles].map((profile) =>
-        change('other', `mig: ${profile}`, [element], (one) => ({
-          ...one,
-          mig: one.mig.with(element.index, profile),
-        })),
-      );
-    }
+    case 'mig':
+      return migChanges(element.index, problem);
   }
+}
+
+/** The profile of the same share first; then fewer of them; then none. */
+function migChanges(index: number, { request, gpus }: Problem): Change[] {
+  const asked = request.mig[index];
+  if (asked === undefined) return [];
+  const element: Element = { kind: 'mig', index };
+  const { profile, count } = asked;
+  const of = `mig of ${request.gpus[asked.gpu] ?? ''}`;
+  const own = gpus.filter((one) => one.element.index === asked.gpu).map(({ gpu }) => gpu);
+  const known = new Set(own.flatMap((gpu) => (gpu.vendor === 'nvidia' ? (gpu.mig ?? []) : [])));
+  const shared = [...known].filter((name) =>
+    own.every((gpu) => gpu.vendor === 'nvidia' && gpu.mig?.includes(name) === true),
+  );
+  const isShare = (name: string): number => Number(name.split('.', 1)[0] !== profile.split('.', 1)[0]);
+  const others = known.has(profile) ? [] : shared.toSorted((a, b) => isShare(a) - isShare(b));
+  const fewer = Array.from({ length: count - 1 }, (_, less) => count - 1 - less);
+  return [
+    ...others.map((name) =>
+      change('other', `${of}: ${name} for ${profile}`, [element], withMig(index, { profile: name })),
+    ),
+    ...fewer.map((less) =>
+      change('other', `${of}: {${profile}: ${less}}`, [element], withMig(index, { count: less }), profile),
+    ),
+    change('leave', `${of}: without ${profile}`, [element], withMig(index, { profile: '' }), profile),
+  ];
 }

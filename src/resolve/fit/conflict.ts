@@ -4,6 +4,7 @@
  *
  * A set is found by deletion: one after the other is relaxed, and stays relaxed when the rest is still refused.
  */
+import { withMig } from './change.ts';
 import type { Gap } from './found.ts';
 import { poseProblem } from './problem.ts';
 import type { Element, FitContext, FitRequest } from './request.ts';
@@ -109,8 +110,8 @@ export function elementsOf(request: FitRequest): Element[] {
   const add = (condition: boolean, element: Element): void => {
     if (condition) elements.push(element);
   };
-  request.mig.forEach((_, index) => {
-    add(true, { kind: 'mig', index });
+  request.mig.forEach(({ profile }, index) => {
+    add(profile !== '', { kind: 'mig', index });
   });
   request.addons.forEach((name, index) => {
     add(name !== '', { kind: 'addon', index });
@@ -158,7 +159,7 @@ function relaxOne(request: FitRequest, element: Element): FitRequest {
       };
     }
     case 'mig':
-      return { ...request, mig: request.mig.with(element.index, '') };
+      return withMig(element.index, { profile: '' })(request);
     case 'architecture':
       return omit(request, 'architecture');
     case 'kernel':

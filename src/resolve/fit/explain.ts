@@ -99,10 +99,22 @@ function explainGpus({ request }: Fit, context: FitContext): ChoiceExplanation[]
       topic: 'gpus',
       name,
       value,
-      reasons: [...lines.slice(0, MAX_PRODUCTS), ...more],
+      reasons: [...lines.slice(0, MAX_PRODUCTS), ...more, ...migWords(request, index, meant)],
       alternatives: [],
     };
   });
+}
+
+/** What it is to be split into, and what else it could be. */
+function migWords({ mig }: FitRequest, index: number, meant: readonly Gpu[]): string[] {
+  const asked = mig.filter(({ gpu, profile }) => gpu === index && profile !== '');
+  const split = asked.map(({ profile, count }) => `${count} × ${profile}`).join(', ');
+  const [first] = meant;
+  const profiles = first?.vendor === 'nvidia' && meant.length === 1 ? first.mig : undefined;
+  return [
+    ...(split === '' ? [] : [`to be split by MIG into ${split}; the image says so and does not do it`]),
+    ...(profiles === undefined || profiles.length === 0 ? [] : [`MIG profiles: ${profiles.join(', ')}`]),
+  ];
 }
 
 function propertiesOf(gpu: Gpu): string {

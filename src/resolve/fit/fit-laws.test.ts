@@ -87,6 +87,7 @@ function reversed(request: FitRequest): FitRequest {
     runtimes: request.runtimes.toReversed(),
     addons: request.addons.toReversed(),
     kernelArguments: request.kernelArguments.toReversed(),
+    mig: request.mig.map((ask) => ({ ...ask, gpu: request.gpus.length - 1 - ask.gpu })).toReversed(),
   };
 }
 

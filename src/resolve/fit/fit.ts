@@ -11,6 +11,7 @@ import {
   type Element,
   type FitContext,
   type FitRequest,
+  type MigAsk,
   type SubjectPath,
 } from './request.ts';
 import type { Rule, RuledJudgement } from './rule.ts';
@@ -119,7 +120,7 @@ export function describeElement(element: Element, request: FitRequest): string {
     case 'addon':
       return `the addon ${request.addons[element.index] ?? ''}`;
     case 'mig':
-      return `the MIG profile ${request.mig[element.index] ?? ''}`;
+      return migWords(request.mig[element.index]);
     case 'architecture':
       return request.architecture ?? 'the architecture';
     case 'kernel':
@@ -135,6 +136,11 @@ export function describeElement(element: Element, request: FitRequest): string {
     case 'cuda':
       return request.cuda?.version === undefined ? 'CUDA' : `CUDA ${request.cuda.version}`;
   }
+}
+
+/** `2 × 1g.10gb`. */
+function migWords(ask: MigAsk | undefined): string {
+  return ask === undefined ? 'MIG' : `${ask.count} × ${ask.profile}`;
 }
 
 /** The first thing that was really asked for. */

@@ -9,6 +9,7 @@ import type {
   FitOffers,
   FitRequest,
   GpuVendor,
+  MigAsk,
   RuntimeAsk,
   RuntimeOffer,
 } from './request.ts';
@@ -47,8 +48,15 @@ export function requestOf(image: NodeImage, catalog: Catalog, facts?: Facts): Fi
     runtimes,
     addons: [...addons, ...implied.filter((name) => !addons.includes(name))],
     kernelArguments: [...image.kernelArguments, ...moduleOptions(image), ...driverArguments(layers)],
-    mig: [],
+    mig: migAsks(image),
   };
+}
+
+/** In the order of the declaration; the places of the request's MIG elements. */
+export function migAsks({ mig = [] }: NodeImage): readonly MigAsk[] {
+  return mig.flatMap(({ gpu, devices }) =>
+    Object.entries(devices).map(([profile, count]) => ({ gpu, profile, count })),
+  );
 }
 
 /** What the layers of the catalogue offer on the image's release. */

@@ -31,8 +31,17 @@ export interface FitRequest {
   readonly assumed?: readonly string[];
   /** Of the kernel command line; `module.option=value` sets a module's option. */
   readonly kernelArguments: readonly string[];
-  /** MIG profiles that are to be made, such as `1g.10gb`. */
-  readonly mig: readonly string[];
+  /** MIG devices that are to be made. */
+  readonly mig: readonly MigAsk[];
+}
+
+export interface MigAsk {
+  /** Which of `gpus` is split. */
+  readonly gpu: number;
+  /** Such as `1g.10gb`; an empty one asks nothing. */
+  readonly profile: string;
+  /** How many of them each such GPU gets. */
+  readonly count: number;
 }
 
 export interface KernelAsk {

@@ -430,17 +430,6 @@ describe('runtimes', () => {
   });
 });
 
-describe('MIG profiles', () => {
-  it('are named after the device', () => {
-    expectOk({ gpus: ['a100-sxm4-40gb'], driver: '580', addons: ['fabric-manager'], mig: ['1g.5gb'] });
-    expectRefused(
-      { gpus: ['a100-sxm4-80gb'], driver: '580', addons: ['fabric-manager'], mig: ['1g.5gb'] },
-      'mig-profile',
-    );
-    expectRefused({ gpus: ['l4'], driver: '580', mig: ['1g.5gb'] }, 'mig-profile');
-  });
-});
-
 describe('KASLR with HMM', () => {
   const short = { gpus: ['rtx-pro-6000-server'], driver: '580', kernelArguments: [] };
 

@@ -5,12 +5,14 @@ import { CUDA_RULES } from './rules/cuda-rules.ts';
 import { DRIVER_RULES } from './rules/driver-rules.ts';
 import { GPU_RULES } from './rules/gpu-rules.ts';
 import { KERNEL_RULES } from './rules/kernel-rules.ts';
+import { MIG_RULES } from './rules/mig-rules.ts';
 import { RUNTIME_RULES } from './rules/runtime-rules.ts';
 import { LAYER_RULES } from './rules/layer-rules.ts';
 import { SYSTEM_RULES } from './rules/system-rules.ts';
 
 export const RULES: readonly Rule[] = [
   ...GPU_RULES,
+  ...MIG_RULES,
   ...DRIVER_RULES,
   ...KERNEL_RULES,
   ...CUDA_RULES,

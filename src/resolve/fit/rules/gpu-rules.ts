@@ -38,12 +38,6 @@ export const GPU_RULES: readonly Rule[] = [
     judge: driverMissing,
   },
   {
-    id: 'mig-profile',
-    statement: 'The names of MIG profiles depend on the device.',
-    stage: 'host',
-    judge: migProfile,
-  },
-  {
     id: 'driver-architecture',
     statement: 'Each GPU architecture has a first driver branch, and may have a last one.',
     stage: 'driver',
@@ -105,22 +99,6 @@ function driverMissing(_: Candidate, { gpus, request }: Problem): Judgement[] {
   ];
 }
 
-function migProfile(_: Candidate, { nvidia, request }: Problem): Judgement[] {
-  return request.mig.flatMap((profile, index) =>
-    nvidia.flatMap(({ element, gpu }) => {
-      if (profile === '') return [];
-      const about = [{ kind: 'mig', index } as const, element];
-      if (gpu.mig === undefined) return [refuse(`${gpu.product} has no MIG`, [gpu], about)];
-      if (gpu.mig.includes(profile)) return [];
-      if (gpu.mig.length === 0)
-        return [warn(`which MIG profiles ${gpu.product} has is not known`, [gpu], about)];
-      return [
-        refuse(`${gpu.product} has no MIG profile ${profile}, but ${gpu.mig.join(', ')}`, [gpu], about),
-      ];
-    }),
-  );
-}
-
 function driverSupports({ driver }: Candidate, problem: Problem, part: 'architecture' | 'list'): Judgement[] {
   const version = driver?.version;
   if (version === undefined) return [];
@@ -179,7 +157,7 @@ export function floors(
   const { floors: rows } = problem.index.facts.nvidia;
   return rows.flatMap((floor) => {
     const range: Range<DriverVersion | CudaVersion> | undefined = floor[part];
-    if (range === undefined || rangeAdmits(range, version)) return [];
+    if (floor.mig === true || range === undefined || rangeAdmits(range, version)) return [];
     const gpu = meant(problem, floor.gpus);
     if (gpu === undefined) return [];
     const message = `${floor.product} needs ${part === 'driver' ? 'driver' : 'CUDA'} ${range.text}, not ${version}`;
@@ -189,7 +167,7 @@ export function floors(
 }
 
 /** The first of the asked GPUs that one of the names means: an alias, a series or an architecture. */
-export function meant({ gpus }: Problem, names: readonly string[]): AskedGpu | undefined {
+export function meant({ gpus }: Pick<Problem, 'gpus'>, names: readonly string[]): AskedGpu | undefined {
   return gpus.find(({ gpu }) => {
     const architecture = gpu.vendor === 'nvidia' ? gpu.architecture.name : gpu.architecture;
     return names.some(

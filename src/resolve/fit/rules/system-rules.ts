@@ -202,5 +202,6 @@ function holds({ when }: KnownIssue, { driver, kernel, cuda }: Candidate, proble
     return false;
   if (when.gpus !== undefined && meant(problem, when.gpus) === undefined) return false;
   if (when.distribution !== undefined && !isOf(problem.request.distribution, when.distribution)) return false;
+  if (when.mig === true && !problem.request.mig.some(({ profile }) => profile !== '')) return false;
   return when.addon === undefined || problem.request.addons.includes(when.addon);
 }
