@@ -1,4 +1,5 @@
 /** Layer archives against GNU tar, the kernel's overlayfs, and file capabilities. Needs root. */
+import { createHash } from 'node:crypto';
 import { createReadStream } from 'node:fs';
 import { chmod, chown, link, mkdir, mkdtemp, rm, symlink, utimes, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -7,7 +8,7 @@ import { createZstdDecompress } from 'node:zlib';
 import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { packTree } from '../../src/build/archive/pack.ts';
+import { packChunks, packTree } from '../../src/build/archive/pack.ts';
 import { type Digest, hexOf } from '../../src/digest.ts';
 import { run } from '../../src/proc/run.ts';
 import { Store } from '../../src/store/store.ts';
@@ -30,9 +31,9 @@ async function freshDirectory(): Promise<string> {
   return mkdtemp(join(scratch, 'dir-'));
 }
 
-/** What GNU tar makes of a layer. */
-async function extract(digest: Digest): Promise<string> {
-  const target = await freshDirectory();
+/** What GNU tar makes of a layer, over what is in `into` already. */
+async function extract(digest: Digest, into?: string): Promise<string> {
+  const target = into ?? (await freshDirectory());
   await run(
     [
       ...(['tar', '-x', '-p', '--numeric-owner', '--xattrs', '--xattrs-include=*'] as const),
@@ -151,6 +152,28 @@ describe('a packed tree', () => {
     const { stdout } = await run(['getcap', join(await extract(layer.digest), 'ping')]);
     expect(stdout).toMatch(/cap_net_admin,cap_net_raw=ep$/);
   });
+});
+
+test('the chunks of a tree, one over the other, are the tree, however it is divided', async () => {
+  await fc.assert(
+    fc.asyncProperty(fc.array(item, { maxLength: 25 }), fc.nat(), async (items, seed) => {
+      const tree = await freshDirectory();
+      await plant(tree, items);
+      const division = {
+        chunks: ['rest', 'a', 'b', 'c'].map((name) => ({ name, epoch: EPOCH })),
+        // Any set of chunks for each path, none included.
+        chunksOf: (path: string) => {
+          const bits = createHash('sha256').update(`${seed} ${path}`).digest().readUInt8();
+          return [0, 1, 2, 3].filter((index) => (bits >> index) & 1);
+        },
+      };
+      const chunks = await packChunks(store, tree, division, { epoch: EPOCH });
+      const target = await freshDirectory();
+      for (const { digest } of chunks) await extract(digest, target);
+      expect(await describeClamped(target)).toEqual(await describeClamped(tree));
+    }),
+    { numRuns: 25 },
+  );
 });
 
 test('an overlay upper directory becomes whiteouts and opaque markers', async () => {
