@@ -104,7 +104,7 @@ export class RootFs {
   /** Replaces whatever stands at `path`, a link included, by a file. Missing parents are made, mode 0755. */
   async writeFile(
     path: string,
-    content: string,
+    content: string | Uint8Array,
     mode = 0o644,
     owner: FileOwner = { uid: 0, gid: 0 },
   ): Promise<void> {

@@ -3,7 +3,7 @@ import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Location } from '../errors.ts';
-import type { PlannedFile, PlannedTree, SealInput } from '../plan/plan.ts';
+import type { PlannedTree, SealInput } from '../plan/plan.ts';
 import { MountNamespace } from '../proc/mount-namespace.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
@@ -14,9 +14,9 @@ import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts'
 import { runDpkg } from './debian/run-dpkg.ts';
 import { assertNoOverlap, dropNeedlessOpaqueMarks } from './layer-overlap.ts';
 import { assertLints, LINTS } from './lint.ts';
+import { writePlannedFiles } from './planned-files.ts';
 import { RootFs } from './root-fs.ts';
 import type { SandboxOptions } from './sandbox.ts';
-import { ownerOf, readAccounts } from './seal/accounts.ts';
 import { settleKernelFiles } from './seal/boot.ts';
 import { removeIdentity } from './seal/identity.ts';
 import { sealRoot } from './seal/seal.ts';
@@ -40,7 +40,7 @@ export async function makeBaseTree(root: string, step: PlannedTree, options: Ste
   const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
   await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
   const fs = new RootFs(root);
-  await writePlannedFiles(fs, step.files);
+  await writePlannedFiles(fs, step.files, options.store);
   await layOutForOstree(fs);
   await removeIdentity(fs);
 }
@@ -70,7 +70,7 @@ export async function makeUnpackTree(
       await runDpkg(dpkgUnpackArgv(step.packages.map(packageInside), { triggers: false }), sandbox, options);
       await allowServices(fs);
     }
-    await writePlannedFiles(fs, step.files);
+    await writePlannedFiles(fs, step.files, options.store);
     await settleKernelFiles(fs);
   });
 }
@@ -125,13 +125,6 @@ async function inOverlay(
   await work(target, namespace, new RootFs(namespace.outsidePath(target)));
   await namespace[Symbol.asyncDispose](); // the upper directory may change only when it is no longer mounted
   await dropNeedlessOpaqueMarks(root, lower, options.signal);
-}
-
-async function writePlannedFiles(fs: RootFs, files: readonly PlannedFile[]): Promise<void> {
-  const accounts = await readAccounts(fs);
-  for (const file of files) {
-    await fs.writeFile(file.path, file.content, file.mode, ownerOf(accounts, file.user, file.group));
-  }
 }
 
 /** Directories of the node's own become links into /var; /sysroot and /ostree are where ostree wants them. */

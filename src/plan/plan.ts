@@ -8,10 +8,20 @@ import type { Group, HealthCheck, User } from '../spec/node-image.ts';
 import type { PlanChunk } from './chunks.ts';
 import type { ImageFacts } from './image-facts.ts';
 
-/** A file that is written into a tree as is. */
-export interface PlannedFile {
-  readonly path: string;
+/** A file that is written into a tree as is: its text, or a blob of the store. */
+export type PlannedFile = PlannedText | PlannedBlob;
+
+export interface PlannedText extends FilePlace {
   readonly content: string;
+}
+
+/** For what is large, or no text. */
+export interface PlannedBlob extends FilePlace {
+  readonly blob: { readonly digest: Digest; readonly size: number };
+}
+
+interface FilePlace {
+  readonly path: string;
   readonly mode: number;
   /** Names, looked up in the image when the file is written. */
   readonly user: string;

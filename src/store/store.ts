@@ -3,7 +3,7 @@
  *
  *   packages/<2 hex>/<sha256>.deb     downloaded packages, verified before they get this name
  *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
- *   blobs/sha256/<hex>                OCI blobs
+ *   blobs/sha256/<hex>                OCI blobs, and large files of plans
  *   disks/<key>.raw                   disks made to test images
  *   records/<kind>/<key>.json         what a key was built into; `records/blobs` what blobs looked like when hashed
  *   apt/<hex>/                        package indexes

@@ -6,15 +6,16 @@ import type { Location } from '../../errors.ts';
 import type { PlannedFile, SealInput } from '../../plan/plan.ts';
 import type { Reporter } from '../../report/events.ts';
 import { nearest } from '../../spec/suggest.ts';
+import type { Store } from '../../store/store.ts';
 import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
 import { mergeDatabases, writeDatabase, type DpkgDatabase } from '../debian/database.ts';
+import { writePlannedFile } from '../planned-files.ts';
 import type { RootFs } from '../root-fs.ts';
 import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
 import {
   authorizedKeysPath,
   declaredSysusers,
   homeTmpfiles,
-  ownerOf,
   readAccounts,
   remainingSysusers,
 } from './accounts.ts';
@@ -29,6 +30,7 @@ export interface SealOptions {
   readonly baseDatabase: DpkgDatabase;
   readonly layerDatabases: readonly DpkgDatabase[];
   readonly sandbox: SandboxOptions;
+  readonly store: Store;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   /** The place of `path` in the declaration, for findings. */
@@ -103,7 +105,7 @@ async function writeDeclaredFiles(fs: RootFs, options: SealOptions): Promise<voi
         },
       ]);
     }
-    await fs.writeFile(file.path, file.content, file.mode, ownerOf(accounts, file.user, file.group));
+    await writePlannedFile(fs, file, accounts, options.store);
   }
 }
 
