@@ -89,8 +89,26 @@ function checkKeys({ definition: { kind, releases }, source }: SourcedLayer): Fi
           },
         ],
   );
+  for (const path of kind === 'agent' ? [] : productPaths(source)) {
+    findings.push({
+      ...finding(source, path, 'only an agent has files of Ingot itself'),
+      location: keyLocationAt(source, path),
+    });
+  }
   if (kind === 'base' && releases === undefined) findings.push(finding(source, [], 'a base needs releases'));
   return findings;
+}
+
+/** Where the layer asks for files of Ingot's own. */
+function productPaths(source: SourceMapping): Path[] {
+  const families = nodeAt(source, ['install']);
+  if (families?.kind !== 'mapping') return [];
+  return [...families.members.keys()].flatMap((family) => {
+    const files = nodeAt(source, ['install', family, 'files']);
+    return (files?.kind === 'list' ? [...files.items.keys()] : [])
+      .map((index) => ['install', family, 'files', index, 'product'])
+      .filter((path) => nodeAt(source, path) !== undefined);
+  });
 }
 
 function checkNeeds({ definition, source }: SourcedLayer, known: readonly string[]): Finding[] {

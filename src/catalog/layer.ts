@@ -27,7 +27,11 @@ export const PackagePattern = z
     'a Debian package name, in which {arch} becomes the architecture',
   );
 
-/** A file the layer puts into the image. Exactly one of `content` and `from` (a file in the layer's own folder). */
+/** Files of Ingot's own, which it makes itself when an image asks for them; the lock has their digests. */
+export const ProductFile = z.enum(['node', 'ingot.mjs', 'package.json', 'LICENSES']);
+export type ProductFile = z.infer<typeof ProductFile>;
+
+/** A file the layer puts into the image. Exactly one of `content`, `from` (a file in the layer's own folder) and `product`. */
 export const LayerFile = z
   .strictObject({
     path: FilePath.describe('Absolute path in the image, under /usr or /etc.'),
@@ -37,13 +41,18 @@ export const LayerFile = z
       .regex(/^[^/\0][^\0]*$/, 'a path relative to the folder of the layer')
       .optional()
       .describe('A file in the folder beside the definition that has its name.'),
+    product: ProductFile.optional().describe(
+      'A file of Ingot itself: the Node.js it runs on, its program, what that says of itself, their licences.',
+    ),
     mode: FileMode.transform((text) => Number.parseInt(text, 8))
       .prefault('0644')
       .describe('Octal permission bits, in quotes.'),
   })
-  .refine((file) => (file.content === undefined) !== (file.from === undefined), {
-    message: 'needs either content or from',
-  });
+  .refine(
+    ({ content, from, product }) =>
+      [content, from, product].filter((source) => source !== undefined).length === 1,
+    { message: 'needs one of content, from and product' },
+  );
 export type LayerFile = z.infer<typeof LayerFile>;
 
 export const LayerUnit = z.strictObject({
@@ -267,7 +276,7 @@ export interface CatalogLayer {
   readonly definition: LayerDefinition;
   readonly file: string;
   readonly digest: Digest;
-  /** `content` of every LayerFile of the family, `from` already read. Key: path in the image. */
+  /** `content` of every LayerFile of the family but `product`s, `from` already read. Key: path in the image. */
   readonly contents: ReadonlyMap<string, string>;
   /** The text of the container's quadlet, with `{image}` in it. */
   readonly quadlet?: string;

@@ -241,16 +241,28 @@ install: {debian: {packages: [b1]}}
     ]);
   });
 
-  it('asks for either content or from, and for a sane path', async () => {
+  it('asks for one source of a file, and for a sane path', async () => {
     await put({
       'addon/ssh.yaml': withFiles(
         '[{path: /etc/a}, {path: /etc/b, content: x, from: y}, {path: /etc/../c, content: x}]',
       ),
     });
     expect(await complaints()).toEqual([
-      'addon/ssh.yaml:6:13 install.debian.files[0] needs either content or from',
-      'addon/ssh.yaml:6:29 install.debian.files[1] needs either content or from',
+      'addon/ssh.yaml:6:13 install.debian.files[0] needs one of content, from and product',
+      'addon/ssh.yaml:6:29 install.debian.files[1] needs one of content, from and product',
       expect.stringMatching(/^addon\/ssh\.yaml:6:73 install\.debian\.files\[2\]\.path is not a plain path/),
+    ]);
+  });
+
+  it('lets only an agent have files of Ingot itself', async () => {
+    const files = '[{path: /usr/lib/x/node, product: node}, {path: /etc/a, product: nod}]';
+    await put({
+      'addon/ssh.yaml': withFiles('[{path: /etc/a, content: x}, {path: /usr/lib/x/node, product: node}]'),
+      'agent/own.yaml': `name: own\nkind: agent\nsummary: own\ninstall: {debian: {files: ${files}}}\n`,
+    });
+    expect(await complaints()).toEqual([
+      expect.stringMatching(/^agent\/own\.yaml:4:\d+ install\.debian\.files\[1\]\.product must be node, /),
+      expect.stringMatching(/^addon\/ssh\.yaml:6:\d+ only an agent has files of Ingot itself$/),
     ]);
   });
 

@@ -152,6 +152,7 @@ class CatalogReader {
     const contents = new Map<string, string>();
     for (const [family, install] of Object.entries(definition.install)) {
       for (const [index, file] of install.files.entries()) {
+        if (file.product !== undefined) continue; // whoever builds has it
         const place = keyLocationAt(source, ['install', family, 'files', index, 'from']);
         const content = file.content ?? (await this.readBrought(folder, file.from ?? '', place));
         if (content !== undefined) contents.set(file.path, content);

@@ -5,7 +5,7 @@ import type { LoadedCatalog } from '../catalog/load.ts';
 import { FindingsError, IngotError } from '../errors.ts';
 import { checkLock, type StaleReason } from '../resolve/check-lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
-import { builderFacts } from './builder-facts.ts';
+import { Builder } from './builder.ts';
 import type { CommandContext, CommandResult } from './context.ts';
 import { loadLock } from './load-lock.ts';
 
@@ -22,9 +22,10 @@ export async function checkLocks(
   catalog: LoadedCatalog,
   jobs: readonly LockJob[],
 ): Promise<CommandResult> {
+  const builder = new Builder(context);
   const checked = await Promise.all(
     jobs.map(async ({ spec, path }) => {
-      const reasons = await staleReasons(context, catalog, spec, path);
+      const reasons = await staleReasons(context, catalog, builder, spec, path);
       const { file } = spec;
       return { file, lock: path, fresh: reasons.length === 0, reasons };
     }),
@@ -46,6 +47,7 @@ export async function checkLocks(
 async function staleReasons(
   context: CommandContext,
   catalog: LoadedCatalog,
+  builder: Builder,
   spec: ParsedSpec,
   path: string,
 ): Promise<
@@ -53,7 +55,7 @@ async function staleReasons(
 > {
   try {
     const lock = await loadLock(resolve(context.cwd, path));
-    return checkLock(lock, spec.image, catalog, builderFacts(catalog));
+    return checkLock(lock, spec.image, catalog, await builder.factsFor(spec.image, catalog));
   } catch (error) {
     if (error instanceof FindingsError) return [{ what: 'invalid', message: error.message }];
     if (error instanceof IngotError && error.code === 'LOCK_MISSING') {

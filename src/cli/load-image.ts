@@ -1,4 +1,5 @@
 /** A declaration and the catalogue, read and checked against each other: where every command on an image begins. */
+import { existsSync } from 'node:fs';
 import { join, resolve } from 'node:path';
 
 import type { LayerKind } from '../catalog/layer.ts';
@@ -24,6 +25,11 @@ export async function openCatalog({
   productRoot,
   reporter,
 }: CatalogContext): Promise<LoadedCatalog> {
+  if (!existsSync(join(productRoot, 'layers'))) {
+    throw new IngotError('ENVIRONMENT', 'this copy of Ingot is the agent of a node: it has no layers', {
+      hint: 'use a machine that Ingot is installed on whole',
+    });
+  }
   const own = (env['INGOT_LAYERS'] ?? '').split(':').filter((folder) => folder !== '');
   const folders = [join(productRoot, 'layers'), ...own.map((folder) => resolve(cwd, folder))];
   return loadCatalog(folders, {
@@ -73,7 +79,12 @@ export async function openSpec(
   return loadSpec(path, {
     cwd,
     variant,
-    known: { addons: namesOf('addon'), bases: namesOf('base'), kernels: namesOf('kernel') },
+    known: {
+      agents: namesOf('agent'),
+      addons: namesOf('addon'),
+      bases: namesOf('base'),
+      kernels: namesOf('kernel'),
+    },
     defaultRelease: (base) => catalog.find('base', base)?.definition.defaultRelease,
   });
 }

@@ -19,7 +19,7 @@ import type { Lock } from '../resolve/lock.ts';
 import { makeLock } from '../resolve/make-lock.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
-import { BUILDER_ARCHITECTURE, builderFacts, requireTools } from './builder-facts.ts';
+import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
 import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
 import { keptOf, requestsOf, requireKnown, sourcesOf, type Updates } from './package-requests.ts';
@@ -38,10 +38,12 @@ export interface LockSessionOptions {
 /** Locks any number of images against the same moment's package indexes: each is updated once. */
 export class LockSession {
   readonly #options: LockSessionOptions;
+  readonly #builder: Builder;
   readonly #indexes = new Map<Digest, Promise<Indexes>>();
 
   constructor(options: LockSessionOptions) {
     this.#options = options;
+    this.#builder = new Builder(options);
   }
 
   /** @throws IngotError and FindingsError as `updateIndexes`, `solvePackages` and `makeLock` do; USAGE */
@@ -49,7 +51,7 @@ export class LockSession {
     const { catalog, reporter, signal, now } = this.#options;
     const { image } = parsed;
     const tools = requireTools(catalog);
-    const facts = builderFacts(catalog);
+    const facts = await this.#builder.factsFor(image, catalog);
     const context = { productRoot: this.#options.productRoot, now: () => now };
     const { choice, layers, baseIndexes, kept, kernel } = await this.#choose(parsed, previous, updates);
     for (const { definition } of layers) {
@@ -84,6 +86,7 @@ export class LockSession {
         solution,
         tools: { definition: facts.toolsDefinition, solution: toolsSolution },
         compressor: facts.compressor,
+        agent: facts.agent,
         now,
         gpus: image.gpus === undefined ? [] : lockGpus(image, await openFacts(context)),
         previous,

@@ -1,13 +1,14 @@
 /** What `plan`, `build`, `disk` and `test` on a declaration begin with: its lock, checked, and the plan of it. */
 import { resolve } from 'node:path';
 
+import type { Agent } from '../agent/agent.ts';
 import { builderDigest } from '../build/builder-digest.ts';
 import { makePlan } from '../plan/make-plan.ts';
 import type { Plan } from '../plan/plan.ts';
 import { checkLock, requireFresh } from '../resolve/check-lock.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
-import { builderFacts, requireBuildable } from './builder-facts.ts';
+import { Builder, requireBuildable } from './builder.ts';
 import type { CommandContext } from './context.ts';
 import { loadCheckedImage } from './load-image.ts';
 import { loadLock, lockPathOf } from './load-lock.ts';
@@ -16,6 +17,8 @@ export interface PreparedPlan {
   readonly spec: ParsedSpec;
   readonly lock: Lock;
   readonly plan: Plan;
+  /** The agent that the plan asks for. */
+  readonly agent?: Agent;
 }
 
 /**
@@ -39,7 +42,8 @@ export async function preparePlan(
   if (options.toBuild === true) requireBuildable(spec);
   const lockFile = options.lock ?? lockPathOf(file, options.variant);
   const lock = await loadLock(resolve(cwd, lockFile));
-  requireFresh(checkLock(lock, spec.image, catalog, builderFacts(catalog)), lockFile, file);
+  const builder = await new Builder(context).factsFor(spec.image, catalog);
+  requireFresh(checkLock(lock, spec.image, catalog, builder), lockFile, file);
   const plan = makePlan({ image: spec.image, lock, catalog, builder: await builderDigest() });
-  return { spec, lock, plan };
+  return { spec, lock, plan, ...(builder.agent !== undefined && { agent: builder.agent }) };
 }

@@ -64,6 +64,7 @@ describe('a difference of locks, in words', () => {
       {
         ...driver('1'),
         runtimes: [runtime],
+        agent: { name: 'ingot', layer: 'agent-ingot', version: '0.1.0', node: '24.21.0', files: [] },
       },
     );
     const after = lockWith(
@@ -79,6 +80,7 @@ describe('a difference of locks, in words', () => {
         kernel: { ...before.kernel, version: '6.12.117-1', release: '6.12.117-cloud' },
         cuda: { name: 'cuda', layer: 'cuda-runtime', version: '12.4', package: '12.4.127-2' },
         containers: [container],
+        agent: { name: 'ingot', layer: 'agent-ingot', version: '0.2.0', node: '24.21.0', files: [] },
       },
     );
     const difference = differenceOf(before, after);
@@ -89,6 +91,7 @@ describe('a difference of locks, in words', () => {
   modules nvidia-open-kernel-dkms  550.163.01-1 → 550.163.01-2
   CUDA                             + 12.4.127-2
   container vllm                   + v0.28.0 (${container.digest.slice(0, 19)})
+  agent                            0.1.0 → 0.2.0
   runtime llama.cpp                - 1:0.7.0-2
   security fixes (1)
     ~ openssl 3.5.1-1 → 3.5.1-1+deb13u1

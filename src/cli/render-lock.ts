@@ -12,6 +12,7 @@ const TITLES: Readonly<Record<Move['what'], string>> = {
   cuda: 'CUDA',
   runtime: 'runtime',
   container: 'container',
+  agent: 'agent',
 };
 
 /** A line each for what has a name of its own, then the packages, security fixes apart. */

@@ -1,10 +1,13 @@
 /** `ingot` itself: what holds for every command. */
 import { Command } from 'commander';
-import { readFileSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { existsSync, readFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 
-/** The product's own folder, which holds `layers/` and `schema/`. */
-export const PRODUCT_ROOT = resolve(import.meta.dirname, '../..');
+/**
+ * The product's own folder, which holds `layers/` and `schema/`. On a node it is the folder of the bundle, which has
+ * neither.
+ */
+export const PRODUCT_ROOT = findProductRoot(import.meta.dirname);
 
 export interface GlobalOptions {
   readonly json?: true;
@@ -48,6 +51,12 @@ export function createRootCommand(): Command {
     .configureHelp({ showGlobalOptions: true, sortOptions: false })
     .showSuggestionAfterError(true)
     .exitOverride();
+}
+
+/** The nearest folder with a package.json: modules may lie as they were written, compiled, or in one file. */
+function findProductRoot(folder: string): string {
+  if (existsSync(join(folder, 'package.json')) || dirname(folder) === folder) return folder;
+  return findProductRoot(dirname(folder));
 }
 
 function readVersion(): string {

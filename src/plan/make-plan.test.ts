@@ -195,7 +195,37 @@ describe('makePlan', () => {
     const plan = makePlan({ image, lock: { ...lock, containers: [container] }, catalog: seen, builder });
     const [quadlet] = plan.steps.find(({ name }) => name === 'runtime-vllm')?.files ?? [];
     expect(quadlet?.path).toBe('/usr/share/containers/systemd/vllm.container');
-    expect(quadlet?.content).toContain(`Image=docker.io/vllm/vllm-openai@${digest}\n`);
+    expect(quadlet).toMatchObject({
+      content: expect.stringContaining(`Image=docker.io/vllm/vllm-openai@${digest}\n`) as string,
+    });
+  });
+
+  it('names the agent’s files by digest, and rebuilds its layer and the seal when one is another', () => {
+    const withAgent = (bundle: string, version = '0.1.0'): Plan => {
+      const lock = lockWith();
+      const files = (['LICENSES', 'ingot.mjs', 'node', 'package.json'] as const).map((name) => ({
+        name,
+        digest: digestOf(name === 'ingot.mjs' ? bundle : name),
+        size: 10,
+      }));
+      lock.layers.push({ name: 'agent-ingot', kind: 'agent', created: lock.created, packages: [] });
+      const agent = { name: 'ingot', layer: 'agent-ingot', version, node: '24.21.0', files };
+      return planOf({ ...lock, agent }, { ...image, agent: 'ingot' });
+    };
+    const plan = withAgent('one');
+    expect(changed(plan, withAgent('one'))).toEqual([]);
+    expect(changed(plan, withAgent('other'))).toEqual(['agent-ingot', 'seal']);
+    const { files = [] } = plan.steps.find(({ name }) => name === 'agent-ingot') ?? {};
+    expect(files.find(({ path }) => path === '/usr/lib/ingot/ingot.mjs')).toEqual({
+      path: '/usr/lib/ingot/ingot.mjs',
+      mode: 0o644,
+      user: 'root',
+      group: 'root',
+      blob: { digest: digestOf('one'), size: 10 },
+    });
+    expect(files.find(({ path }) => path === '/usr/bin/ingot')).toHaveProperty('content');
+    const checks = withAgent('one', '1.2.3').seal.health.map(({ run }) => run);
+    expect(checks).toContain('test "$(ingot --version)" = "1.2.3"');
   });
 
   it('takes files, units and kernel arguments from the layers, the declaration’s last', () => {

@@ -44,7 +44,8 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     const isBase = layer === base;
     // Just what the layer says it needs, so that a change in another one leaves this one alone.
     const needs = requests.get(layer.name)?.below ?? [];
-    const files = [...layerFiles(layers.get(layer.name)), ...quadlets(layers.get(layer.name), layer, lock)];
+    const definition = layers.get(layer.name);
+    const files = [...layerFiles(definition, lock), ...quadlets(definition, layer, lock)];
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : 'unpack';
     const packages = layer.packages.map(inputOf);
@@ -189,11 +190,17 @@ function installOf(layer: CatalogLayer | undefined): LayerInstall | undefined {
   return layer?.definition.install[FAMILY];
 }
 
-function layerFiles(layer: CatalogLayer | undefined): PlannedFile[] {
-  return (installOf(layer)?.files ?? []).map((file) => {
-    const content = layer?.contents.get(file.path);
-    if (content === undefined) throw new TypeError(`the catalogue has not read ${file.path}`);
-    return { path: file.path, content, mode: file.mode, user: 'root', group: 'root' };
+function layerFiles(layer: CatalogLayer | undefined, { agent }: Lock): PlannedFile[] {
+  return (installOf(layer)?.files ?? []).map(({ path, mode, product }): PlannedFile => {
+    const place = { path, mode, user: 'root', group: 'root' };
+    if (product !== undefined) {
+      const locked = agent?.files.find(({ name }) => name === product);
+      if (locked === undefined) throw new TypeError(`the lock has no ${product}`);
+      return { ...place, blob: { digest: locked.digest, size: locked.size } };
+    }
+    const content = layer?.contents.get(path);
+    if (content === undefined) throw new TypeError(`the catalogue has not read ${path}`);
+    return { ...place, content };
   });
 }
 
@@ -220,10 +227,10 @@ function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, Cat
     origin: name,
     values: installOf(layer)?.kernelArguments ?? [],
   }));
-  const layerHealth = used.flatMap(({ layer }) =>
+  const layerHealth = used.flatMap(({ name, layer }) =>
     layer.definition.health.map((check) => ({
       name: check.name,
-      run: check.run,
+      run: name === lock.agent?.layer ? check.run.replaceAll('{version}', lock.agent.version) : check.run,
       timeoutSeconds: check.timeout,
     })),
   );

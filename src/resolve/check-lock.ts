@@ -6,6 +6,7 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
 import { choiceOf, contradictions } from './choice.ts';
+import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import type { Lock } from './lock.ts';
 
@@ -13,10 +14,12 @@ import type { Lock } from './lock.ts';
 export interface BuilderFacts {
   readonly compressor: Lock['compressor'];
   readonly toolsDefinition: Digest;
+  /** What this builder would put on a node of itself; for an image that asks for it. */
+  readonly agent?: AgentFacts;
 }
 
 export interface StaleReason {
-  readonly what: 'lock' | 'declaration' | 'layer' | 'compressor' | 'tools';
+  readonly what: 'lock' | 'declaration' | 'layer' | 'compressor' | 'tools' | 'agent';
   readonly message: string;
 }
 
@@ -33,7 +36,7 @@ export function checkLock(
   }
   const wrong = oddities(lock, image);
   reasons.push(...wrong.map((message) => ({ what: 'lock' as const, message })));
-  reasons.push(...staleLayers(lock, image, catalog));
+  reasons.push(...staleLayers(lock, image, catalog, builder.agent));
   const { compressor, toolsDefinition } = builder;
   if (lock.compressor.version !== compressor.version || lock.compressor.level !== compressor.level) {
     const describe = ({ name, version, level }: Lock['compressor']): string =>
@@ -50,7 +53,12 @@ export function checkLock(
 }
 
 /** The lock's layers held against those that its own choice means for this declaration and catalogue. */
-function staleLayers(lock: Lock, image: NodeImage, catalog: Catalog): StaleReason[] {
+function staleLayers(
+  lock: Lock,
+  image: NodeImage,
+  catalog: Catalog,
+  agent: AgentFacts | undefined,
+): StaleReason[] {
   const reasons: StaleReason[] = [];
   const report = (message: string): void => {
     reasons.push({ what: 'layer', message });
@@ -75,6 +83,12 @@ function staleLayers(lock: Lock, image: NodeImage, catalog: Catalog): StaleReaso
     }
   }
   for (const name of locked.keys()) report(`the layer ${name} is no longer part of the image`);
+  const isThere = layers.some(({ kind }) => kind === 'agent');
+  // One that came or went has been told by its layer.
+  if (isThere === lock.layers.some(({ kind }) => kind === 'agent')) {
+    const changes = agentChanges(lock.agent, lockAgent(layers, agent));
+    reasons.push(...changes.map((message) => ({ what: 'agent' as const, message })));
+  }
   const order = layers.map(({ name }) => name);
   if (reasons.length === 0 && order.some((name, i) => lock.layers[i]?.name !== name)) {
     report(`its layers are not in the order ${order.join(', ')}`);

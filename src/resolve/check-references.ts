@@ -28,6 +28,7 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
     requireName(what, image.base.release, Object.keys(releases), ['base', 'release']);
   }
   requireName('kernel', image.kernel.flavour, namesOf('kernel'), ['kernel', 'flavour']);
+  if (image.agent !== undefined) requireName('agent', image.agent, namesOf('agent'), ['agent']);
   image.addons.forEach((addon, index) => {
     requireName('addon', addon, namesOf('addon'), ['addons', index]);
   });

@@ -65,6 +65,7 @@ class Chooser {
     const cuda = this.#cuda(bearing);
     const driver = this.#driver([...bearing, ...cuda.map(({ layer }) => layer)]);
     const addons = this.#addons(addonLayers, driver);
+    this.#agent();
     const choice = { ...(driver !== undefined && { driver }), cuda, runtimes, addons };
     return { choice, problems: this.#problems };
   }
@@ -214,6 +215,14 @@ class Chooser {
       }
       return [best];
     });
+  }
+
+  /** Nothing to choose: there is one by that name, or none. */
+  #agent(): void {
+    const { agent } = this.#image;
+    const layer = agent === undefined ? undefined : this.#catalog.find('agent', agent);
+    if (layer === undefined || this.#isHere(layer)) return;
+    this.#refuse(['agent'], `${layer.definition.name} is not there on ${this.#release}`);
   }
 
   /** Everything that answers, best first; says so when nothing does. */

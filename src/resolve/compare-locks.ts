@@ -1,6 +1,7 @@
 /** What moved between two locks. Pure. */
 import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
 import type { LockedPackage } from '../packages/package.ts';
+import { buildOf, shortened } from './lock-agent.ts';
 import type { Lock } from './lock.ts';
 
 export interface PackageChange {
@@ -18,7 +19,7 @@ export interface LockChanges {
 
 /** Something that a person knows by name and that came, went or moved. */
 export interface Move {
-  readonly what: 'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container';
+  readonly what: 'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container' | 'agent';
   readonly name: string;
   /** Undefined when it was not there. */
   readonly from?: string;
@@ -88,14 +89,17 @@ function movesBetween(before: Lock, after: Lock): Move[] {
   return [...new Set([...fresh.keys(), ...old.keys()])].flatMap((key): Move[] => {
     const [from, to] = [old.get(key), fresh.get(key)];
     const thing = to ?? from;
-    if (thing === undefined || from?.version === to?.version) return [];
+    if (thing === undefined || (from?.version === to?.version && from?.build === to?.build)) return [];
+    const isRebuilt = from?.version === to?.version;
+    const nameOf = ({ version, build }: Thing): string =>
+      isRebuilt && build !== undefined ? `${version} (${build})` : version;
     const { what, name } = thing;
     return [
       {
         what,
         name,
-        ...(from !== undefined && { from: from.version }),
-        ...(to !== undefined && { to: to.version }),
+        ...(from !== undefined && { from: nameOf(from) }),
+        ...(to !== undefined && { to: nameOf(to) }),
       },
     ];
   });
@@ -105,6 +109,8 @@ interface Thing {
   readonly what: Move['what'];
   readonly name: string;
   readonly version: string;
+  /** Told when two of the same version differ in it. */
+  readonly build?: string;
 }
 
 /** What there is one of has moved also when its name is another now. */
@@ -120,6 +126,7 @@ function thingsOf({
   runtimes = [],
   containers = [],
   modules = [],
+  agent,
 }: Lock): Thing[] {
   const versionOf = (thing: NonNullable<Lock['cuda']>): string =>
     thing.package ?? thing.version ?? `with kernel ${kernel.version}`;
@@ -151,8 +158,11 @@ function thingsOf({
     ...containers.map(({ name, tag, digest }) => ({
       what: 'container' as const,
       name,
-      version: `${tag} (${digest.slice(0, 'sha256:'.length + 12)})`,
+      version: `${tag} (${shortened(digest)})`,
     })),
+    ...(agent === undefined
+      ? []
+      : [{ what: 'agent' as const, name: agent.name, version: agent.version, build: buildOf(agent) }]),
   ];
 }
 

@@ -6,7 +6,7 @@ import { brings, type Choice, type ChosenLayer } from './choice.ts';
 
 /** A layer as the lock will name it. */
 export interface LayerRequest {
-  /** `base`, `kernel`, `driver-nvidia-open`, `cuda-runtime`, `runtime-llama.cpp-cuda`, `addon-ssh`, `packages`. */
+  /** `base`, `kernel`, `driver-nvidia-open`, `cuda-runtime`, `runtime-llama.cpp-cuda`, `agent-ingot`, `addon-ssh`, `packages`. */
   readonly name: string;
   readonly kind: LayerKind;
   /** None for the declaration's own packages. */
@@ -22,8 +22,8 @@ export interface LayerRequest {
 const FAMILY = 'debian';
 
 /**
- * The image's layers, lowest first: base, kernel, driver, CUDA, runtimes and addons (each after those that it
- * needs), the declaration's packages.
+ * The image's layers, lowest first: base, kernel, driver, CUDA, runtimes, agent and addons (each after those that
+ * it needs), the declaration's packages.
  *
  * @throws IngotError CATALOG_INVALID when the catalogue lacks a layer, the choice lacks one that is needed, or layers
  *   need each other in a circle
@@ -46,11 +46,12 @@ class LayerStack {
   }
 
   layers(): readonly LayerRequest[] {
-    const { base, kernel, addons, packages } = this.#image;
+    const { base, kernel, agent, addons, packages } = this.#image;
     const { driver, cuda, runtimes } = this.#choice;
     this.#put('base', { layer: this.#require('base', base.name) }, []);
     this.#put('kernel', { layer: this.#require('kernel', kernel.flavour) }, ['base']);
     for (const chosen of [...(driver === undefined ? [] : [driver]), ...cuda, ...runtimes]) this.#add(chosen);
+    if (agent !== undefined) this.#add({ layer: this.#require('agent', agent) });
     for (const addon of addons) this.#addAddon(addon);
     if (packages.length > 0) {
       const name = 'packages';

@@ -4,6 +4,7 @@
  */
 import { z } from 'zod';
 
+import { ProductFile } from '../catalog/layer.ts';
 import { isDigest, type Digest } from '../digest.ts';
 import { LockedArchive, LockedPackage } from '../packages/package.ts';
 
@@ -73,6 +74,20 @@ export type LockedGpu = z.infer<typeof LockedGpu>;
 export const LockedModules = z.strictObject({ layer: z.string(), source: LockedPackage });
 export type LockedModules = z.infer<typeof LockedModules>;
 
+/** Ingot on the node: what was put into the image of itself. */
+export const LockedAgent = z.strictObject({
+  /** Name of the layer's definition, as declarations name it. */
+  name: z.string(),
+  /** Name in `layers`. */
+  layer: z.string(),
+  /** Of Ingot, and of the Node.js that runs it. */
+  version: z.string(),
+  node: z.string(),
+  /** Every product file of the layer, in name order. */
+  files: z.array(z.strictObject({ name: ProductFile, digest: DigestText, size: z.int() })),
+});
+export type LockedAgent = z.infer<typeof LockedAgent>;
+
 export const Lock = z.strictObject({
   schemaVersion: z.literal(LOCK_SCHEMA_VERSION),
   name: z.string(),
@@ -102,6 +117,7 @@ export const Lock = z.strictObject({
   runtimes: z.array(Accelerator).optional(),
   containers: z.array(LockedContainer).optional(),
   modules: z.array(LockedModules).optional(),
+  agent: LockedAgent.optional(),
   /** What turns layer trees into blobs: a part of every blob's bits. */
   compressor: z.strictObject({ name: z.literal('zstd'), version: z.string(), level: z.int() }),
   archives: z.array(LockedArchive),

@@ -10,7 +10,14 @@ import { ImageVersion } from '../spec/schema.ts';
 import type { Choice } from './choice.ts';
 import { essentialClosure } from './closure.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
-import { LOCK_SCHEMA_VERSION, type Lock, type LockedGpu, type LockedLayer } from './lock.ts';
+import { lockAgent, type AgentFacts } from './lock-agent.ts';
+import {
+  LOCK_SCHEMA_VERSION,
+  type Lock,
+  type LockedAgent,
+  type LockedGpu,
+  type LockedLayer,
+} from './lock.ts';
 import { lockAccelerators } from './lock-accelerators.ts';
 import { ownPackages } from './own-packages.ts';
 
@@ -21,6 +28,8 @@ export interface LockInput {
   readonly solution: Solution;
   readonly tools: { readonly definition: Digest; readonly solution: Solution };
   readonly compressor: Lock['compressor'];
+  /** For an image with an agent. */
+  readonly agent?: AgentFacts | undefined;
   readonly now: Date;
   /** What the declaration's GPUs are, by the facts. */
   readonly gpus?: readonly LockedGpu[] | undefined;
@@ -38,6 +47,7 @@ export function makeLock(input: LockInput): Lock {
   const { image, catalog, choice, solution, tools, now, previous } = input;
   const created = toSeconds(now);
   const requests = layersOf(image, catalog, choice);
+  const agent = lockAgent(requests, input.agent);
   const lock: Lock = {
     schemaVersion: LOCK_SCHEMA_VERSION,
     name: image.name,
@@ -54,9 +64,10 @@ export function makeLock(input: LockInput): Lock {
     kernel: findKernel(image.kernel.flavour, solution.packages),
     ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
     ...lockAccelerators(choice, requests, solution),
+    ...(agent !== undefined && { agent }),
     compressor: input.compressor,
     archives: solution.archives,
-    layers: lockLayers(requests, solution.packages, created, previous),
+    layers: lockLayers(requests, solution.packages, created, previous, agent),
     tools: {
       definition: tools.definition,
       suite: tools.solution.suite,
@@ -78,7 +89,9 @@ function lockLayers(
   packages: readonly SolvedPackage[],
   created: string,
   previous: Lock | undefined,
+  agent: LockedAgent | undefined,
 ): LockedLayer[] {
+  const isSameAgent = canonicalJson(agent ?? null) === canonicalJson(previous?.agent ?? null);
   const owned = ownPackages(
     packages,
     requests.map(({ name, packages: terms, below }) => ({ name, below, roots: rootsOf(terms, packages) })),
@@ -96,9 +109,8 @@ function lockLayers(
     };
     const before = previous?.layers.find((candidate) => candidate.name === name);
     // Its own time is kept as long as it is the same layer: an unchanged layer keeps its bits.
-    return before !== undefined && canonicalJson({ ...before, created }) === canonicalJson(layer)
-      ? before
-      : layer;
+    const isSame = before !== undefined && canonicalJson({ ...before, created }) === canonicalJson(layer);
+    return isSame && (kind !== 'agent' || isSameAgent) ? before : layer;
   });
 }
 

@@ -2,10 +2,17 @@ import { expect, it } from 'vitest';
 
 import { findingsOf, HEAD } from '../../test/support/complaints.ts';
 
-const known = { addons: ['ssh', 'chrony'], bases: ['debian'], kernels: ['cloud', 'generic'] };
+const known = {
+  agents: ['ingot'],
+  addons: ['ssh', 'chrony'],
+  bases: ['debian'],
+  kernels: ['cloud', 'generic'],
+};
 
 it('names a layer that there is not beside every other mistake, at its place', async () => {
-  const findings = await findingsOf(`${HEAD}kernel: clod\naddons: [shh]\nhostnam: x\n`, { known });
+  const findings = await findingsOf(`${HEAD}kernel: clod\nagent: ingto\naddons: [shh]\nhostnam: x\n`, {
+    known,
+  });
   expect(
     findings.map(({ message, location, suggestions }) => [
       `${location?.line}:${location?.column}`,
@@ -14,8 +21,9 @@ it('names a layer that there is not beside every other mistake, at its place', a
     ]),
   ).toEqual([
     ['3:9', 'unknown kernel "clod"', ['cloud']],
-    ['4:10', 'unknown addon "shh"', ['ssh']],
-    ['5:1', 'unknown key "hostnam"', ['hostname']],
+    ['4:8', 'unknown agent "ingto"', ['ingot']],
+    ['5:10', 'unknown addon "shh"', ['ssh']],
+    ['6:1', 'unknown key "hostnam"', ['hostname']],
   ]);
 });
 

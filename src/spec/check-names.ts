@@ -9,6 +9,7 @@ import { nearest } from './suggest.ts';
 
 /** Every name that the catalogue has, by kind. */
 export interface KnownNames {
+  readonly agents: readonly string[];
   readonly addons: readonly string[];
   readonly bases: readonly string[];
   readonly kernels: readonly string[];
@@ -43,6 +44,7 @@ export function checkNames(root: SourceMapping, known: KnownNames): Finding[] {
   check('base', nodeAt(root, ['base', 'use']), known.bases);
   check('kernel', nodeAt(root, ['kernel']), known.kernels);
   check('kernel', nodeAt(root, ['kernel', 'flavour']), known.kernels);
+  check('agent', nodeAt(root, ['agent']), known.agents);
   const addons = nodeAt(root, ['addons']);
   if (addons?.kind === 'list') for (const addon of addons.items) check('addon', addon, known.addons);
   return findings;

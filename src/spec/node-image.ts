@@ -109,6 +109,8 @@ export interface NodeImage {
   readonly driver?: DriverRequest;
   readonly cuda?: CudaRequest;
   readonly runtimes?: readonly RuntimeRequest[];
+  /** Name of the agent layer: Ingot on the node. Undefined: none. */
+  readonly agent?: string;
   /** Names of addon layers. */
   readonly addons: readonly string[];
   readonly packages: readonly string[];

@@ -34,6 +34,7 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       driver: driverOf(input.driver),
       cuda: cudaOf(input.cuda),
       runtimes: nonEmpty(input.runtimes?.map(runtimeOf)),
+      agent: agentOf(input.agent),
     }),
     addons: input.addons ?? [],
     packages: input.packages ?? [],
@@ -89,6 +90,13 @@ function migOf(input: GpuUseInput, gpu: number): readonly MigLayout[] {
 function runtimeOf(input: RuntimeInput): RuntimeRequest {
   const { use, version, digest } = typeof input === 'string' ? named(input) : input;
   return { use, ...defined({ version: fixed(version), digest }) };
+}
+
+/** The agent that `true` means. */
+const DEFAULT_AGENT = 'ingot';
+
+function agentOf(input: NodeImageInput['agent']): string | undefined {
+  return typeof input === 'string' ? input : input === true ? DEFAULT_AGENT : undefined;
 }
 
 interface Named {

@@ -286,6 +286,12 @@ const parts = {
     .array(RuntimeInput)
     .optional()
     .describe('What runs the models: `llama.cpp`, `vllm@0.20`, or mappings.'),
+  agent: z
+    .union([z.boolean(), LayerName])
+    .optional()
+    .describe(
+      'True puts Ingot itself on the node: the agent `ingot`, or another by its name. Default: false.',
+    ),
   addons: z.array(LayerName).optional().describe('Addon layers of the catalogue, such as ssh.'),
   packages: z
     .array(PackageRequest)

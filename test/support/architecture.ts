@@ -13,7 +13,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['build'],
   ['plan'],
   ['resolve'],
-  ['packages'],
+  ['packages', 'agent'],
   ['store'],
   ['catalog', 'oci', 'hardware'],
   ['spec'],

@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 import { join, relative, resolve } from 'node:path';
 
+import { storeAgent } from '../../agent/agent.ts';
 import { buildImage, type BuiltImage } from '../../build/build-image.ts';
 import { hexOf } from '../../digest.ts';
 import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
@@ -68,6 +69,7 @@ export async function buildDeclaration(
   await requireLayoutPlace(layout);
   await using inUse = await useStore(context);
   const { store } = inUse;
+  if (prepared.agent !== undefined) await storeAgent(store, prepared.agent);
   const image = await buildImage({
     plan,
     store,

@@ -1,5 +1,5 @@
 /** What `ingot doctor` looks at. Where it can, a check does the thing itself instead of guessing from versions. */
-import { constants } from 'node:fs';
+import { constants, existsSync } from 'node:fs';
 import { access, mkdir, readFile, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
@@ -12,6 +12,7 @@ import { Store } from '../../store/store.ts';
 import type { CommandContext } from '../context.ts';
 import type { Check } from './check.ts';
 import { loadNeededPackages, missingProofs } from './debian-packages.ts';
+import { checkDeployment, checkEngine, checkImage } from './node-checks.ts';
 
 const GIB = 2 ** 30;
 /** A first build: packages, trees of the image and of the tools root, layers, and a disk image. */
@@ -32,10 +33,14 @@ const CHECKS: readonly CheckFunction[] = [
   checkKvm,
 ];
 
+const NODE_CHECKS: readonly CheckFunction[] = [checkNode, checkImage, checkDeployment, checkEngine];
+
 /** Every check, in order. A check that breaks is itself a failed check. */
 export async function runChecks(context: CommandContext): Promise<readonly Check[]> {
   const checks: Check[] = [];
-  for (const check of CHECKS) {
+  // Without layers nothing can be built: this is a node, and Ingot its agent.
+  const builds = existsSync(join(context.productRoot, 'layers'));
+  for (const check of builds ? CHECKS : NODE_CHECKS) {
     context.signal.throwIfAborted();
     checks.push(...(await check(context)));
   }

@@ -1,0 +1,37 @@
+/** The licences of what is bundled: their terms ask that the text goes along. */
+import { readdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+const LICENSE_FILE = /^(?:licen[cs]e|copying)(?:\.(?:md|txt))?$/i;
+
+const PackageLock = z.object({
+  packages: z.record(
+    z.string(),
+    z.object({
+      version: z.string(),
+      license: z.string().optional(),
+      dev: z.boolean().optional(),
+      optional: z.boolean().optional(),
+    }),
+  ),
+});
+
+/** Ingot's licence and that of every package that it runs with, by name. Optional ones are not bundled. */
+export async function collectLicenses(productRoot: string): Promise<string> {
+  const lock = PackageLock.parse(JSON.parse(await readFile(join(productRoot, 'package-lock.json'), 'utf8')));
+  const bundled = Object.entries(lock.packages)
+    .filter(([, { dev, optional }]) => dev !== true && optional !== true)
+    .sort(([left], [right]) => (left < right ? -1 : 1));
+  const sections = bundled.map(async ([path, { version, license }]) => {
+    const name = path === '' ? 'ingot' : path.replace(/^.*node_modules\//, '');
+    const text = await readLicense(join(productRoot, path));
+    return `== ${name} ${version}${license === undefined ? '' : ` (${license})`}\n\n${text}`;
+  });
+  return (await Promise.all(sections)).join('\n');
+}
+
+async function readLicense(folder: string): Promise<string> {
+  const [file] = (await readdir(folder)).filter((name) => LICENSE_FILE.test(name)).sort();
+  return file === undefined ? '' : `${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+}
