@@ -90,6 +90,7 @@ async function bench({ name, rounds, json, verbose }: Arguments, signal: AbortSi
     storePath,
     productRoot: PRODUCT_ROOT,
     now: () => new Date(),
+    palette: createPalette(false),
     verbose,
     json,
     store,

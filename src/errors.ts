@@ -22,6 +22,7 @@ export type ErrorCode =
   | 'UNIT_UNKNOWN'
   | 'IMAGE_UNKNOWN'
   | 'ARCHITECTURE_FOREIGN'
+  | 'IMAGE_UNREADABLE'
   | 'ENVIRONMENT'
   // exit code 1: the operation failed
   | 'NOT_ROOT'
@@ -63,6 +64,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'UNIT_UNKNOWN',
   'IMAGE_UNKNOWN',
   'ARCHITECTURE_FOREIGN',
+  'IMAGE_UNREADABLE',
   'ENVIRONMENT',
 ]);
 

@@ -15,6 +15,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['lock', async () => (await import('./commands/lock.ts')).lockCommand],
   ['plan', async () => (await import('./commands/plan.ts')).planCommand],
   ['build', async () => (await import('./commands/build.ts')).buildCommand],
+  ['diff', async () => (await import('./commands/diff.ts')).diffCommand],
   ['disk', async () => (await import('./commands/disk.ts')).diskCommand],
   ['test', async () => (await import('./commands/test.ts')).testCommand],
   ['store', async () => (await import('./commands/store.ts')).storeCommand],

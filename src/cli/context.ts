@@ -3,6 +3,7 @@
  * result, which `program.ts` prints as text or as JSON, and throw IngotErrors, which `main.ts` renders.
  */
 import type { Reporter } from '../report/events.ts';
+import type { Palette } from '../report/palette.ts';
 
 export interface CommandContext {
   readonly reporter: Reporter;
@@ -16,6 +17,8 @@ export interface CommandContext {
   readonly productRoot: string;
   readonly now: () => Date;
   readonly verbose: boolean;
+  /** Of stdout, for the text of a result. */
+  readonly palette: Palette;
   /** True when `--json` was given; for the rare handler whose work depends on it. */
   readonly json: boolean;
 }

@@ -8,6 +8,7 @@ import { join, resolve } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
 import { createReporter } from '../report/events.ts';
+import { createPalette, wantsColor } from '../report/palette.ts';
 import { COMMANDS } from './commands.ts';
 import type { Bind, CommandContext, CommandResult } from './context.ts';
 import { openReporting } from './reporting.ts';
@@ -17,7 +18,7 @@ export const RESULT_SCHEMA_VERSION = 1;
 
 /** The outside world, handed in so that tests can hand in another. */
 export interface ProgramIo {
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean };
   readonly stderr: NodeJS.WriteStream;
   readonly env: Readonly<Record<string, string | undefined>>;
   readonly cwd: string;
@@ -106,6 +107,9 @@ async function runHandler(
       productRoot: PRODUCT_ROOT,
       now: () => new Date(),
       verbose: options.verbose === true,
+      palette: createPalette(
+        wantsColor({ isTerminal: io.stdout.isTTY === true, env: io.env, refused: !options.color }),
+      ),
       json: options.json === true,
     });
   } catch (error) {

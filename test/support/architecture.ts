@@ -8,9 +8,11 @@ const ORDER: readonly (readonly string[])[] = [
   ['main.ts'],
   ['cli'],
   ['ci', 'fleet', 'workload'],
+  ['inspect'],
   ['node', 'disk'],
   ['publish'],
   ['build'],
+  ['compare'],
   ['plan'],
   ['resolve'],
   ['packages', 'agent'],
@@ -22,7 +24,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['digest.ts', 'errors.ts'],
 ];
 
-const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan']);
+const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare']);
 /** What a pure module may import from Node.js: computation alone. */
 const PURE_MODULES: ReadonlySet<string> = new Set([
   'node:crypto',

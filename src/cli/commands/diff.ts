@@ -1,0 +1,84 @@
+/** `ingot diff`: what a node would get, lose and pull by going from one image to another. */
+import { writeFile } from 'node:fs/promises';
+import { resolve } from 'node:path';
+
+import { Command } from 'commander';
+
+import { compareImages, type ImageDifference } from '../../compare/compare-images.ts';
+import { summariseLock } from '../../compare/summarise-lock.ts';
+import type { ImageSummary } from '../../compare/image-summary.ts';
+import { IngotError } from '../../errors.ts';
+import { readAlone, readPair } from '../../inspect/read-pair.ts';
+import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { asUnreadable, openSides, type Side } from '../diff/open-side.ts';
+import { renderImageDifference } from '../diff/render-diff.ts';
+import { renderDifferencePage } from '../diff/render-diff-html.ts';
+
+interface DiffOptions {
+  readonly html?: string;
+  readonly exitCode?: boolean;
+}
+
+export function diffCommand(bind: Bind): Command {
+  return new Command('diff')
+    .description('tell what a node would get, lose and pull by going from one image to another')
+    .argument('<from>', 'declaration, lock, or image: oci:DIRECTORY[:NAME]')
+    .argument('<to>', 'the same')
+    .option('--html <file>', 'write it as a page of its own, with a map of what is pulled')
+    .option('--exit-code', 'exit 1 when they differ')
+    .addHelpText(
+      'after',
+      `
+Two locks tell packages, kernel, driver and GPUs. Two images also tell files, services, users, kernel
+arguments, the bytes that a node pulls, and whether it must restart in full. Needs neither root nor network.
+
+Examples:
+  ingot diff old.lock.yaml images/debian-minimal.yaml
+  ingot diff oci:build/debian-minimal:20261101.1 oci:build/debian-minimal:20261122.1
+  ingot diff oci:old oci:new --html update.html
+  ingot diff oci:old oci:new --json | jq .pull.bytes
+`,
+    )
+    .action(bind(diff));
+}
+
+async function diff(
+  context: CommandContext,
+  from: string,
+  to: string,
+  options: DiffOptions,
+): Promise<CommandResult> {
+  await using sides = await openSides(context, from, to);
+  const difference = await compareSides(context, sides.from, sides.to);
+  if (options.html !== undefined) {
+    await writeFile(resolve(context.cwd, options.html), renderDifferencePage(difference));
+  }
+  const page = options.html === undefined ? '' : `\nThe page is ${options.html}.\n`;
+  return {
+    json: { ...difference },
+    text: `${renderImageDifference(difference, context.palette)}${page}`,
+    exitCode: options.exitCode === true && !difference.isSame ? 1 : 0,
+  };
+}
+
+async function compareSides(
+  { reporter, signal }: CommandContext,
+  from: Side,
+  to: Side,
+): Promise<ImageDifference> {
+  try {
+    if (from.kind === 'image' && to.kind === 'image') {
+      const pair = await reporter.stage('Read images', (stage) =>
+        readPair(from.image, to.image, { stage, signal }),
+      );
+      return compareImages(pair.from, pair.to, pair.layers);
+    }
+    const summarise = (side: Side): Promise<ImageSummary> =>
+      side.kind === 'lock'
+        ? Promise.resolve(summariseLock(side.lock, side.shown))
+        : reporter.stage(`Read ${side.shown}`, (stage) => readAlone(side.image, { stage, signal }));
+    return compareImages(await summarise(from), await summarise(to));
+  } catch (error) {
+    throw error instanceof IngotError ? asUnreadable(error) : error;
+  }
+}

@@ -1,0 +1,103 @@
+/** What the arguments of `diff` name: a lock, or an image that can be read. */
+import { stat } from 'node:fs/promises';
+import { resolve } from 'node:path';
+
+import { FindingsError, IngotError, type Finding } from '../../errors.ts';
+import { readLayoutImage, type ImageReader } from '../../inspect/image-reader.ts';
+import { parseLayoutReference } from '../../oci/layout.ts';
+import type { Lock } from '../../resolve/lock.ts';
+import type { CommandContext } from '../context.ts';
+import { loadLock, lockPathOf } from '../load-lock.ts';
+
+export type Side =
+  | { readonly kind: 'lock'; readonly shown: string; readonly lock: Lock }
+  | { readonly kind: 'image'; readonly shown: string; readonly image: ImageReader };
+
+export interface Sides extends AsyncDisposable {
+  readonly from: Side;
+  readonly to: Side;
+}
+
+/** @throws IngotError or FindingsError, exit code 2, with the mistakes of both at once */
+export async function openSides(context: CommandContext, from: string, to: string): Promise<Sides> {
+  const opened = await Promise.allSettled([openSide(context, from), openSide(context, to)]);
+  const [one, other] = opened;
+  const close = async (): Promise<void> => {
+    for (const result of opened) {
+      if (result.status === 'fulfilled' && result.value.kind === 'image') {
+        await result.value.image[Symbol.asyncDispose]();
+      }
+    }
+  };
+  if (one.status === 'fulfilled' && other.status === 'fulfilled') {
+    return { from: one.value, to: other.value, [Symbol.asyncDispose]: close };
+  }
+  await close();
+  throw failureOf(
+    opened.flatMap((result): unknown[] => (result.status === 'rejected' ? [result.reason] : [])),
+  );
+}
+
+async function openSide({ cwd }: CommandContext, argument: string): Promise<Side> {
+  if (/\.ya?ml$/.test(argument)) {
+    const path = /\.lock\.ya?ml$/.test(argument) ? argument : lockPathOf(argument);
+    return { kind: 'lock', shown: path, lock: await loadLock(resolve(cwd, path)) };
+  }
+  const { directory, name } = parseLayoutReference(argument);
+  const path = resolve(cwd, directory);
+  if (!argument.startsWith('oci:') && !(await isFolder(path))) {
+    throw new IngotError('IMAGE_UNREADABLE', `there is no image ${JSON.stringify(argument)}`, {
+      hint: 'name a declaration, a lock, or a layout: oci:DIRECTORY or oci:DIRECTORY:NAME',
+    });
+  }
+  return {
+    kind: 'image',
+    shown: argument,
+    image: await readLayoutImage({ directory: path, name }, argument),
+  };
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
+}
+
+/** What was given cannot be read: that is the caller's to mend, whatever is wrong with it. */
+const UNREADABLE: ReadonlySet<string> = new Set([
+  'NOT_FOUND',
+  'STORE_CORRUPT',
+  'DIGEST_MISMATCH',
+  'IMAGE_INVALID',
+]);
+
+function failureOf(errors: readonly unknown[]): unknown {
+  const bug = errors.find((error) => !(error instanceof IngotError));
+  if (bug !== undefined) return bug;
+  const said = errors.filter((error) => error instanceof IngotError).map(asUnreadable);
+  const [first] = said;
+  if (said.length === 1 || first?.code === 'INTERRUPTED') return first;
+  return new FindingsError(
+    said.flatMap((error): Finding[] =>
+      error instanceof FindingsError
+        ? [...error.findings]
+        : [
+            {
+              code: error.code,
+              severity: 'error',
+              message: error.hint === undefined ? error.message : `${error.message} (${error.hint})`,
+              ...(error.location !== undefined && { location: error.location }),
+            },
+          ],
+    ),
+  );
+}
+
+/** The same words under the code that says whose matter it is. */
+export function asUnreadable(error: IngotError): IngotError {
+  if (!UNREADABLE.has(error.code)) return error;
+  const { message, hint, location } = error;
+  return new IngotError('IMAGE_UNREADABLE', message, {
+    ...(hint !== undefined && { hint }),
+    ...(location !== undefined && { location }),
+    cause: error,
+  });
+}

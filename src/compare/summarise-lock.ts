@@ -1,0 +1,25 @@
+/** What a lock tells of its image. Pure. */
+import { factsOfLock } from '../plan/image-facts.ts';
+import { imagePackages } from '../resolve/compare-locks.ts';
+import type { Lock } from '../resolve/lock.ts';
+import type { ImageSummary } from './image-summary.ts';
+
+export function summariseLock(lock: Lock, shown: string): ImageSummary {
+  return {
+    kind: 'lock',
+    shown,
+    name: lock.variant === undefined ? lock.name : `${lock.name}@${lock.variant}`,
+    version: lock.version,
+    facts: factsOfLock(lock),
+    modules: (lock.modules ?? []).map(({ source }) => `${source.name} ${source.version}`),
+    packages: imagePackages(lock).map(({ name, version, sha256, size, filename, archive }) => ({
+      name,
+      version,
+      // pool/main/b/bash/bash_5.2-1_amd64.deb
+      source: /^pool\/(?:[^/]+\/){2}([^/]+)\//.exec(filename)?.[1] ?? name,
+      sha256,
+      bytes: size,
+      ...(/(?:^|-)security$/.test(archive) && { security: true }),
+    })),
+  };
+}
