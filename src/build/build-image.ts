@@ -18,6 +18,7 @@ import type { Store } from '../store/store.ts';
 import { packChunks, type PackedChunk } from './archive/pack.ts';
 import { chunksByPath } from './debian/package-files.ts';
 import { assembleImage } from './image.ts';
+import { makeModulesTree } from './modules/modules-tree.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree, type BelowTree } from './steps.ts';
@@ -229,6 +230,8 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
             return makeBaseTree(root, step, run);
           case 'unpack':
             return makeUnpackTree(root, step, below, run);
+          case 'modules':
+            return makeModulesTree(root, step, { ...run, created: new Date(run.plan.epoch * 1000) });
           case 'seal':
             return makeSealTree(root, step, run.plan.seal, below, run);
         }

@@ -17,11 +17,39 @@ export async function builderDigest(): Promise<Digest> {
   return await codeDigest(FOLDERS);
 }
 
-/** Digest over the code in some folders of the source, tests left out, and over the Node that runs it. */
-export async function codeDigest(folders: readonly string[]): Promise<Digest> {
+/** What makes a root from packages, for programs to run from. */
+const ROOT_CODE = ['build/debian/bootstrap.ts', 'build/sandbox.ts', 'tools/bubblewrap.ts', 'tools/dpkg.ts'];
+/** What makes kernel modules in such a root. */
+const MODULE_CODE = ['build/modules', 'tools/bubblewrap.ts'];
+/** What makes blobs of them. */
+const PACKING_CODE = ['build/archive', 'build/debian/package-files.ts'];
+
+export interface ModuleBuilderDigests {
+  readonly builder: Digest;
+  readonly rootBuilder: Digest;
+  readonly packer: Digest;
+}
+
+/** Over the parts of the code that decide the bits of kernel modules, and of the root that they are built in. */
+export async function moduleBuilderDigests(): Promise<ModuleBuilderDigests> {
+  return {
+    builder: await codeDigest(MODULE_CODE),
+    rootBuilder: await codeDigest(ROOT_CODE),
+    packer: await codeDigest(PACKING_CODE),
+  };
+}
+
+/** Digest over the code in some folders and files of the source, tests left out, and over the Node that runs it. */
+export async function codeDigest(places: readonly string[]): Promise<Digest> {
   const files: [string, string][] = [];
-  for (const folder of folders) {
-    const entries = await listSources(folder);
+  for (const place of places) {
+    if (place.endsWith('.ts')) {
+      // A package that was built holds JavaScript.
+      const path = join(SOURCE, import.meta.filename.endsWith('.js') ? place.replace(/\.ts$/, '.js') : place);
+      files.push([relative(SOURCE, path), await readFile(path, 'utf8')]);
+      continue;
+    }
+    const entries = await listSources(place);
     for (const entry of entries) {
       if (!entry.isFile() || !/\.[jt]s$/.test(entry.name) || /\.(?:test|d)\.[jt]s$/.test(entry.name)) continue;
       const path = join(entry.parentPath, entry.name);

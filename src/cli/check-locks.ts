@@ -8,6 +8,7 @@ import type { ParsedSpec } from '../spec/node-image.ts';
 import { Builder } from './builder.ts';
 import type { CommandContext, CommandResult } from './context.ts';
 import { loadLock } from './load-lock.ts';
+import { moduleKnowledge, patchDigests } from './module-facts.ts';
 
 /** One lock to make or to check. */
 export interface LockJob {
@@ -55,7 +56,9 @@ async function staleReasons(
 > {
   try {
     const lock = await loadLock(resolve(context.cwd, path));
-    return checkLock(lock, spec.image, catalog, await builder.factsFor(spec.image, catalog));
+    const facts = await moduleKnowledge(context, lock);
+    const built = { ...(await builder.factsFor(spec.image, catalog)), ...patchDigests(facts) };
+    return checkLock(lock, spec.image, catalog, built);
   } catch (error) {
     if (error instanceof FindingsError) return [{ what: 'invalid', message: error.message }];
     if (error instanceof IngotError && error.code === 'LOCK_MISSING') {

@@ -5,18 +5,22 @@ import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
 import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
-import { solvePackages } from '../packages/solve.ts';
+import { solvePackages, type SolveRequest } from '../packages/solve.ts';
+import type { Solution } from '../packages/solution.ts';
 import type { Reporter } from '../report/events.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
 import type { Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
+import { compileRequests } from '../resolve/compile-packages.ts';
 import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import type { FitOffers } from '../resolve/fit/request.ts';
 import type { KernelCandidate } from '../resolve/fit/rule.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
+import { moduleSources } from '../resolve/lock-accelerators.ts';
 import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
-import { makeLock } from '../resolve/make-lock.ts';
+import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
+import { modulePair, patchesFor } from '../resolve/module-reports.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
 import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
@@ -60,6 +64,8 @@ export class LockSession {
     }
     const toolsIndexes = await this.#open(toolsBase(tools), []);
     const wanted = requestsOf(parsed, layers, kernel?.image);
+    const compileBefore =
+      previous?.base.suite === baseIndexes.release.suite ? (previous.compile?.packages ?? []) : [];
     const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const solution = await solvePackages(
@@ -77,6 +83,17 @@ export class LockSession {
         reporter,
         signal,
       );
+      const modules =
+        (solution.sources ?? []).length === 0
+          ? undefined
+          : await this.#solveModules(
+              parsed,
+              choice,
+              layers,
+              baseIndexes,
+              solution,
+              keptOf(compileBefore, updates),
+            );
       const bytes = solution.packages.reduce((sum, item) => sum + item.package.size, 0);
       stage.detail(`${solution.packages.length} packages, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
       const lock = makeLock({
@@ -85,6 +102,7 @@ export class LockSession {
         choice,
         solution,
         tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+        modules,
         compressor: facts.compressor,
         agent: facts.agent,
         now,
@@ -128,6 +146,31 @@ export class LockSession {
       kept,
       kernel: settled.kernel,
     };
+  }
+
+  /** What the modules are built with, and the patches that they take for the kernel that was solved. */
+  async #solveModules(
+    { image }: ParsedSpec,
+    choice: Choice,
+    layers: readonly LayerRequest[],
+    indexes: Indexes,
+    solution: Solution,
+    keep: SolveRequest['keep'],
+  ): Promise<NonNullable<LockInput['modules']>> {
+    const { reporter, signal, productRoot } = this.#options;
+    const kernel = findKernel(image.kernel.flavour, solution.packages);
+    const wanted = compileRequests(kernel);
+    const compile = await solvePackages(indexes, { wanted, keep }, reporter, signal);
+    const facts = await openFacts({ productRoot });
+    const patches = moduleSources(layers).map(({ layer, name }) => {
+      const source = solution.sources?.find((item) => item.name === name);
+      const modules = { layer: layer.name, packageVersion: source?.version ?? '' };
+      return [layer.name, patchesFor(facts, modulePair(image, choice, kernel, modules))] as const;
+    });
+    for (const [layer, needed] of patches) {
+      for (const { name } of needed) reporter.info(`${layer}: modules are built with the patch ${name}`);
+    }
+    return { compile, patches: new Map(patches) };
   }
 
   async #open(

@@ -78,7 +78,12 @@ export function requireKnown(
 ): void {
   if (typeof updates === 'string') return;
   const known = new Set([
-    ...[...imagePackages(previous), ...(previous?.tools.packages ?? [])].map(({ name }) => name),
+    ...[
+      ...imagePackages(previous),
+      ...(previous?.tools.packages ?? []),
+      ...(previous?.compile?.packages ?? []),
+    ].map(({ name }) => name),
+    ...moduleSources(layers).map(({ name }) => name),
     ...layers.flatMap(({ packages }) => packages.map((term) => parsePackageTerm(term).name)),
   ]);
   for (const name of updates) {

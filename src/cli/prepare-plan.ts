@@ -3,6 +3,7 @@ import { resolve } from 'node:path';
 
 import type { Agent } from '../agent/agent.ts';
 import { builderDigest } from '../build/builder-digest.ts';
+import type { Digest } from '../digest.ts';
 import { makePlan } from '../plan/make-plan.ts';
 import type { Plan } from '../plan/plan.ts';
 import { checkLock, requireFresh } from '../resolve/check-lock.ts';
@@ -12,6 +13,7 @@ import { Builder, requireBuildable } from './builder.ts';
 import type { CommandContext } from './context.ts';
 import { loadCheckedImage } from './load-image.ts';
 import { loadLock, lockPathOf } from './load-lock.ts';
+import { moduleFacts, moduleKnowledge, patchDigests } from './module-facts.ts';
 
 export interface PreparedPlan {
   readonly spec: ParsedSpec;
@@ -19,6 +21,15 @@ export interface PreparedPlan {
   readonly plan: Plan;
   /** The agent that the plan asks for. */
   readonly agent?: Agent;
+}
+
+export interface PlanOptions {
+  readonly variant?: string | undefined;
+  readonly lock?: string | undefined;
+  /** Fingerprint of the certificate that kernel modules are to be signed for. */
+  readonly signer?: Digest | undefined;
+  /** Looks first whether the image can be built at all. */
+  readonly toBuild?: boolean;
 }
 
 /**
@@ -29,12 +40,7 @@ export interface PreparedPlan {
 export async function preparePlan(
   context: CommandContext,
   file: string,
-  options: {
-    readonly variant?: string | undefined;
-    readonly lock?: string | undefined;
-    /** Looks first whether the image can be built at all. */
-    readonly toBuild?: boolean;
-  } = {},
+  options: PlanOptions = {},
 ): Promise<PreparedPlan> {
   const { cwd, reporter } = context;
   const { parsed: spec, catalog, warnings } = await loadCheckedImage(context, file, options.variant);
@@ -42,8 +48,10 @@ export async function preparePlan(
   if (options.toBuild === true) requireBuildable(spec);
   const lockFile = options.lock ?? lockPathOf(file, options.variant);
   const lock = await loadLock(resolve(cwd, lockFile));
-  const builder = await new Builder(context).factsFor(spec.image, catalog);
+  const facts = await moduleKnowledge(context, lock);
+  const builder = { ...(await new Builder(context).factsFor(spec.image, catalog)), ...patchDigests(facts) };
   requireFresh(checkLock(lock, spec.image, catalog, builder), lockFile, file);
-  const plan = makePlan({ image: spec.image, lock, catalog, builder: await builderDigest() });
+  const modules = facts === undefined ? undefined : await moduleFacts(lock, facts, options.signer);
+  const plan = makePlan({ image: spec.image, lock, catalog, builder: await builderDigest(), modules });
   return { spec, lock, plan, ...(builder.agent !== undefined && { agent: builder.agent }) };
 }

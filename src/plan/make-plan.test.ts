@@ -158,19 +158,6 @@ describe('makePlan', () => {
     expect(after.steps.map((step) => step.treeKey)).toEqual(before.steps.map((step) => step.treeKey));
   });
 
-  it('refuses modules that are still to be built', () => {
-    const source = file('nvidia-open-kernel-dkms', '550.163.01-2');
-    const lock: Lock = { ...lockWith(), modules: [{ layer: 'driver-nvidia-open', source }] };
-    expect(() => planOf(lock)).toThrow(
-      expect.objectContaining({
-        code: 'BUILD_FAILED',
-        message: expect.stringMatching(
-          /the kernel modules of the layer driver-nvidia-open are not built: .* nvidia-open-kernel-dkms 550\.163\.01-2/,
-        ) as string,
-      }),
-    );
-  });
-
   it('runs a container by its digest, as a quadlet of its layer', () => {
     const digest = digestOf('vllm');
     const lock = lockWith();

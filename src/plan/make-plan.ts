@@ -1,14 +1,13 @@
 /** Lock → Plan. Pure. */
 import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
-import { IngotError } from '../errors.ts';
-import type { LockedPackage } from '../packages/package.ts';
 import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
+import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
 import type { Plan, PlannedFile, PlannedTree, PlannedUnit, PlanStep, SealInput } from './plan.ts';
 
 export interface PlanInput {
@@ -18,15 +17,13 @@ export interface PlanInput {
   readonly catalog: Catalog;
   /** Digest over the code that builds. What it does to the bits can't be told, so it is in every key. */
   readonly builder: Digest;
+  /** For a lock with kernel modules. */
+  readonly modules?: ModuleFacts | undefined;
 }
 
 const FAMILY = 'debian';
 
-/**
- * @throws IngotError BUILD_FAILED for a lock whose kernel modules are still to be built from source
- */
-export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
-  requireModules(lock);
+export function makePlan({ image, lock, catalog, builder, modules }: PlanInput): Plan {
   const requests = new Map(
     layersOf(image, catalog, choiceOf(lock, catalog)).map((request) => [request.name, request]),
   );
@@ -62,6 +59,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
       epoch,
       summary: summaryOf(layer),
     });
+    if (layer.name === 'kernel') steps.push(...planModules(lock, modules));
   }
   const seal = sealInput(image, lock, layers);
   const epoch = secondsOf(lock.created);
@@ -84,7 +82,7 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
     epoch,
     summary: 'configuration, initramfs, accounts, units',
   });
-  const divided = divideSteps(steps, lock);
+  const divided = divideSteps(steps, lock, modules?.packer);
   const lockDigest = digestOfJson(lock);
   return {
     name: lock.name,
@@ -103,14 +101,25 @@ export function makePlan({ image, lock, catalog, builder }: PlanInput): Plan {
 }
 
 /** What turns each tree into blobs. All steps at once, since they share the number of blobs an image may have. */
-function divideSteps(steps: readonly PlannedTree[], lock: Lock): PlanStep[] {
+function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest | undefined): PlanStep[] {
   const initramfs = initramfsChunk(lock);
   const chunks = planChunks(
-    steps.map((step) => ({ ...step, extra: step.kind === 'seal' ? [initramfs] : [] })),
+    steps.map((step) => ({
+      ...step,
+      // The source of modules is not in the image.
+      packages: step.kind === 'modules' ? [] : step.packages,
+      extra: step.kind === 'seal' ? [initramfs] : [],
+    })),
   );
   return steps.map((step, index) => {
     const own = chunks[index] ?? [];
-    const key = digestOfJson({ tree: step.treeKey, chunks: own, compressor: lock.compressor });
+    const key = digestOfJson({
+      tree: step.treeKey,
+      chunks: own,
+      compressor: lock.compressor,
+      // The other trees' keys have it among all the code that builds.
+      ...(step.kind === 'modules' && { packer }),
+    });
     return { ...step, key, chunks: own };
   });
 }
@@ -139,25 +148,6 @@ export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlannedTr
     epoch: 0, // never archived
     summary: `${packages.length} packages of ${suite}`,
   };
-}
-
-/** What of a package can change bits: its file, and whether it is installed first. */
-function inputOf({ sha256, essential }: LockedPackage): readonly [sha256: string, first: boolean] {
-  return [sha256, essential === true];
-}
-
-/** Modules are built apart from the image, against its kernel; what is locked is their source alone. */
-function requireModules({ modules = [], kernel }: Lock): void {
-  const [first] = modules;
-  if (first === undefined) return;
-  const { layer, source } = first;
-  throw new IngotError(
-    'BUILD_FAILED',
-    `the kernel modules of the layer ${layer} are not built: the lock has their source, ${source.name} ${source.version}, and this version of Ingot cannot build them for ${kernel.release} yet`,
-    {
-      hint: 'lock and validate work; to build, use a driver whose modules come with the kernel (amdgpu, intel), or none',
-    },
-  );
 }
 
 /** Units that run a layer's container, by digest. */

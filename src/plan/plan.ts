@@ -39,11 +39,28 @@ export interface PlannedUnit {
   readonly declared?: number;
 }
 
-/** A tree of files to make: a layer, the seal, or the tools root. */
+/** What a step of the kind `modules` builds, and with what. */
+export interface ModulesInput {
+  readonly kernelRelease: string;
+  /** Debian's name of it. */
+  readonly architecture: string;
+  /** The package with the source. */
+  readonly source: LockedPackage;
+  /** Unified diffs, in the order in which they are applied. */
+  readonly patches: readonly { readonly name: string; readonly text: string }[];
+  /** The root with headers and compiler, which becomes a tree and never a blob. */
+  readonly compile: PlannedTree;
+  /** Fingerprint of the certificate that the modules are signed for. */
+  readonly signer?: Digest;
+  /** What the facts say of this source and this kernel, for messages. */
+  readonly known: readonly string[];
+}
+
+/** A tree of files to make: a layer, kernel modules, the seal, or the tools root. */
 export interface PlannedTree {
-  /** `base`, a layer's name, `seal`, or `tools`. */
+  /** `base`, a layer's name, `modules-` and the layer they are of, `seal`, or `tools`. */
   readonly name: string;
-  readonly kind: 'base' | 'unpack' | 'seal';
+  readonly kind: 'base' | 'unpack' | 'modules' | 'seal';
   /** Digest over everything that can change the tree's bits. */
   readonly treeKey: Digest;
   /** Names of the steps this one is built on, lowest first. */
@@ -54,6 +71,8 @@ export interface PlannedTree {
   readonly epoch: number;
   /** One line for people: what the step holds. */
   readonly summary: string;
+  /** Of the kind `modules` alone. */
+  readonly modules?: ModulesInput;
 }
 
 /** A tree that becomes blobs of the image. */

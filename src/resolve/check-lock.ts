@@ -6,6 +6,7 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
 import { choiceOf, contradictions } from './choice.ts';
+import { headersOf } from './compile-packages.ts';
 import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import type { Lock } from './lock.ts';
@@ -16,10 +17,12 @@ export interface BuilderFacts {
   readonly toolsDefinition: Digest;
   /** What this builder would put on a node of itself; for an image that asks for it. */
   readonly agent?: AgentFacts;
+  /** Digests of the patches that it has, by name; left out where no lock with patches is looked at. */
+  readonly patches?: ReadonlyMap<string, string>;
 }
 
 export interface StaleReason {
-  readonly what: 'lock' | 'declaration' | 'layer' | 'compressor' | 'tools' | 'agent';
+  readonly what: 'lock' | 'declaration' | 'layer' | 'modules' | 'compressor' | 'tools' | 'agent';
   readonly message: string;
 }
 
@@ -37,6 +40,8 @@ export function checkLock(
   const wrong = oddities(lock, image);
   reasons.push(...wrong.map((message) => ({ what: 'lock' as const, message })));
   reasons.push(...staleLayers(lock, image, catalog, builder.agent));
+  const modules = staleModules(lock, builder);
+  reasons.push(...modules.map((message) => ({ what: 'modules' as const, message })));
   const { compressor, toolsDefinition } = builder;
   if (lock.compressor.version !== compressor.version || lock.compressor.level !== compressor.level) {
     const describe = ({ name, version, level }: Lock['compressor']): string =>
@@ -96,6 +101,20 @@ function staleLayers(
   return reasons;
 }
 
+/** Why the kernel modules cannot be built as the lock says. */
+function staleModules({ modules = [], compile, kernel }: Lock, { patches }: BuilderFacts): string[] {
+  if (modules.length === 0) return [];
+  if (compile === undefined) return ['it does not say what its kernel modules are built with'];
+  const found: string[] = [];
+  if (!compile.packages.some(({ name }) => name === headersOf(kernel))) {
+    found.push(`it builds kernel modules without the headers of ${kernel.release}`);
+  }
+  for (const { name, sha256 } of modules.flatMap((one) => one.patches ?? [])) {
+    if (patches !== undefined && patches.get(name) !== sha256) found.push(`the patch ${name} has changed`);
+  }
+  return found;
+}
+
 /** What no lock that Ingot wrote for this image says: somebody has edited it, or took another one's place. */
 function oddities(lock: Lock, image: NodeImage): string[] {
   const found: string[] = [];
@@ -116,7 +135,12 @@ function oddities(lock: Lock, image: NodeImage): string[] {
   }
   const layers = lock.layers.map((layer) => layer.name);
   found.push(...repeated(layers).map((name) => `the layer ${name} is in it twice`));
-  for (const packages of [lock.layers.flatMap((layer) => layer.packages), lock.tools.packages]) {
+  const roots = [
+    lock.layers.flatMap((layer) => layer.packages),
+    lock.tools.packages,
+    lock.compile?.packages ?? [],
+  ];
+  for (const packages of roots) {
     found.push(
       ...repeated(packages.map(({ name }) => name)).map((name) => `the package ${name} is in it twice`),
     );

@@ -144,10 +144,10 @@ function thingsOf({
               .join(' '),
           },
         ]),
-    ...modules.map(({ source }) => ({
+    ...modules.map(({ source, patches = [] }) => ({
       what: 'modules' as const,
       name: source.name,
-      version: source.version,
+      version: [source.version, ...patches.map(({ name }) => name)].join(' + '),
     })),
     ...(cuda === undefined ? [] : [{ what: 'cuda' as const, name: cuda.name, version: versionOf(cuda) }]),
     ...runtimes.map((runtime) => ({

@@ -68,12 +68,18 @@ function solution(change: Record<string, string> = {}): Solution {
   };
 }
 
+const PATCH = { name: 'mend-it', sha256: 'a'.repeat(64) };
+
 function lockOf(change: Record<string, string> = {}): Lock {
   return makeLock({
     image: IMAGE,
     catalog: CATALOG,
     choice: requireChoice(IMAGE, CATALOG),
     solution: solution(change),
+    modules: {
+      compile: solutionOf(solved('linux-headers-6.12.57-cloud-amd64'), solved('make')),
+      patches: new Map([['driver-nvidia-open', [PATCH]]]),
+    },
     tools: { definition: digestOf('tools'), solution: solutionOf(solved('ostree')) },
     compressor: { name: 'zstd', version: '1.5.7', level: 3 },
     now: new Date('2026-01-01T00:00:00Z'),
@@ -99,7 +105,13 @@ describe('a lock with driver, CUDA and a container', () => {
     expect(lock.containers).toEqual([
       { layer: 'runtime-server', name: 'server', image: 'example.com/server', tag: 'v1.0', digest: DIGEST },
     ]);
-    expect(lock.modules?.map(({ source }) => source.name)).toEqual(['nvidia-dkms']);
+    expect(lock.modules).toMatchObject([
+      { layer: 'driver-nvidia-open', source: { name: 'nvidia-dkms' }, flavour: 'open', patches: [PATCH] },
+    ]);
+    expect(lock.compile?.packages.map(({ name }) => name)).toEqual([
+      'linux-headers-6.12.57-cloud-amd64',
+      'make',
+    ]);
     expect(lock.layers.flatMap(({ packages }) => packages.map(({ name }) => name))).not.toContain(
       'nvidia-dkms',
     );
@@ -110,6 +122,21 @@ describe('a lock with driver, CUDA and a container', () => {
     expect(parseLock(renderLock(lock), 'x.lock.yaml')).toEqual(lock);
     expect(renderLock(lock)).toContain(
       'driver: {name: nvidia, layer: driver-nvidia-open, version: 550.163.01, package: 550.163.01-5.1, modules: open}\n',
+    );
+  });
+
+  it('tells when its modules cannot be built as it says', () => {
+    const lock = lockOf();
+    const check = (edited: Lock, patches: ReadonlyMap<string, string> = new Map()): string[] =>
+      checkLock(edited, IMAGE, CATALOG, { ...BUILDER, patches }).map(({ message }) => message);
+    expect(check(lock, new Map([[PATCH.name, PATCH.sha256]]))).toEqual([]);
+    expect(check(lock, new Map([[PATCH.name, 'b'.repeat(64)]]))).toEqual(['the patch mend-it has changed']);
+    expect(check(lock)).toEqual(['the patch mend-it has changed']);
+    const { compile, ...older } = lock;
+    expect(check(older)).toEqual(['it does not say what its kernel modules are built with']);
+    const packages = compile?.packages.filter(({ name }) => name === 'make') ?? [];
+    expect(check({ ...lock, compile: { packages } })).toContain(
+      'it builds kernel modules without the headers of 6.12.57-cloud-amd64',
     );
   });
 

@@ -5,7 +5,7 @@ import type { LockedPackage } from '../packages/package.ts';
 import type { Solution } from '../packages/solution.ts';
 import type { Choice, ChosenLayer } from './choice.ts';
 import type { LayerRequest } from './layers.ts';
-import type { Lock, LockedContainer, LockedModules } from './lock.ts';
+import type { Lock, LockedContainer, LockedModules, LockedPatch } from './lock.ts';
 
 const FAMILY = 'debian';
 
@@ -24,6 +24,7 @@ export function moduleSources(
 /**
  * Members for what there is; none for an image without any of it.
  *
+ * @param patches by layer, those that its module source takes
  * @throws IngotError OFFER_STALE when a package's version is not the one that was offered, and so not the one that
  *   everything was chosen for
  */
@@ -31,6 +32,7 @@ export function lockAccelerators(
   choice: Choice,
   layers: readonly LayerRequest[],
   solution: Solution,
+  patches: ReadonlyMap<string, readonly LockedPatch[]> = new Map(),
 ): LockedAccelerators {
   const packages = new Map(solution.packages.map((item) => [item.package.name, item.package]));
   for (const layer of layers) requireOffered(layer, packages, solution.suite);
@@ -38,7 +40,16 @@ export function lockAccelerators(
     const source = solution.sources?.find((item) => item.name === name);
     if (source === undefined) throw new TypeError(`the solution has no source ${name}`);
     if (layer.version !== undefined) requireVersion(layer, source, layer.version, solution.suite);
-    return [{ layer: layer.name, source }];
+    const flavour = layer.definition?.definition.modules?.flavour;
+    const needed = patches.get(layer.name) ?? [];
+    return [
+      {
+        layer: layer.name,
+        source,
+        ...(flavour !== undefined && { flavour }),
+        ...(needed.length > 0 && { patches: [...needed] }),
+      },
+    ];
   });
   const { driver, cuda, runtimes } = choice;
   const [libraries] = cuda;

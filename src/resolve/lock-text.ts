@@ -10,7 +10,7 @@ const HEADER = ` Made by \`ingot lock\`. Do not edit: change the declaration and
 
 /** One collection of these is one line. */
 const INLINE = new Set(['definition', 'base', 'kernel', 'driver', 'cuda', 'compressor', 'source']);
-const INLINE_ITEMS = new Set(['packages', 'archives', 'runtimes', 'containers', 'gpus', 'files']);
+const INLINE_ITEMS = new Set(['packages', 'archives', 'runtimes', 'containers', 'gpus', 'files', 'patches']);
 
 export function renderLock(lock: Lock): string {
   const document = new Document(inOrder(lock));

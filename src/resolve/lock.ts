@@ -70,8 +70,20 @@ export const LockedGpu = z.strictObject({
 });
 export type LockedGpu = z.infer<typeof LockedGpu>;
 
+/** A patch of the product's own, without which a module source does not build for the kernel. */
+export const LockedPatch = z.strictObject({
+  name: z.string().regex(/^[a-z0-9][a-z0-9.-]*$/, 'the name of a patch'),
+  sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 hex digits'),
+});
+export type LockedPatch = z.infer<typeof LockedPatch>;
+
 /** Source of kernel modules: locked, and not installed. */
-export const LockedModules = z.strictObject({ layer: z.string(), source: LockedPackage });
+export const LockedModules = z.strictObject({
+  layer: z.string(),
+  source: LockedPackage,
+  flavour: z.enum(['open', 'proprietary']).optional(),
+  patches: z.array(LockedPatch).optional(),
+});
 export type LockedModules = z.infer<typeof LockedModules>;
 
 /** Ingot on the node: what was put into the image of itself. */
@@ -118,6 +130,8 @@ export const Lock = z.strictObject({
   containers: z.array(LockedContainer).optional(),
   modules: z.array(LockedModules).optional(),
   agent: LockedAgent.optional(),
+  /** The root that the modules are built in: the kernel's headers, compiler and make, of the base's own suite. */
+  compile: z.strictObject({ packages: z.array(LockedPackage) }).optional(),
   /** What turns layer trees into blobs: a part of every blob's bits. */
   compressor: z.strictObject({ name: z.literal('zstd'), version: z.string(), level: z.int() }),
   archives: z.array(LockedArchive),

@@ -17,6 +17,7 @@ import {
   type LockedAgent,
   type LockedGpu,
   type LockedLayer,
+  type LockedPatch,
 } from './lock.ts';
 import { lockAccelerators } from './lock-accelerators.ts';
 import { ownPackages } from './own-packages.ts';
@@ -27,6 +28,13 @@ export interface LockInput {
   readonly choice: Choice;
   readonly solution: Solution;
   readonly tools: { readonly definition: Digest; readonly solution: Solution };
+  /** For an image whose kernel modules are built: what with, and patches by layer. */
+  readonly modules?:
+    | {
+        readonly compile: Solution;
+        readonly patches: ReadonlyMap<string, readonly LockedPatch[]>;
+      }
+    | undefined;
   readonly compressor: Lock['compressor'];
   /** For an image with an agent. */
   readonly agent?: AgentFacts | undefined;
@@ -63,8 +71,11 @@ export function makeLock(input: LockInput): Lock {
     },
     kernel: findKernel(image.kernel.flavour, solution.packages),
     ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
-    ...lockAccelerators(choice, requests, solution),
+    ...lockAccelerators(choice, requests, solution, input.modules?.patches),
     ...(agent !== undefined && { agent }),
+    ...(input.modules !== undefined && {
+      compile: { packages: lockPackages(input.modules.compile.packages) },
+    }),
     compressor: input.compressor,
     archives: solution.archives,
     layers: lockLayers(requests, solution.packages, created, previous, agent),
@@ -137,7 +148,8 @@ function isKernelImage(name: string): boolean {
   return /^linux-image-\d/.test(name) && !name.endsWith('-dbg');
 }
 
-function findKernel(flavour: string, packages: readonly SolvedPackage[]): Lock['kernel'] {
+/** @throws IngotError CATALOG_INVALID when the packages hold no kernel, or more than one */
+export function findKernel(flavour: string, packages: readonly SolvedPackage[]): Lock['kernel'] {
   const images = packages.map((item) => item.package).filter((item) => isKernelImage(item.name));
   const [image] = images;
   if (image === undefined || images.length > 1) {

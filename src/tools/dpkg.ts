@@ -51,3 +51,8 @@ export function parseDpkgFailure(output: string): string[] {
   );
   return [...new Set(names)];
 }
+
+/** Unpacks the files of a package, and runs nothing of it. */
+export function dpkgDebExtractArgv(deb: string, directory: string): Argv {
+  return ['dpkg-deb', '--extract', deb, directory];
+}

@@ -5,12 +5,13 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { digestOfJson } from '../../digest.ts';
+import { digestOf, digestOfJson, hexOf } from '../../digest.ts';
 import { errnoOf, FindingsError, IngotError } from '../../errors.ts';
 import { sortFindings } from '../../spec/findings.ts';
 import { assembleNvidia, type NvidiaTables, type Report } from './assemble-nvidia.ts';
 import { assembleGpus, assembleRuntimes, assembleStacks } from './assemble-others.ts';
 import { checkFacts } from './check.ts';
+import { readSourceText } from '../../spec/source-text.ts';
 import { FactReader } from './table-reader.ts';
 import {
   ArchitecturesTable,
@@ -25,7 +26,7 @@ import {
   ReleasesTable,
 } from './tables-nvidia.ts';
 import { RuntimesTable, VendorTable } from './tables-others.ts';
-import type { Facts } from './types.ts';
+import type { Facts, KernelReport, ModulePatch } from './types.ts';
 
 /**
  * @param folder `drivers/` of the product
@@ -46,9 +47,11 @@ export async function loadFacts(folder: string): Promise<Facts> {
   const report: Report = (message, { location }) => {
     reader.report(message, location);
   };
+  const assembled = assembleNvidia(nvidia, report);
   const facts: Facts = {
     digest: digestOfJson(Object.fromEntries(reader.values)),
-    nvidia: assembleNvidia(nvidia, report),
+    nvidia: assembled,
+    patches: await readPatches(folder, assembled.kernelReports, report),
     otherGpus: [...assembleGpus('amd', amd), ...assembleGpus('intel', intel)],
     computeStacks: [...assembleStacks('amd', amd), ...assembleStacks('intel', intel)],
     ...assembleRuntimes(runtimes, report),
@@ -90,6 +93,29 @@ async function readNvidia(
     return undefined;
   }
   return { architectures, branches, releases, gpus: usable, modules, kernels, cuda, compat, fabric, issues };
+}
+
+/** The patches that reports name. One that is not there is a mistake of the row that names it. */
+async function readPatches(
+  folder: string,
+  reports: readonly KernelReport[],
+  report: Report,
+): Promise<ReadonlyMap<string, ModulePatch>> {
+  const patches = new Map<string, ModulePatch>();
+  for (const row of reports) {
+    const { patch: name } = row;
+    if (name === undefined || patches.has(name)) continue;
+    const file = join(folder, 'nvidia', 'patches', `${name}.patch`);
+    const codes = { unreadable: 'FACTS_INVALID', invalid: 'FACTS_INVALID' } as const;
+    try {
+      const text = await readSourceText(file, file, codes);
+      patches.set(name, { name, text, sha256: hexOf(digestOf(text)) });
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      report(error.message, row);
+    }
+  }
+  return patches;
 }
 
 /** A table that nothing reads would be a fact that nobody heeds. */

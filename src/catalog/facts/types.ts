@@ -191,6 +191,13 @@ export interface KernelReport extends Row {
   readonly patch?: string;
 }
 
+/** A unified diff for module sources, from `drivers/nvidia/patches/`. */
+export interface ModulePatch {
+  readonly name: string;
+  readonly text: string;
+  readonly sha256: string;
+}
+
 /** A distribution's driver package and the newest kernel series its maintainers test it with. */
 export interface DistributionDriver extends Row {
   readonly distribution: string;
@@ -340,6 +347,8 @@ export interface Facts {
   /** Changes with any statement: the version of the facts that a lock records. */
   readonly digest: Digest;
   readonly nvidia: NvidiaFacts;
+  /** Patches that reports of builds name, by name. */
+  readonly patches: ReadonlyMap<string, ModulePatch>;
   /** AMD's and Intel's. */
   readonly otherGpus: readonly OtherGpu[];
   readonly computeStacks: readonly ComputeStack[];

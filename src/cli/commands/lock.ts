@@ -51,6 +51,8 @@ interface LockOutcome extends LockChanges {
   readonly packages: number;
   readonly bytes: number;
   readonly tools: { readonly packages: number } & LockChanges;
+  /** For an image whose kernel modules are built: how many packages with, and what is patched. */
+  readonly compile?: { readonly packages: number; readonly patches: readonly string[] };
   /** False when there was nothing to change. */
   readonly written: boolean;
 }
@@ -248,14 +250,23 @@ function outcomeOf(
     bytes: packages.reduce((sum, item) => sum + item.size, 0),
     ...compareLocks(previous, lock),
     tools: { packages: lock.tools.packages.length, ...compareTools(previous, lock) },
+    ...(lock.compile !== undefined && {
+      compile: {
+        packages: lock.compile.packages.length,
+        patches: (lock.modules ?? []).flatMap(({ patches = [] }) => patches.map(({ name }) => name)),
+      },
+    }),
     written,
   };
 }
 
 function renderOutcome(outcome: LockOutcome): string {
-  const { lock, version, packages, bytes, added, removed, changed, tools, written } = outcome;
+  const { lock, version, packages, bytes, added, removed, changed, tools, compile, written } = outcome;
   const size = `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
-  const head = `${lock}: version ${version}, ${packages} packages, ${size}; ${tools.packages} for the tools`;
+  const patched =
+    compile === undefined || compile.patches.length === 0 ? '' : `, patched: ${compile.patches.join(', ')}`;
+  const built = compile === undefined ? '' : `; ${compile.packages} to build kernel modules with${patched}`;
+  const head = `${lock}: version ${version}, ${packages} packages, ${size}; ${tools.packages} for the tools${built}`;
   if (!written) return `${head}; nothing to change\n`;
   // A first lock adds everything: not worth a list.
   if (added.length === packages) return `${head}\n`;

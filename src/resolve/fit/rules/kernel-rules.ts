@@ -88,7 +88,7 @@ function kernelReports({ driver, kernel }: Candidate, problem: Problem): Judgeme
         : [];
     }
     if (report.patch !== undefined) {
-      const message = `driver ${name} builds on Linux ${kernel.version} only with the patch ${report.patch}${why}`;
+      const message = `driver ${name} builds on Linux ${kernel.version} only with the patch ${report.patch}${why}; Ingot applies it`;
       return [warn(message, [report], ABOUT, { patch: report.patch })];
     }
     const fix = report.fixedBy === undefined ? '' : `; fixed by ${report.fixedBy}`;
