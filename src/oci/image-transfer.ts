@@ -42,7 +42,7 @@ export interface ImageSource extends AsyncDisposable {
   /** Manifests that name `subject` as theirs, such as signatures. */
   referrers(subject: Digest, options?: TransferOptions): Promise<readonly Descriptor[]>;
   /** Where sources have blobs as files, verified: the path of one. */
-  readonly blobFile?: ((descriptor: Descriptor, options?: TransferOptions) => Promise<string>) | undefined;
+  readonly blobFile?: ((descriptor: Descriptor, options?: PutBlobOptions) => Promise<string>) | undefined;
 }
 
 /** A blob on its way into a target. */
@@ -54,7 +54,7 @@ export interface BlobContent {
 }
 
 export interface PutBlobOptions extends TransferOptions {
-  /** Told the bytes sent so far; goes back when a part must be sent again. */
+  /** Told the bytes moved so far; goes back when a part must be sent again. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
 }
 

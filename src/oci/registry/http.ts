@@ -1,0 +1,264 @@
+/**
+ * One request to one server. Node's own client rather than fetch: bodies are streamed with a length and at the pace
+ * of the server, a silent server is given up, each server has its certificates, and proxies are honoured. Follows no
+ * redirect and knows no credentials: both are decided by the caller. Messages name no address beyond host and port,
+ * since paths and queries may carry tickets.
+ */
+import http from 'node:http';
+import https from 'node:https';
+import { once } from 'node:events';
+
+import { errnoOf, IngotError } from '../../errors.ts';
+
+export interface RequestBody {
+  readonly length: number;
+  readonly chunks: () => AsyncIterable<Buffer> | Iterable<Buffer>;
+  /** Told the bytes handed to the system so far. */
+  readonly onProgress?: ((bytes: number) => void) | undefined;
+}
+
+export interface HttpRequest {
+  readonly method: string;
+  readonly url: URL;
+  readonly headers?: Readonly<Record<string, string>>;
+  readonly body?: RequestBody | undefined;
+  readonly signal?: AbortSignal | undefined;
+  /** Given up when nothing moves for so long. */
+  readonly idleMs?: number | undefined;
+}
+
+export interface HttpResponse {
+  readonly status: number;
+  readonly headers: http.IncomingHttpHeaders;
+  /** Must be read or destroyed. */
+  readonly body: http.IncomingMessage;
+}
+
+/** A request that got no answer, or not all of it: worth another try. */
+export class ConnectionError extends Error {
+  /** False where trying again cannot help, as with a certificate that is not trusted. */
+  readonly transient: boolean;
+
+  constructor(message: string, transient: boolean, cause?: unknown) {
+    super(message, { cause });
+    this.transient = transient;
+  }
+}
+
+/** What reading the body to be sent has thrown: not the server's fault. */
+export class BodyError extends Error {
+  constructor(cause: unknown) {
+    super('the content to be sent cannot be read', { cause });
+  }
+}
+
+export interface ServerTls {
+  readonly ca?: readonly string[] | undefined;
+  /** A certificate of our own, in PEM. */
+  readonly cert?: string | undefined;
+  readonly key?: string | undefined;
+}
+
+const IDLE_MS = 30_000;
+
+/** Connections to any number of servers, kept between requests. Dispose when done. */
+export class HttpClient implements AsyncDisposable {
+  readonly #agents = new Map<string, Promise<http.Agent>>();
+  readonly #tlsOf: (host: string) => Promise<ServerTls>;
+  readonly #proxies: Readonly<Record<string, string>>;
+  readonly #idleMs: number;
+
+  /** `tlsOf` is asked once for each `host[:port]`; `proxies` as in `http_proxy`, `https_proxy` and `no_proxy`. */
+  constructor(options: {
+    readonly tlsOf: (host: string) => Promise<ServerTls>;
+    readonly proxies?: Readonly<Record<string, string>> | undefined;
+    readonly idleMs?: number | undefined;
+  }) {
+    this.#tlsOf = options.tlsOf;
+    this.#proxies = options.proxies ?? {};
+    this.#idleMs = options.idleMs ?? IDLE_MS;
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    for (const agent of await Promise.allSettled(this.#agents.values())) {
+      if (agent.status === 'fulfilled') agent.value.destroy();
+    }
+  }
+
+  /** @throws ConnectionError, BodyError; IngotError INTERRUPTED */
+  async send(request: HttpRequest): Promise<HttpResponse> {
+    const { signal, body, url } = request;
+    if (signal?.aborted === true) throw interrupted(url);
+    const { outgoing, answer } = this.#start(request, await this.#agentFor(url));
+    const abort = (): void => {
+      outgoing.destroy(interrupted(url));
+    };
+    signal?.addEventListener('abort', abort, { once: true });
+    // The answer's body is read after this function ends, and is to end with the signal too.
+    outgoing.once('close', () => signal?.removeEventListener('abort', abort));
+    if (body === undefined) outgoing.end();
+    const sending = body === undefined ? Promise.resolve() : sendBody(outgoing, body, answer, url);
+    const [answered, sent] = await Promise.allSettled([answer, sending]);
+    // The reader's own failure comes first: the broken request is its consequence.
+    if (sent.status === 'rejected') {
+      if (answered.status === 'fulfilled') answered.value.destroy();
+      throw sent.reason;
+    }
+    if (answered.status === 'rejected') throw answered.reason;
+    const response = answered.value;
+    return { status: response.statusCode ?? 0, headers: response.headers, body: response };
+  }
+
+  #start(
+    { method, url, headers = {}, body, idleMs = this.#idleMs }: HttpRequest,
+    agent: http.Agent,
+  ): {
+    readonly outgoing: http.ClientRequest;
+    readonly answer: Promise<http.IncomingMessage>;
+  } {
+    const client = url.protocol === 'https:' ? https : http;
+    const outgoing = client.request(url, {
+      method,
+      agent,
+      timeout: idleMs,
+      headers: {
+        'user-agent': 'ingot',
+        'accept-encoding': 'identity',
+        ...headers,
+        ...(body !== undefined && { 'content-length': String(body.length) }),
+      },
+    });
+    let begun: http.IncomingMessage | undefined;
+    const answer = new Promise<http.IncomingMessage>((resolve, reject) => {
+      outgoing.on('response', (response) => {
+        begun = response;
+        resolve(response);
+      });
+      outgoing.on('error', (error) => {
+        reject(connectionError(error, url));
+      });
+    });
+    answer.catch(() => undefined); // looked at by `send`
+    outgoing.on('timeout', () => {
+      // Once an answer has begun, its reader and not the request must hear why it ends.
+      (begun ?? outgoing).destroy(new ConnectionError(`${url.host} was silent for ${idleMs / 1000} s`, true));
+    });
+    return { outgoing, answer };
+  }
+
+  async #agentFor(url: URL): Promise<http.Agent> {
+    const key = `${url.protocol}//${url.host}`;
+    const agent = this.#agents.get(key) ?? this.#makeAgent(url);
+    this.#agents.set(key, agent);
+    return agent;
+  }
+
+  async #makeAgent(url: URL): Promise<http.Agent> {
+    const options = { keepAlive: true, maxSockets: 16, proxyEnv: { ...this.#proxies } };
+    if (url.protocol !== 'https:') return new http.Agent(options);
+    const { ca, cert, key } = await this.#tlsOf(url.host);
+    return new https.Agent({
+      ...options,
+      ...(ca !== undefined && { ca: [...ca] }),
+      ...(cert !== undefined && { cert }),
+      ...(key !== undefined && { key }),
+    });
+  }
+}
+
+/** Ends early when the server answers before it has all: the answer says why. */
+async function sendBody(
+  outgoing: http.ClientRequest,
+  body: RequestBody,
+  answer: Promise<http.IncomingMessage>,
+  url: URL,
+): Promise<void> {
+  const answered = { yet: false };
+  const settle = (): void => {
+    answered.yet = true;
+  };
+  const ended = answer.then(settle, settle);
+  let sent = 0;
+  try {
+    for await (const chunk of body.chunks()) {
+      if (answered.yet) break;
+      if (sent + chunk.length > body.length) throw new RangeError('more content than was announced');
+      const fits = outgoing.write(chunk);
+      sent += chunk.length;
+      body.onProgress?.(sent);
+      if (!fits) await Promise.race([once(outgoing, 'drain').catch(() => undefined), ended]);
+    }
+  } catch (error) {
+    outgoing.destroy();
+    throw error instanceof IngotError ? error : new BodyError(error);
+  }
+  if (answered.yet && sent < body.length) {
+    // The connection still expects the rest: it cannot be used again once the answer is read.
+    void answer.then(
+      (response) => response.once('close', () => outgoing.destroy()),
+      () => undefined,
+    );
+    return;
+  }
+  if (sent < body.length) {
+    outgoing.destroy();
+    throw new BodyError(new RangeError(`${sent} bytes of content instead of ${body.length} for ${url.host}`));
+  }
+  outgoing.end();
+}
+
+/** The text of a small body. More than `limit` bytes are refused. */
+export async function readBody(response: HttpResponse, limit: number): Promise<Buffer> {
+  const chunks: Buffer[] = [];
+  let size = 0;
+  for await (const chunk of bodyChunks(response)) {
+    size += chunk.length;
+    if (size > limit) {
+      response.body.destroy();
+      throw new RangeError(`the answer has more than ${limit} bytes`);
+    }
+    chunks.push(chunk);
+  }
+  return Buffer.concat(chunks);
+}
+
+/** The body as it comes; a connection that breaks in the middle is a ConnectionError. */
+export async function* bodyChunks({ body }: HttpResponse): AsyncGenerator<Buffer> {
+  try {
+    for await (const chunk of body) yield chunk as Buffer;
+  } catch (error) {
+    if (error instanceof IngotError || error instanceof ConnectionError) throw error;
+    throw connectionError(error, undefined);
+  } finally {
+    body.destroy();
+  }
+}
+
+const WORDS: Readonly<Record<string, string>> = {
+  ECONNREFUSED: 'refuses the connection',
+  ECONNRESET: 'cut the connection',
+  EPIPE: 'cut the connection',
+  ENOTFOUND: 'cannot be found: its name does not resolve',
+  EAI_AGAIN: 'cannot be found: its name does not resolve',
+  ETIMEDOUT: 'does not answer',
+  ENETUNREACH: 'cannot be reached',
+  EHOSTUNREACH: 'cannot be reached',
+  EPROTO: 'does not speak TLS',
+  ERR_SSL_WRONG_VERSION_NUMBER: 'does not speak TLS',
+  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'does not speak TLS',
+};
+
+function connectionError(error: unknown, url: URL | undefined): Error {
+  if (error instanceof ConnectionError || error instanceof IngotError) return error;
+  const host = url?.host ?? 'the server';
+  const code = errnoOf(error) ?? 'failed';
+  if (/CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ERR_TLS/.test(code)) {
+    return new ConnectionError(`the certificate of ${host} is not trusted (${code})`, false, error);
+  }
+  const permanent = ['ENOTFOUND', 'EPROTO'].includes(code) || code.startsWith('ERR_SSL');
+  return new ConnectionError(`${host} ${WORDS[code] ?? `failed (${code})`}`, !permanent, error);
+}
+
+function interrupted(url: URL): IngotError {
+  return new IngotError('INTERRUPTED', `interrupted while talking to ${url.host}`);
+}

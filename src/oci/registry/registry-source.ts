@@ -1,0 +1,255 @@
+/**
+ * Images out of a registry, or out of its mirrors while they answer. A mirror is asked first and trusted for nothing:
+ * what it gives is verified like all else, and what is wrong is asked for at the next place.
+ */
+import { createHash } from 'node:crypto';
+
+import { type Digest, digestOf, hexOf, isDigest } from '../../digest.ts';
+import { IngotError } from '../../errors.ts';
+import { MAX_JSON_BYTES } from '../blob.ts';
+import { INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES } from '../image-graph.ts';
+import type { BlobOptions, ImageSource, ManifestDocument, TransferOptions } from '../image-transfer.ts';
+import { type Descriptor, Index } from '../schema.ts';
+import type { RepositoryClient } from './client.ts';
+import { unreachable } from './client.ts';
+import { bodyChunks, ConnectionError, type HttpResponse, readBody } from './http.ts';
+import { ATTEMPTS } from './retry.ts';
+
+/** Registries answer 404 for a manifest whose type is not named. */
+const ACCEPT = [...MANIFEST_MEDIA_TYPES, ...INDEX_MEDIA_TYPES].join(', ');
+
+export class RegistrySource implements ImageSource {
+  readonly shown: string;
+  readonly registry: string;
+  readonly repository: string;
+  /** Mirrors first, the registry itself last. */
+  readonly #clients: readonly [RepositoryClient, ...RepositoryClient[]];
+  /** Mirrors that failed once are not asked again. */
+  readonly #given = new Set<RepositoryClient>();
+
+  constructor(clients: readonly [RepositoryClient, ...RepositoryClient[]], shown: string) {
+    this.#clients = clients;
+    this.shown = shown;
+    const own = clients.at(-1) ?? clients[0];
+    this.registry = own.endpoint.registry;
+    this.repository = own.endpoint.repository;
+  }
+
+  async manifest(
+    reference: string | Descriptor | undefined,
+    options: TransferOptions = {},
+  ): Promise<ManifestDocument> {
+    const name = typeof reference === 'object' ? reference.digest : (reference ?? 'latest');
+    const document = await this.#firstThat((client, attempts) =>
+      getManifest(client, name, attempts, options),
+    );
+    if (typeof reference === 'object' && document.descriptor.size !== reference.size) {
+      throw mismatch(
+        this.shown,
+        `${name} has ${document.descriptor.size} bytes instead of ${reference.size}`,
+      );
+    }
+    return document;
+  }
+
+  /** Cut connections are made again, and go on where they ended. */
+  async *blob(descriptor: Descriptor, { resume, signal }: BlobOptions = {}): AsyncGenerator<Buffer> {
+    const { digest, size } = descriptor;
+    let offset = resume?.offset ?? 0;
+    const hash = resume?.hash ?? createHash('sha256');
+    let fruitless = 0;
+    while (offset < size) {
+      const from = offset;
+      const { response, client } = await this.#firstThat(async (candidate, attempts) => ({
+        client: candidate,
+        response: await getBlob(candidate, descriptor, from, attempts, signal),
+      }));
+      // A server that knows no ranges begins at the beginning.
+      let skip = response.status === 206 ? 0 : offset;
+      try {
+        for await (const chunk of bodyChunks(response)) {
+          const part = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.length));
+          skip -= chunk.length - part.length;
+          if (part.length === 0) continue;
+          if (offset + part.length > size) {
+            this.#given.add(client);
+            throw mismatch(this.shown, `${digest} has more than its ${size} bytes`);
+          }
+          hash.update(part);
+          offset += part.length;
+          yield part;
+        }
+        if (offset < size) throw new ConnectionError(`${client.endpoint.registry} ended a blob early`, true);
+      } catch (error) {
+        if (!(error instanceof ConnectionError)) throw error;
+        fruitless = offset > from ? 1 : fruitless + 1;
+        if (!error.transient || fruitless >= ATTEMPTS) throw unreachable(client.shown, error);
+        await client.pause(fruitless + 1, signal, 0, error);
+      }
+    }
+    if (`sha256:${hash.digest('hex')}` === digest) return;
+    for (const client of this.#clients.slice(0, -1)) this.#given.add(client);
+    throw mismatch(this.shown, `${digest} has other content than its name says`);
+  }
+
+  async referrers(subject: Digest, options: TransferOptions = {}): Promise<readonly Descriptor[]> {
+    const client = this.#clients.at(-1) ?? this.#clients[0];
+    return (
+      (await getReferrers(client, subject, options)) ??
+      (await getFallbackIndex(client, subject, options)).manifests
+    );
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return Promise.resolve();
+  }
+
+  /** Asks mirrors in turn, each but once; the registry itself as often as it takes. */
+  async #firstThat<T>(ask: (client: RepositoryClient, attempts: number) => Promise<T>): Promise<T> {
+    const own = this.#clients.at(-1) ?? this.#clients[0];
+    for (const client of this.#clients.slice(0, -1)) {
+      if (this.#given.has(client)) continue;
+      try {
+        return await ask(client, 1);
+      } catch (error) {
+        if (!(error instanceof IngotError) || error.code === 'INTERRUPTED') throw error;
+        // What a mirror merely lacks it may have of the next.
+        if (error.code !== 'NOT_FOUND') this.#given.add(client);
+      }
+    }
+    return ask(own, ATTEMPTS);
+  }
+}
+
+async function getManifest(
+  client: RepositoryClient,
+  reference: string,
+  attempts: number,
+  { signal }: TransferOptions,
+): Promise<ManifestDocument> {
+  const response = await client.send({
+    method: 'GET',
+    to: `manifests/${reference}`,
+    actions: 'pull',
+    headers: { accept: ACCEPT },
+    expect: [200],
+    attempts,
+    signal,
+  });
+  const bytes = await readDocumentBody(client, response);
+  const digest = digestOf(bytes);
+  const said = response.headers['docker-content-digest'];
+  const wanted = isDigest(reference) ? reference : said;
+  if (typeof wanted === 'string' && isDigest(wanted) && wanted !== digest) {
+    throw mismatch(client.shown, `${reference} is ${digest} instead of ${wanted}`);
+  }
+  const type = (response.headers['content-type'] ?? '').split(';')[0]?.trim() ?? '';
+  const mediaType = type.startsWith('application/vnd.') ? type : ownMediaType(bytes);
+  return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
+}
+
+/** The referrers API's answer; undefined where there is none (distribution-spec, "Listing Referrers"). */
+export async function getReferrers(
+  client: RepositoryClient,
+  subject: Digest,
+  { signal }: TransferOptions,
+): Promise<readonly Descriptor[] | undefined> {
+  const response = await client.send({
+    method: 'GET',
+    to: `referrers/${subject}`,
+    actions: 'pull',
+    expect: [200, 400, 404, 405],
+    signal,
+  });
+  const bytes = await readDocumentBody(client, response);
+  // Other servers answer 200 to what they do not know.
+  const isIndex = (response.headers['content-type'] ?? '').startsWith(
+    'application/vnd.oci.image.index.v1+json',
+  );
+  return response.status === 200 && isIndex ? parseIndex(client, bytes).manifests : undefined;
+}
+
+/** The index that stands in for the API (distribution-spec, "Referrers Tag Schema"); empty when there is none. */
+export async function getFallbackIndex(
+  client: RepositoryClient,
+  subject: Digest,
+  options: TransferOptions,
+): Promise<Index> {
+  try {
+    return parseIndex(client, (await getManifest(client, fallbackTag(subject), ATTEMPTS, options)).bytes);
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'NOT_FOUND') return { schemaVersion: 2, manifests: [] };
+    throw error;
+  }
+}
+
+export function fallbackTag(subject: Digest): string {
+  return `sha256-${hexOf(subject)}`;
+}
+
+async function getBlob(
+  client: RepositoryClient,
+  { digest, size }: Descriptor,
+  offset: number,
+  attempts: number,
+  signal: AbortSignal | undefined,
+): Promise<HttpResponse> {
+  const response = await client.send({
+    method: 'GET',
+    to: `blobs/${digest}`,
+    actions: 'pull',
+    headers: offset > 0 ? { range: `bytes=${offset}-${size - 1}` } : {},
+    expect: [200, 206],
+    attempts,
+    signal,
+  });
+  const length = response.headers['content-length'];
+  const expected = response.status === 206 ? size - offset : size;
+  const range = /^bytes (\d+)-/.exec(response.headers['content-range'] ?? '')?.[1];
+  const isElsewhere = response.status === 206 && Number(range) !== offset;
+  if ((length === undefined || Number(length) === expected) && !isElsewhere) return response;
+  response.body.destroy();
+  throw mismatch(
+    client.shown,
+    isElsewhere
+      ? `${digest} was sent from another place on`
+      : `${digest} has ${length ?? ''} bytes instead of ${expected}`,
+  );
+}
+
+async function readDocumentBody(client: RepositoryClient, response: HttpResponse): Promise<Buffer> {
+  try {
+    return await readBody(response, MAX_JSON_BYTES);
+  } catch (error) {
+    if (error instanceof ConnectionError) throw unreachable(client.shown, error);
+    if (!(error instanceof RangeError)) throw error;
+    throw new IngotError(
+      'IMAGE_INVALID',
+      `${client.shown}: a manifest has more than ${MAX_JSON_BYTES} bytes`,
+    );
+  }
+}
+
+function parseIndex(client: RepositoryClient, bytes: Buffer): Index {
+  try {
+    return Index.parse(JSON.parse(bytes.toString()));
+  } catch {
+    throw new IngotError('IMAGE_INVALID', `${client.shown}: its list of referrers is no index`);
+  }
+}
+
+function ownMediaType(bytes: Buffer): string {
+  try {
+    const value: unknown = JSON.parse(bytes.toString());
+    const type = value !== null && typeof value === 'object' && 'mediaType' in value ? value.mediaType : '';
+    return typeof type === 'string' ? type : '';
+  } catch {
+    return '';
+  }
+}
+
+function mismatch(shown: string, what: string): IngotError {
+  return new IngotError('DIGEST_MISMATCH', `${shown}: ${what}`, {
+    hint: 'the registry, or somebody on the way, gives something else than was asked for',
+  });
+}
