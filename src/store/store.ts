@@ -4,6 +4,7 @@
  *   packages/<2 hex>/<sha256>.deb     downloaded packages, verified before they get this name
  *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
  *   blobs/sha256/<hex>                OCI blobs, and large files of plans
+ *   blobs/partial/<hex>               the beginnings of blobs whose download was cut short
  *   disks/<key>.raw                   disks made to test images
  *   records/<kind>/<key>.json         what a key was built into; `records/blobs` what blobs looked like when hashed
  *   apt/<hex>/                        package indexes
@@ -63,6 +64,11 @@ export class Store {
 
   blobPath(hex: string): string {
     return this.path('blobs', 'sha256', hex);
+  }
+
+  /** Where a blob grows while it is fetched. Whoever writes there holds the lock `blob-<hex>`. */
+  partialBlobPath(hex: string): string {
+    return this.path('blobs', 'partial', hex);
   }
 
   /**

@@ -37,6 +37,7 @@ export async function listEntries(store: Store, signal?: AbortSignal): Promise<r
   const files = await Promise.all([
     ...packageFolders.map((folder) => fileEntries('packages', store.path('packages', folder), '.deb')),
     fileEntries('blobs', store.path('blobs/sha256')),
+    fileEntries('blobs', store.path('blobs/partial')),
     fileEntries('disks', store.path('disks'), '.raw'),
     ...recordKinds.map((kind) => fileEntries('records', store.path('records', kind), '.json')),
   ]);

@@ -1,0 +1,55 @@
+/** `ingot push`: an image into registries. */
+import { Command } from 'commander';
+
+import { parseLocation } from '../../publish/location.ts';
+import { requireRegistry, transferImage } from '../../publish/transfer.ts';
+import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { renderTransfers } from '../render-transfer.ts';
+import { useStore } from '../use-store.ts';
+
+interface PushOptions extends RegistryOptions {
+  readonly tag?: readonly string[];
+  readonly referrers: boolean;
+}
+
+export function pushCommand(bind: Bind): Command {
+  const command = new Command('push')
+    .description('Send an image to registries. Sends only what they lack; tags move last.')
+    .argument('<image>', 'oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]')
+    .argument('<ref...>', 'where to, such as registry.example.com/ai/node:1.0')
+    .option('--tag <tag>', 'another tag at every place (repeatable)', collect)
+    .option('--no-referrers', 'leave behind what refers to the image, such as signatures');
+  return addRegistryOptions(command)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0
+  ingot push oci:build/debian-minimal registry.example.com/ai/node --tag 1.0 --tag stable
+  ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
+
+Credentials are those of \`skopeo login\`, \`podman login\` and \`docker login\`.
+`,
+    )
+    .action(bind(push));
+}
+
+async function push(
+  context: CommandContext,
+  image: string,
+  refs: readonly string[],
+  options: PushOptions,
+): Promise<CommandResult> {
+  const { reporter, signal, cwd } = context;
+  const from = parseLocation(image, cwd);
+  const to = refs.map((text) => ({ text, location: parseLocation(text, cwd), names: options.tag ?? [] }));
+  for (const { location, text } of to) requireRegistry(location, text);
+  await using inUse = await useStore(context);
+  await using registries = await openRegistries(context, options);
+  const { store } = inUse;
+  const withReferrers = options.referrers;
+  return renderTransfers(
+    await transferImage({ from, to, registries, store, reporter, signal, withReferrers }),
+  );
+}

@@ -1,0 +1,33 @@
+/** Options of every command that talks to registries. */
+import type { Command } from 'commander';
+import { resolve } from 'node:path';
+
+import { RegistryAccess } from '../oci/registry/access.ts';
+import type { CommandContext } from './context.ts';
+
+export interface RegistryOptions {
+  readonly ca?: readonly string[];
+  readonly insecure?: readonly string[];
+}
+
+export function addRegistryOptions(command: Command): Command {
+  return command
+    .option('--ca <file>', 'trust the certificates in this file too (repeatable)', collect)
+    .option(
+      '--insecure <host>',
+      'speak plain HTTP with this registry, HOST or HOST:PORT (repeatable)',
+      collect,
+    );
+}
+
+export function openRegistries(
+  { env, cwd, reporter }: CommandContext,
+  { ca = [], insecure = [] }: RegistryOptions,
+): Promise<RegistryAccess> {
+  return RegistryAccess.open({ env, reporter, insecure, ca: ca.map((file) => resolve(cwd, file)) });
+}
+
+/** For options that may be given more than once. */
+export function collect(value: string, previous: readonly string[] = []): readonly string[] {
+  return [...previous, value];
+}

@@ -1,0 +1,121 @@
+/**
+ * A source whose blobs come into the store first: what was fetched once is not fetched again, and a blob that was cut
+ * short, by the network or by `kill -9`, goes on where it ended.
+ */
+import { createHash, type Hash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { dirname } from 'node:path';
+
+import { type Digest, hexOf } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import { verifiedChunks } from '../oci/blob.ts';
+import type {
+  BlobOptions,
+  ImageSource,
+  ManifestDocument,
+  PutBlobOptions,
+  TransferOptions,
+} from '../oci/image-transfer.ts';
+import type { Descriptor } from '../oci/schema.ts';
+import { type Store, syncDirectory } from '../store/store.ts';
+
+export class StoredSource implements ImageSource {
+  readonly shown: string;
+  readonly #inner: ImageSource;
+  readonly #store: Store;
+
+  constructor(inner: ImageSource, store: Store) {
+    this.#inner = inner;
+    this.#store = store;
+    this.shown = inner.shown;
+  }
+
+  manifest(reference: string | Descriptor | undefined, options?: TransferOptions): Promise<ManifestDocument> {
+    return this.#inner.manifest(reference, options);
+  }
+
+  referrers(subject: Digest, options?: TransferOptions): Promise<readonly Descriptor[]> {
+    return this.#inner.referrers(subject, options);
+  }
+
+  async *blob(descriptor: Descriptor, options: BlobOptions = {}): AsyncGenerator<Buffer> {
+    yield* verifiedChunks(await this.blobFile(descriptor, options), descriptor, options.resume);
+  }
+
+  readonly blobFile = async (descriptor: Descriptor, options: PutBlobOptions = {}): Promise<string> => {
+    if (this.#inner.blobFile !== undefined) return this.#inner.blobFile(descriptor, options);
+    const { signal } = options;
+    const hex = hexOf(descriptor.digest);
+    const path = this.#store.blobPath(hex);
+    if ((await this.#store.blobSize(hex)) === descriptor.size) return path;
+    await using _lock = await this.#store.lock(`blob-${hex}`, signal);
+    if ((await this.#store.blobSize(hex)) === descriptor.size) return path; // by whom we waited for
+    try {
+      await this.#fetch(descriptor, options);
+    } catch (error) {
+      if (!(error instanceof IngotError) || error.code !== 'DIGEST_MISMATCH') throw error;
+      // What was here before may have been damaged, or a mirror gave it: once more, from the beginning.
+      await rm(this.#store.partialBlobPath(hex), { force: true });
+      try {
+        await this.#fetch(descriptor, options);
+      } catch (again) {
+        if (again instanceof IngotError && again.code === 'DIGEST_MISMATCH') {
+          await rm(this.#store.partialBlobPath(hex), { force: true });
+        }
+        throw again;
+      }
+    }
+    return path;
+  };
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#inner[Symbol.asyncDispose]();
+  }
+
+  async #fetch(descriptor: Descriptor, { signal, onProgress }: PutBlobOptions): Promise<void> {
+    const hex = hexOf(descriptor.digest);
+    const partial = this.#store.partialBlobPath(hex);
+    await mkdir(dirname(partial), { recursive: true });
+    const file = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
+    try {
+      const { offset, hash } = await takeUp(file, descriptor.size);
+      let at = offset;
+      onProgress?.(at);
+      for await (const chunk of this.#inner.blob(descriptor, { signal, resume: { offset, hash } })) {
+        for (let done = 0; done < chunk.length;) {
+          const { bytesWritten } = await file.write(chunk, done, chunk.length - done, at + done);
+          done += bytesWritten;
+        }
+        at += chunk.length;
+        onProgress?.(at);
+      }
+      await file.sync();
+    } finally {
+      await file.close();
+    }
+    await rename(partial, this.#store.blobPath(hex));
+    await syncDirectory(dirname(this.#store.blobPath(hex)));
+    await this.#store.recordBlob(hex);
+  }
+}
+
+/** What is there of a blob already, hashed. */
+async function takeUp(file: FileHandle, size: number): Promise<{ offset: number; hash: Hash }> {
+  const hash = createHash('sha256');
+  const { size: there } = await file.stat();
+  if (there > size) {
+    await file.truncate(0);
+    return { offset: 0, hash };
+  }
+  if (there > 0) {
+    for await (const chunk of file.createReadStream({
+      start: 0,
+      autoClose: false,
+      highWaterMark: 1024 * 1024,
+    })) {
+      hash.update(chunk as Buffer);
+    }
+  }
+  return { offset: there, hash };
+}
