@@ -35,12 +35,12 @@ describe('GPUs, driver, CUDA and runtimes', () => {
     ],
     ['gpus: [h100-sxm, hopper, 10de:2330]', { gpus: ['h100-sxm', 'hopper', '10de:2330'] }],
     [
-      `runtimes: [llama.cpp, vllm@0.20, {use: ollama, version: auto}, {use: sglang, digest: "${DIGEST}"}]`,
+      `runtimes: [llama.cpp, vllm@0.20, {use: ollama, version: auto, features: [fp8]}, {use: sglang, digest: "${DIGEST}"}]`,
       {
         runtimes: [
           { use: 'llama.cpp' },
           { use: 'vllm', version: '0.20' },
-          { use: 'ollama' },
+          { use: 'ollama', features: ['fp8'] },
           { use: 'sglang', digest: DIGEST },
         ],
       },

@@ -38,6 +38,9 @@ export function checkDeclaration(root: SourceMapping): Finding[] {
       ]);
     }
   });
+  entriesOf(root, 'runtimes').forEach((runtime, index) => {
+    checkUnique(entriesOf(runtime, 'features'), 'features', 'feature', report, ['runtimes', index]);
+  });
   checkNumbers(root, 'users', 'uid', report);
   checkNumbers(root, 'groups', 'gid', report);
   checkAccounts(root, report);

@@ -80,6 +80,8 @@ export interface RuntimeRequest {
   readonly version?: string;
   /** Of the container image, for a runtime that is one. */
   readonly digest?: Digest;
+  /** What it must be able to do on every GPU, such as `fp8`. */
+  readonly features?: readonly string[];
 }
 
 export interface MigLayout {

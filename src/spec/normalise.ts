@@ -88,8 +88,8 @@ function migOf(input: GpuUseInput, gpu: number): readonly MigLayout[] {
 }
 
 function runtimeOf(input: RuntimeInput): RuntimeRequest {
-  const { use, version, digest } = typeof input === 'string' ? named(input) : input;
-  return { use, ...defined({ version: fixed(version), digest }) };
+  const { use, version, digest, features } = typeof input === 'string' ? named(input) : input;
+  return { use, ...defined({ version: fixed(version), digest, features: nonEmpty(features) }) };
 }
 
 /** The agent that `true` means. */
@@ -104,6 +104,7 @@ interface Named {
   readonly version: string | undefined;
   readonly modules?: undefined;
   readonly digest?: undefined;
+  readonly features?: undefined;
 }
 
 /** `nvidia@550` or `nvidia`. */

@@ -183,6 +183,10 @@ export const RuntimeInput = z.union([
       .transform((digest) => parseDigest(digest))
       .optional()
       .describe('Digest of the container image, for a runtime that is one.'),
+    features: z
+      .array(text(/^[a-z][a-z0-9-]*$/, 'a feature, such as fp8'))
+      .optional()
+      .describe('What it must be able to do on every GPU of the image, such as fp8.'),
   }),
 ]);
 

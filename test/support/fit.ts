@@ -13,7 +13,7 @@ export const FACTS: Facts = await loadFacts(join(import.meta.dirname, '../../dri
 export const NOW = '2026-11-22';
 export const BY_FACTS: FitContext = { facts: FACTS, now: NOW };
 
-/** `driver: '550'`, `cuda: '12.4'`, `runtimes: ['vllm@0.20']`; `auto` leaves the version open. */
+/** `driver: '550'`, `cuda: '12.4'`, `runtimes: ['vllm@0.20', 'vllm#fp8']`; `auto` leaves the version open. */
 export interface ShortRequest {
   readonly architecture?: 'amd64' | 'arm64';
   readonly distribution?: string;
@@ -50,8 +50,13 @@ export function requestOf(short: ShortRequest): FitRequest {
       cuda: { compat, ...versionOf(cuda), ...(toolkit !== undefined && { toolkit }) },
     }),
     runtimes: (short.runtimes ?? []).map((text) => {
-      const [name = '', version] = text.split('@', 2);
-      return { use: name, ...(version !== undefined && { version }) };
+      const [named = '', ...features] = text.split('#');
+      const [name = '', version] = named.split('@', 2);
+      return {
+        use: name,
+        ...(version !== undefined && { version }),
+        ...(features.length > 0 && { features }),
+      };
     }),
     addons: short.addons ?? [],
     kernelArguments: short.kernelArguments ?? [NO_HMM],
@@ -107,7 +112,17 @@ const runtimeName = among(
     name,
     ...releases.map(({ version }) => `${name}@${version}`),
   ]),
-  ['vlm', 'vllm@0.1', 'tgi@9', 'pytorch@next', 'llama.cpp@b1234'],
+  [
+    'vlm',
+    'vllm#fp8',
+    'vllm#bfloat16#fp8',
+    'vllm#fp9',
+    'sglang#fp8',
+    'vllm@0.1',
+    'tgi@9',
+    'pytorch@next',
+    'llama.cpp@b1234',
+  ],
 );
 const kernelVersion = among(
   ['5.10', '6.1', '6.12', '6.12.94', '6.12.107', '6.17', '6.19.7', '7.0', '7.1.2'],

@@ -156,7 +156,7 @@ function checkKernelReports({ kernelReports }: NvidiaFacts, report: Report): voi
   }
 }
 
-function checkRuntimes({ runtimes, wheels, nvidia }: Facts, report: Report): void {
+function checkRuntimes({ runtimes, wheels, runtimeFeatures, nvidia }: Facts, report: Report): void {
   const names = new Set<string>();
   for (const runtime of runtimes.values()) {
     for (const name of [runtime.name, ...runtime.aliases]) {
@@ -167,6 +167,12 @@ function checkRuntimes({ runtimes, wheels, nvidia }: Facts, report: Report): voi
   for (const runtime of runtimes.values()) {
     for (const successor of runtime.successors) {
       if (!runtimes.has(successor)) report(`there is no runtime ${JSON.stringify(successor)}`, runtime);
+    }
+  }
+  for (const row of runtimeFeatures) {
+    if (!runtimes.has(row.runtime)) report(`there is no runtime ${JSON.stringify(row.runtime)}`, row);
+    if (!nvidia.capabilities.has(row.minCapability)) {
+      report(`compute capability ${row.minCapability} is not in architectures.yaml`, row);
     }
   }
   for (const row of wheels) {

@@ -1,6 +1,7 @@
 /** What else was possible. Every alternative is judged, none is guessed. */
 import { branchOf, compareVersions, seriesOf, type FactVersion } from '../../catalog/facts/versions.ts';
 import { indexFacts } from './facts-index.ts';
+import { withRuntime } from './change.ts';
 import { judgeFit, type Fit, type Verdict } from './fit.ts';
 import type { FitContext, FitRequest } from './request.ts';
 import { kernelsOn } from './kernel-candidates.ts';
@@ -73,7 +74,7 @@ export function otherReleases(
     ) ?? (runtime?.releases ?? []).map((release) => release.version);
   return newestFirst(versions)
     .filter((version) => version !== own)
-    .map((version) => [version, { ...request, runtimes: request.runtimes.with(index, { use, version }) }]);
+    .map((version) => [version, withRuntime(index, { use, version })(request)]);
 }
 
 function newestFirst<V extends FactVersion>(versions: readonly V[]): V[] {

@@ -53,8 +53,13 @@ export function withMig(index: number, next: Partial<MigAsk>): Change['apply'] {
   };
 }
 
+/** What it must be able to do stays, unless the next one says otherwise. */
 export function withRuntime(index: number, next: RuntimeAsk): Change['apply'] {
-  return (one) => ({ ...one, runtimes: one.runtimes.with(index, next) });
+  return (one) => {
+    const { features } = one.runtimes[index] ?? {};
+    const kept = { ...(features !== undefined && { features }), ...next };
+    return { ...one, runtimes: one.runtimes.with(index, kept) };
+  };
 }
 
 export function withDriver(

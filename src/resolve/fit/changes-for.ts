@@ -106,6 +106,7 @@ function otherRemedies(remedy: Remedy, about: readonly Element[], request: FitRe
     const apply: Change['apply'] = (one) => ({ ...one, cuda: { ...one.cuda, version, compat: true } });
     return [change('compat', `cuda: {version: "${version}", compat: true}`, about, apply)];
   }
+  if ('feature' in remedy) return featureChanges(remedy, about, request);
   if ('successors' in remedy) {
     const element = about.find((one) => one.kind === 'runtime');
     if (element?.kind !== 'runtime') return [];
@@ -123,6 +124,37 @@ function otherRemedies(remedy: Remedy, about: readonly Element[], request: FitRe
       );
   }
   return [];
+}
+
+function featureChanges(
+  { feature, near }: Extract<Remedy, { readonly feature: string }>,
+  about: readonly Element[],
+  request: FitRequest,
+): Change[] {
+  const element = about.find((one) => one.kind === 'runtime');
+  const asked = element?.kind === 'runtime' ? request.runtimes[element.index] : undefined;
+  if (element?.kind !== 'runtime' || asked?.features === undefined) return [];
+  const others = asked.features.filter((one) => one !== feature);
+  const of = `features of ${nameOfRuntime(asked)}`;
+  return [
+    ...near.map((name) => {
+      const next = { ...asked, features: [...others, name] };
+      return change(
+        'name',
+        `${of}: ${name} for ${feature}`,
+        [element],
+        withRuntime(element.index, next),
+        name,
+      );
+    }),
+    change(
+      'leave',
+      `${of}: without ${feature}`,
+      [element],
+      withRuntime(element.index, { ...asked, features: others }),
+      feature,
+    ),
+  ];
 }
 
 /** Undefined when the catalogue is known and has it under none of its names. */

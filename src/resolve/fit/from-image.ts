@@ -25,9 +25,13 @@ export function asksForAccelerators({ gpus, driver, cuda, runtimes }: NodeImage)
  */
 export function requestOf(image: NodeImage, catalog: Catalog, facts?: Facts): FitRequest {
   const { gpus = [], kernel, addons } = image;
-  const runtimes = (image.runtimes ?? []).map(({ use, version }): RuntimeAsk => {
+  const runtimes = (image.runtimes ?? []).map(({ use, version, features }): RuntimeAsk => {
     const name = facts === undefined ? use : knownName(use, catalog, facts);
-    return { use: name, ...(version !== undefined && { version }) };
+    return {
+      use: name,
+      ...(version !== undefined && { version }),
+      ...(features !== undefined && { features }),
+    };
   });
   const layers = layersOn(image, catalog);
   const served = runtimes.flatMap(({ use }) => runtimeLayers(use, image, layers));

@@ -71,6 +71,8 @@ export interface CudaAsk {
 export interface RuntimeAsk {
   readonly use: string;
   readonly version?: string;
+  /** What it must be able to do on every GPU, such as `fp8`. */
+  readonly features?: readonly string[];
 }
 
 /** What sources of packages and images can deliver. A list that is left out was not looked at: facts alone judge. */

@@ -92,7 +92,9 @@ export type Remedy =
   | { readonly patch: string }
   /** The compatibility package of this series. */
   | { readonly compat: CudaVersion }
-  | { readonly successors: readonly string[] };
+  | { readonly successors: readonly string[] }
+  /** A feature of a runtime to do without, or one that may have been meant. */
+  | { readonly feature: string; readonly near: readonly string[] };
 
 /** The part of a candidate whose arrival makes a rule ready to be judged. */
 export type Stage =

@@ -3,6 +3,7 @@ import type { Candidate, Judgement, Rule, RuledJudgement, Stage } from './rule.t
 import type { Problem } from './problem.ts';
 import { CUDA_RULES } from './rules/cuda-rules.ts';
 import { DRIVER_RULES } from './rules/driver-rules.ts';
+import { FEATURE_RULES } from './rules/feature-rules.ts';
 import { GPU_RULES } from './rules/gpu-rules.ts';
 import { KERNEL_RULES } from './rules/kernel-rules.ts';
 import { MIG_RULES } from './rules/mig-rules.ts';
@@ -17,6 +18,7 @@ export const RULES: readonly Rule[] = [
   ...KERNEL_RULES,
   ...CUDA_RULES,
   ...RUNTIME_RULES,
+  ...FEATURE_RULES,
   ...SYSTEM_RULES,
   ...LAYER_RULES,
 ];
