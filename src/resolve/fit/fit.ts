@@ -76,7 +76,7 @@ function refusal(request: FitRequest, context: FitContext): FitFinding[] {
   const conflicts = findConflicts(request, context);
   const suggestions = suggestChanges(request, conflicts, context);
   const problem = poseProblem(request, context);
-  return conflicts.map((conflict): FitFinding => {
+  return distinctCauses(conflicts).map((conflict): FitFinding => {
     const { elements, judgements, gap } = conflict;
     const rule: Pick<Rule, 'id' | 'statement'> = judgements[0]?.rule ?? GAPS[gap?.rule ?? 'unknown'];
     return {
@@ -89,6 +89,21 @@ function refusal(request: FitRequest, context: FitContext): FitFinding[] {
       elements,
       suggestions: suggestions.filter((one) => touches(one.elements, elements)),
     };
+  });
+}
+
+/**
+ * What refuses by itself, whatever is asked for with it, is found once with each thing that was asked for: that it is
+ * so is said once.
+ */
+function distinctCauses(conflicts: readonly Conflict[]): readonly Conflict[] {
+  const told = new Set<string>();
+  return conflicts.filter(({ judgements }) => {
+    const [only, ...others] = judgements;
+    if (only?.rule.id !== 'one-version' || others.length > 0) return true;
+    if (told.has(only.message)) return false;
+    told.add(only.message);
+    return true;
   });
 }
 

@@ -107,17 +107,49 @@ describe('the kernel layers', () => {
 });
 
 describe('a lock', () => {
-  async function judged(kernel: string, packageVersion: string): Promise<Fit> {
+  interface Parts {
+    readonly modules?: string;
+    readonly firmware?: string;
+    readonly libraries?: string;
+  }
+
+  async function judged(kernel: string, packageVersion: string, parts: Parts = {}): Promise<Fit> {
     const image = await parse(
       'gpus: [a30]\ndriver: {use: nvidia, version: "550", modules: open}\nkernelArguments: [nokaslr]\n',
     );
     const lock = {
       kernel: { flavour: 'generic', package: 'linux-image', version: kernel, release: '' },
       driver: { name: 'nvidia', layer: 'driver-nvidia-open', version: '550.163.01', package: packageVersion },
+      modules: [{ layer: 'driver-nvidia-open', source: { version: parts.modules ?? packageVersion } }],
+      layers: [
+        {
+          name: 'driver-nvidia-open',
+          packages: [
+            { name: 'libcuda1', version: parts.libraries ?? packageVersion },
+            { name: 'firmware-nvidia-gsp', version: parts.firmware ?? packageVersion },
+          ],
+        },
+      ],
     } as unknown as Lock;
     const offers = offersOfLock(offersOf(image, catalog), lock);
     return judgeFit(requestOfLock(requestOf(image, catalog), lock), { facts: FACTS, now: NOW, offers });
   }
+
+  it.each([
+    [{ modules: '550.144.03-1' }, 'modules 550.144.03'],
+    [{ firmware: '550.163-1' }, 'firmware 550.163'],
+    [{ libraries: '1:550.163.02-1' }, 'libraries 550.163.02'],
+  ])('is refused when the driver’s parts are of two releases: %j', async (parts, wanted) => {
+    const { verdict, findings } = await judged('6.12.94-1', '550.163.01-2', parts);
+    expect(verdict).toBe('refused');
+    expect(findings.map(({ rule }) => rule)).toEqual(['one-version']);
+    expect(findings[0]?.message).toContain(`the driver is 550.163.01 and its ${wanted}`);
+  });
+
+  it('has parts of one release with revisions of their own', async () => {
+    const parts = { modules: '550.163.01-3', firmware: '1:550.163.01-1+b1', libraries: '550.163.01-2' };
+    expect((await judged('6.12.94-1', '550.163.01-2', parts)).verdict).not.toBe('refused');
+  });
 
   it('knows the very kernel and the very package: Debian’s pairs', async () => {
     expect(rulesOf(await judged('6.12.94-1', '550.163.01-2'))).toEqual(['driver-end-of-life']);
