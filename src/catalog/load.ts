@@ -1,6 +1,7 @@
 /**
  * Reads the catalogue: `<folder>/<kind>/<name>.yaml` for each layer, `<folder>/<kind>/<name>/` for the files it
- * brings, and `<folder>/tools.yaml`. Of two folders the later one wins, layer by layer.
+ * brings, and `<folder>/tools.yaml`. A layer of a later folder takes the place of one of the first, which is the product's
+ * own; two of the later ones must not claim one name.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -23,24 +24,32 @@ export interface LoadedCatalog extends Catalog {
 }
 
 export interface LoadCatalogOptions {
-  /** Told of every layer that takes the place of one from an earlier folder. */
+  /** Told of every layer that takes the place of the product's own. */
   readonly onOverride?: (layer: CatalogLayer, replaced: CatalogLayer) => void;
 }
 
-/** @throws FindingsError CATALOG_INVALID with every mistake of every layer */
+/**
+ * @param folders the product's own first
+ * @throws FindingsError CATALOG_INVALID with every mistake of every layer
+ */
 export async function loadCatalog(
   folders: readonly string[],
   options: LoadCatalogOptions = {},
 ): Promise<LoadedCatalog> {
   const reader = new CatalogReader();
   const layers = new Map<string, SourcedLayer>();
+  const builtIn = new Set<SourcedLayer>();
   let tools: ToolsDefinition | undefined;
-  for (const folder of folders) {
+  for (const [place, folder] of folders.entries()) {
     for (const layer of await reader.readFolder(folder)) {
       const key = layerKey(layer.definition);
       const replaced = layers.get(key);
-      if (replaced !== undefined) options.onOverride?.(layer, replaced);
+      if (replaced !== undefined) {
+        if (builtIn.has(replaced)) options.onOverride?.(layer, replaced);
+        else reader.reportClaim(layer, replaced);
+      }
       layers.set(key, layer);
+      if (place === 0) builtIn.add(layer);
     }
     tools = (await reader.readTools(folder)) ?? tools;
   }
@@ -97,6 +106,14 @@ class CatalogReader {
     const { value, findings } = applySchema(source, ToolsDefinition, 'CATALOG_INVALID');
     this.findings.push(...findings.map(({ finding }) => finding));
     return value;
+  }
+
+  reportClaim({ source, definition }: SourcedLayer, other: SourcedLayer): void {
+    const { file, line } = locationAt(other.source, ['name']);
+    this.report(
+      `the layer ${layerKey(definition)} is already defined in ${file}:${line}`,
+      locationAt(source, ['name']),
+    );
   }
 
   private async readLayer(file: string, kind: LayerKind, name: string): Promise<SourcedLayer | undefined> {

@@ -1,6 +1,6 @@
 /** A declaration and the catalogue, read and checked against each other: where every command on an image begins. */
 import { existsSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 
 import type { LayerKind } from '../catalog/layer.ts';
 import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
@@ -10,29 +10,31 @@ import { loadSpec } from '../spec/load.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
 import { judgeImage, type JudgeOptions } from './judge-image.ts';
+import { userLayers } from './project-layers.ts';
 
 type CatalogContext = Pick<CommandContext, 'cwd' | 'env' | 'productRoot' | 'reporter'>;
 type CheckContext = CatalogContext & Pick<CommandContext, 'now'>;
 
 /**
- * The product's own layers, then those of the folders in INGOT_LAYERS (separated by colons), later ones winning.
+ * The product's own layers, and in their place or beside them those of the project and of the folders in INGOT_LAYERS
+ * (separated by colons).
  *
+ * @param files the declarations that it is for, which say where the project is
  * @throws FindingsError CATALOG_INVALID with every mistake of every layer
+ * @throws IngotError USAGE for declarations of several projects
  */
-export async function openCatalog({
-  cwd,
-  env,
-  productRoot,
-  reporter,
-}: CatalogContext): Promise<LoadedCatalog> {
+export async function openCatalog(
+  { cwd, env, productRoot, reporter }: CatalogContext,
+  files: readonly string[] = [],
+): Promise<LoadedCatalog> {
   if (!existsSync(join(productRoot, 'layers'))) {
     throw new IngotError('ENVIRONMENT', 'this copy of Ingot is the agent of a node: it has no layers', {
       hint: 'use a machine that Ingot is installed on whole',
     });
   }
-  const own = (env['INGOT_LAYERS'] ?? '').split(':').filter((folder) => folder !== '');
-  const folders = [join(productRoot, 'layers'), ...own.map((folder) => resolve(cwd, folder))];
-  return loadCatalog(folders, {
+  const named = (env['INGOT_LAYERS'] ?? '').split(':').filter((folder) => folder !== '');
+  const product = join(productRoot, 'layers');
+  return loadCatalog([product, ...(await userLayers(cwd, product, named, files))], {
     onOverride: (layer, replaced) => {
       reporter.info(`${layer.file} takes the place of ${replaced.file}`);
     },
@@ -58,7 +60,7 @@ export async function loadCheckedImage(
   variant?: string,
   catalog?: LoadedCatalog,
 ): Promise<CheckedImage> {
-  const opened = catalog ?? (await openCatalog(context));
+  const opened = catalog ?? (await openCatalog(context, [path]));
   const parsed = await openSpec(context, path, variant, opened);
   const findings = await findingsOf(context, parsed, opened);
   if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);

@@ -20,10 +20,7 @@ describe('values', () => {
       '3:30 the key "1g.10g" in gpus[0].mig must be a MIG profile, such as 1g.10gb',
     ],
     ['gpus: [{use: h100-sxm, mig: {1g.10gb: 8}}]', '3:39 gpus[0].mig.1g.10gb must be at most 7'],
-    [
-      'runtimes: [{use: vllm, features: [fp8, fp8]}]',
-      '3:40 the feature "fp8" is given twice in runtimes[0]',
-    ],
+    ['runtimes: [{use: vllm, features: [fp8, fp8]}]', '3:40 the feature "fp8" is given twice in runtimes[0]'],
     ['gpus: [{mig: {1g.10gb: 1}}]', '3:8 gpus[0].use is missing'],
     ['gpus: [l4, {use: l4}]', '3:18 the GPU "l4" is given twice'],
     ['hostname: Node_1', /^3:11 hostname must be a host name: .*, not "Node_1"$/],

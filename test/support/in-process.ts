@@ -6,8 +6,18 @@ export interface InProcessResult {
   readonly stdout: string;
 }
 
+interface InProcessOptions {
+  readonly env?: Readonly<Record<string, string>>;
+  /** Told every text that goes to stderr, which else is the test's own. */
+  readonly onStderr?: (text: string) => void;
+}
+
 /** @throws whatever the command throws; nothing is rendered */
-export async function runInProcess(cwd: string, args: readonly string[]): Promise<InProcessResult> {
+export async function runInProcess(
+  cwd: string,
+  args: readonly string[],
+  { env = {}, onStderr }: InProcessOptions = {},
+): Promise<InProcessResult> {
   let stdout = '';
   const exitCode = await runProgram(args, {
     stdout: {
@@ -15,10 +25,14 @@ export async function runInProcess(cwd: string, args: readonly string[]): Promis
         stdout += text;
       },
     },
-    stderr: process.stderr,
-    env: {},
+    stderr: onStderr === undefined ? process.stderr : stderrTo(onStderr),
+    env,
     cwd,
     signal: new AbortController().signal,
   });
   return { exitCode, stdout };
+}
+
+function stderrTo(tell: (text: string) => void): NodeJS.WriteStream {
+  return { isTTY: false, write: (text: string) => (tell(text), true) } as unknown as NodeJS.WriteStream;
 }

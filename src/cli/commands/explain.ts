@@ -56,7 +56,7 @@ async function explain(
   topics: readonly string[],
   { variant, facts = false, matrix: wantsMatrix = false, html }: ExplainOptions,
 ): Promise<CommandResult> {
-  const catalog = await openCatalog(context);
+  const catalog = await openCatalog(context, [file]);
   const parsed = await openSpec(context, file, variant, catalog);
   const offers = facts ? undefined : await recallOffers(context, parsed, catalog);
   const options = { byFacts: facts, ...(offers !== undefined && { offers }) };

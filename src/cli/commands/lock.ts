@@ -89,9 +89,10 @@ export async function runLock(
   files: readonly string[],
   options: LockOptions,
 ): Promise<CommandResult> {
-  const catalog = await openCatalog(context);
+  const declarations = declarationsAmong(files);
+  const catalog = await openCatalog(context, declarations);
   const jobs: LockJob[] = [];
-  for (const file of declarationsAmong(files)) jobs.push(...(await jobsOf(context, catalog, file, options)));
+  for (const file of declarations) jobs.push(...(await jobsOf(context, catalog, file, options)));
   if (options.output !== undefined && jobs.length > 1) {
     throw new IngotError('USAGE', `--output names one file, and there are ${jobs.length} locks to make`, {
       hint: 'choose one with --variant',

@@ -28,9 +28,10 @@ Examples:
 }
 
 async function validateFiles(context: CommandContext, files: readonly string[]): Promise<CommandResult> {
-  const catalog = await openCatalog(context);
+  const declarations = declarationsAmong(files);
+  const catalog = await openCatalog(context, declarations);
   const results: { readonly file: string; readonly findings: readonly Finding[] }[] = [];
-  for (const file of declarationsAmong(files)) {
+  for (const file of declarations) {
     results.push({ file, findings: await findingsOfFile(context, file, catalog) });
   }
   const findings = results.flatMap((result) => result.findings);
