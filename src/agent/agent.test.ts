@@ -62,9 +62,9 @@ describe('the agent', () => {
     const copy = await copyProduct();
     await rm(join(copy, 'src'), { recursive: true });
     await expect(makeAgent(copy, 'amd64')).rejects.toMatchObject({ code: 'ENVIRONMENT' });
-    await mkdir(join(copy, 'dist/agent'), { recursive: true });
-    await writeFile(join(copy, 'dist/agent/ingot.mjs'), 'the bundle');
-    await writeFile(join(copy, 'dist/agent/LICENSES'), 'its licences\n');
+    await mkdir(join(copy, 'dist/bundle'), { recursive: true });
+    await writeFile(join(copy, 'dist/bundle/ingot.mjs'), 'the bundle');
+    await writeFile(join(copy, 'dist/bundle/LICENSES'), 'its licences\n');
     const { files } = await makeAgent(copy, 'amd64');
     const contents = new Map(files.map(({ name, data }) => [name, data]));
     expect(Buffer.from(contents.get('ingot.mjs') ?? []).toString()).toBe('the bundle');

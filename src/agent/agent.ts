@@ -34,7 +34,7 @@ export interface Agent {
 }
 
 /** What `npm run build` makes, below the product's folder. */
-export const BUILT_BUNDLE = 'dist/agent';
+export const BUILT_BUNDLE = 'dist/bundle';
 const ENTRY = 'src/main.ts';
 
 const Product = z.object({
