@@ -46,11 +46,11 @@ export async function readPair(
 ): Promise<ReadPair> {
   const shared = sharedDigests(from, to);
   const own = (image: ImageReader): Task[] =>
-    image.manifest.layers.filter(({ digest }) => !shared.has(digest)).map((layer) => ({ image, layer }));
+    image.layers.filter(({ digest }) => !shared.has(digest)).map((layer) => ({ image, layer }));
   const progress = new Progress(options.stage);
   const read = await readAll([...own(from), ...own(to)], progress, options);
   const stackOf = (image: ImageReader, known: ReadonlyMap<Digest, LayerEntries>): Stack =>
-    stackLayers(image.manifest.layers.map(({ digest }) => known.get(digest) ?? EMPTY));
+    stackLayers(image.layers.map(({ digest }) => known.get(digest) ?? EMPTY));
   let stacks = { from: stackOf(from, read), to: stackOf(to, read) };
   const open = whatIsOpen(from, to, shared, read, stacks);
   const isLocal = from.isLocal || to.isLocal;
@@ -58,9 +58,7 @@ export async function readPair(
   if (open !== 'nothing' && isWhole) {
     const keep = coveredBy(read, stacks);
     const image = from.isLocal ? from : to;
-    const tasks = image.manifest.layers
-      .filter(({ digest }) => shared.has(digest))
-      .map((layer) => ({ image, layer }));
+    const tasks = image.layers.filter(({ digest }) => shared.has(digest)).map((layer) => ({ image, layer }));
     const below = await readAll(tasks, progress, { ...options, keep });
     const all = new Map([...read, ...below]);
     stacks = { from: stackOf(from, all), to: stackOf(to, all) };
@@ -79,7 +77,7 @@ export async function readPair(
 /** One image by itself, as far as a lock can be held against it: its annotations and its packages. */
 export async function readAlone(image: ImageReader, options: ReadPairOptions = {}): Promise<ImageSummary> {
   const progress = new Progress(options.stage);
-  for (const layer of image.manifest.layers.toReversed()) {
+  for (const layer of image.layers.toReversed()) {
     const keep = (path: string): boolean => DPKG_STATUS.test(path);
     const read = await readAll([{ image, layer }], progress, { ...options, keep });
     const stack = stackLayers([...read.values()]);
@@ -145,8 +143,8 @@ class Progress {
 }
 
 function sharedDigests(from: ImageReader, to: ImageReader): ReadonlySet<Digest> {
-  const known = new Set(from.manifest.layers.map(({ digest }) => digest));
-  return new Set(to.manifest.layers.map(({ digest }) => digest).filter((digest) => known.has(digest)));
+  const known = new Set(from.layers.map(({ digest }) => digest));
+  return new Set(to.layers.map(({ digest }) => digest).filter((digest) => known.has(digest)));
 }
 
 /**
@@ -188,8 +186,8 @@ function coveredBy(
 }
 
 function summarise(image: ImageReader, { texts }: Stack): ImageSummary {
-  const { manifest, config, shown, digest } = image;
-  const said = { ...config.config?.Labels, ...manifest.annotations };
+  const { annotations: own, config, shown, digest, layers } = image;
+  const said = { ...config.config?.Labels, ...own };
   const find = (pattern: RegExp): string | undefined =>
     [...texts].findLast(([path]) => pattern.test(path))?.[1];
   return {
@@ -203,7 +201,7 @@ function summarise(image: ImageReader, { texts }: Stack): ImageSummary {
     kernelArguments: kernelArguments(texts),
     users: parseAccounts(find(/etc\/passwd$/) ?? ''),
     groups: parseAccounts(find(/etc\/group$/) ?? ''),
-    blobs: manifest.layers.map(({ digest: blob, size, annotations }) => ({
+    blobs: layers.map(({ digest: blob, size, annotations }) => ({
       digest: blob,
       size,
       ...(annotations?.['dev.ingot.layer'] !== undefined && { layer: annotations['dev.ingot.layer'] }),

@@ -9,6 +9,7 @@ import type { ImageDifference } from '../../compare/compare-images.ts';
 import { hexOf } from '../../digest.ts';
 import { FindingsError } from '../../errors.ts';
 import { resolveImage } from '../../oci/layout.ts';
+import { run } from '../../proc/run.ts';
 
 const STATUS = 'usr/lib/sysimage/dpkg/status';
 const stanza = (name: string, version: string): string =>
@@ -158,6 +159,15 @@ describe('two images', () => {
     const sum = shares.reduce((total, { bytes }) => total + bytes, 0);
     expect(Math.abs(sum - (seal?.size ?? 0))).toBeLessThanOrEqual(shares.length);
     expect(shares.find(({ what }) => what === 'htop')).toMatchObject({ isPackage: true, carried: 0 });
+  });
+
+  it('an archive of a layout is the same image', async () => {
+    await run(['tar', '-C', join(scratch, 'after'), '-cf', join(scratch, 'after.tar'), '.']);
+    const difference = await differenceOf(after, 'oci-archive:after.tar');
+    expect(difference).toMatchObject({ isSame: true, to: { digest: difference.from.digest } });
+    expect((await differenceOf(before, 'after.tar')).files).toEqual(
+      (await differenceOf(before, after)).files,
+    );
   });
 
   it('the other way round, what came goes', async () => {

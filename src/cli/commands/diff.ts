@@ -22,7 +22,7 @@ interface DiffOptions {
 export function diffCommand(bind: Bind): Command {
   return new Command('diff')
     .description('tell what a node would get, lose and pull by going from one image to another')
-    .argument('<from>', 'declaration, lock, or image: oci:DIRECTORY[:NAME]')
+    .argument('<from>', 'declaration, lock, or image: oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME]')
     .argument('<to>', 'the same')
     .option('--html <file>', 'write it as a page of its own, with a map of what is pulled')
     .option('--exit-code', 'exit 1 when they differ')

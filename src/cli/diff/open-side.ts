@@ -3,8 +3,10 @@ import { stat } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
 import { FindingsError, IngotError, type Finding } from '../../errors.ts';
-import { readLayoutImage, type ImageReader } from '../../inspect/image-reader.ts';
+import { openReader, type ImageReader } from '../../inspect/image-reader.ts';
+import { ArchiveSource } from '../../oci/archive-source.ts';
 import { parseLayoutReference } from '../../oci/layout.ts';
+import { LayoutSource } from '../../oci/layout-source.ts';
 import type { Lock } from '../../resolve/lock.ts';
 import type { CommandContext } from '../context.ts';
 import { loadLock, lockPathOf } from '../load-lock.ts';
@@ -38,27 +40,30 @@ export async function openSides(context: CommandContext, from: string, to: strin
   );
 }
 
-async function openSide({ cwd }: CommandContext, argument: string): Promise<Side> {
+async function openSide({ cwd, signal }: CommandContext, argument: string): Promise<Side> {
   if (/\.ya?ml$/.test(argument)) {
     const path = /\.lock\.ya?ml$/.test(argument) ? argument : lockPathOf(argument);
     return { kind: 'lock', shown: path, lock: await loadLock(resolve(cwd, path)) };
   }
-  const { directory, name } = parseLayoutReference(argument);
+  const { directory, name } = parseLayoutReference(argument.replace(/^oci-archive:/, 'oci:'));
   const path = resolve(cwd, directory);
-  if (!argument.startsWith('oci:') && !(await isFolder(path))) {
+  const status = await stat(path).catch(() => undefined);
+  if (status === undefined) {
     throw new IngotError('IMAGE_UNREADABLE', `there is no image ${JSON.stringify(argument)}`, {
-      hint: 'name a declaration, a lock, or a layout: oci:DIRECTORY or oci:DIRECTORY:NAME',
+      hint: 'name a declaration, a lock, oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]',
     });
   }
-  return {
-    kind: 'image',
-    shown: argument,
-    image: await readLayoutImage({ directory: path, name }, argument),
-  };
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isDirectory() === true;
+  const source = status.isFile() ? await ArchiveSource.open(path) : await LayoutSource.open(path);
+  try {
+    return {
+      kind: 'image',
+      shown: argument,
+      image: await openReader(source, name, { shown: argument, isLocal: true, signal }),
+    };
+  } catch (error) {
+    await source[Symbol.asyncDispose]();
+    throw error;
+  }
 }
 
 /** What was given cannot be read: that is the caller's to mend, whatever is wrong with it. */
