@@ -18,6 +18,7 @@ import type { Store } from '../store/store.ts';
 import { packChunks, type PackedChunk } from './archive/pack.ts';
 import { chunksByPath } from './debian/package-files.ts';
 import { assembleImage } from './image.ts';
+import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
@@ -253,15 +254,7 @@ async function fetchWhatIsMissing(
   found: ReadonlyMap<string, PackedLayer>,
   options: BuildOptions,
 ): Promise<void> {
-  const byName = new Map(plan.steps.map((step) => [step.name, step]));
-  const making = new Set<PlanStep>();
-  const need = async (step: PlanStep | undefined): Promise<void> => {
-    if (step === undefined || making.has(step) || (await trees.find(step.treeKey)) !== undefined) return;
-    making.add(step);
-    for (const name of step.needs) await need(byName.get(name));
-  };
-  for (const step of plan.steps) if (!found.has(step.name)) await need(step);
-  const packages = [...making].flatMap((step) => step.packages);
+  const packages = packagesOf(await stepsToMake(plan, trees, found));
   if (packages.length === 0) return;
   const { store, mirrors, signal } = options;
   await options.reporter.stage('Fetch packages', async (stage) => {

@@ -19,6 +19,8 @@ export interface PreparedPlan {
   readonly spec: ParsedSpec;
   readonly lock: Lock;
   readonly plan: Plan;
+  /** Digest over the code that builds. */
+  readonly builder: Digest;
   /** The agent that the plan asks for. */
   readonly agent?: Agent;
 }
@@ -48,10 +50,11 @@ export async function preparePlan(
   if (options.toBuild === true) requireBuildable(spec);
   const lockFile = options.lock ?? lockPathOf(file, options.variant);
   const lock = await loadLock(resolve(cwd, lockFile));
-  const facts = await moduleKnowledge(context, lock);
-  const builder = { ...(await new Builder(context).factsFor(spec.image, catalog)), ...patchDigests(facts) };
-  requireFresh(checkLock(lock, spec.image, catalog, builder), lockFile, file);
-  const modules = facts === undefined ? undefined : await moduleFacts(lock, facts, options.signer);
-  const plan = makePlan({ image: spec.image, lock, catalog, builder: await builderDigest(), modules });
-  return { spec, lock, plan, ...(builder.agent !== undefined && { agent: builder.agent }) };
+  const known = await moduleKnowledge(context, lock);
+  const facts = { ...(await new Builder(context).factsFor(spec.image, catalog)), ...patchDigests(known) };
+  requireFresh(checkLock(lock, spec.image, catalog, facts), lockFile, file);
+  const modules = known === undefined ? undefined : await moduleFacts(lock, known, options.signer);
+  const builder = await builderDigest();
+  const plan = makePlan({ image: spec.image, lock, catalog, builder, modules });
+  return { spec, lock, plan, builder, ...(facts.agent !== undefined && { agent: facts.agent }) };
 }

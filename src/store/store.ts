@@ -15,7 +15,7 @@
  * rewritten with other content.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, rename, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
@@ -60,6 +60,10 @@ export class Store {
 
   packagePath(sha256: string): string {
     return this.path('packages', sha256.slice(0, 2), `${sha256}.deb`);
+  }
+
+  async hasPackage(sha256: string): Promise<boolean> {
+    return (await stat(this.packagePath(sha256)).catch(() => undefined))?.isFile() === true;
   }
 
   blobPath(hex: string): string {

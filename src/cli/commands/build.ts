@@ -10,6 +10,7 @@ import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
 import type { BuildVerification } from '../verify-build.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { writeLastPlan } from '../last-plan.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
 import { useStore } from '../use-store.ts';
 
@@ -80,6 +81,7 @@ export async function buildDeclaration(
   });
   // `disk` and `test` find the tools that belong to an image by the lock it names.
   await store.writeRecordOnce('locks', hexOf(plan.lock), lock);
+  await writeLastPlan(store, prepared);
   await reporter.stage('Write layout', () =>
     writeLayout(
       layout,

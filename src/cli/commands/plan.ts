@@ -1,78 +1,168 @@
-/** `ingot plan`: what a build would do, without doing it. */
-import { Command } from 'commander';
+/** `ingot plan`: what a build would do and why, without doing it. */
+import { Command, Option } from 'commander';
 
-import { findPackedLayer, packedBytes } from '../../build/packed-layer.ts';
+import { compilePackagesOf, packagesOf, stepsToMake } from '../../build/missing-steps.ts';
+import { findPackedLayer, packedBytes, type PackedLayer } from '../../build/packed-layer.ts';
+import { openTreeStore } from '../../build/trees.ts';
+import { reasonsToBuild, type Reason } from '../../compare/plan-record.ts';
 import { hexOf } from '../../digest.ts';
+import type { LockedPackage } from '../../packages/package.ts';
+import type { PlanStep } from '../../plan/plan.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { GRAPH_FORMATS, renderGraph, type GraphFormat } from '../plan-graph.ts';
+import { readLastPlan } from '../last-plan.ts';
 import { preparePlan } from '../prepare-plan.ts';
 
 interface PlanOptions {
   readonly variant?: string;
   readonly lock?: string;
+  readonly graph?: GraphFormat;
 }
 
 export function planCommand(bind: Bind): Command {
   return new Command('plan')
-    .description('Show the layers of an image, which of them the store has, and what has to be built.')
+    .description('Show the layers of an image, which of them the store has, what has to be built, and why.')
     .argument('<file>', 'declaration, such as images/debian-minimal.yaml')
     .option('--variant <name>', 'a variant of the declaration')
     .option('--lock <file>', 'another lock than the one beside the declaration')
+    .addOption(
+      new Option('--graph <format>', 'print what stands on what, for Graphviz or Mermaid').choices(
+        GRAPH_FORMATS,
+      ),
+    )
     .addHelpText(
       'after',
       `
 Examples:
   ingot plan images/debian-minimal.yaml
   ingot plan images/debian-minimal.yaml --json | jq '.steps[] | select(.cached | not)'
+  ingot plan images/debian-minimal.yaml --graph dot | dot -Tsvg > plan.svg
 `,
     )
     .action(bind(showPlan));
 }
 
+interface Row {
+  readonly step: PlanStep;
+  readonly layer: PackedLayer | undefined;
+  /** Of its package files. */
+  readonly packageBytes: number;
+  /** Bytes of its blobs: known of what is there, taken from the last build of what is not. */
+  readonly size: number | undefined;
+  readonly reasons: readonly Reason[];
+}
+
 async function showPlan(context: CommandContext, file: string, options: PlanOptions): Promise<CommandResult> {
-  const { plan } = await preparePlan(context, file, options);
+  const prepared = await preparePlan(context, file, options);
+  const { plan, builder } = prepared;
   const store = await Store.open(context.storePath);
-  const steps = await Promise.all(
-    plan.steps.map(async (step) => {
-      const layer = await findPackedLayer(store, step.key);
-      const packages = step.packages.reduce((sum, { size }) => sum + size, 0);
-      return { step, layer, packages };
+  const last = await readLastPlan(store, prepared);
+  const found = new Map<string, PackedLayer>();
+  for (const step of plan.steps) {
+    const layer = await findPackedLayer(store, step.key);
+    if (layer !== undefined) found.set(step.name, layer);
+  }
+  const reasons = reasonsToBuild(plan, builder, last, ({ name }) => found.has(name));
+  const rows = await Promise.all(
+    plan.steps.map(async (step): Promise<Row> => {
+      const layer = found.get(step.name);
+      const key = last?.steps.find(({ name }) => name === step.name)?.key;
+      const old = layer ?? (key === undefined ? undefined : await findPackedLayer(store, key));
+      return {
+        step,
+        layer,
+        packageBytes: bytesOf(step.packages),
+        size: old === undefined ? undefined : packedBytes(old),
+        reasons: reasons.get(step.name) ?? [],
+      };
     }),
   );
-  const missing = steps.filter(({ layer }) => layer === undefined);
-  const rows = steps.map(({ step, layer, packages }) => [
-    step.name,
-    hexOf(step.key).slice(0, 12),
-    layer === undefined ? 'to build' : `in the store, ${formatBytes(packedBytes(layer))}`,
-    step.packages.length === 0
-      ? ''
-      : `${formatCount(step.packages.length, 'package')}, ${formatBytes(packages)}`,
-    step.needs.join(' '),
+  const trees = await openTreeStore(store);
+  const making = await stepsToMake(plan, trees, found);
+  const missing = await absentFrom(store, [
+    ...packagesOf(making),
+    ...(await compilePackagesOf(making, trees)),
   ]);
-  const columns = ['LAYER', 'KEY', 'STATE', 'FROM', 'ON'].map((title) => ({ title }));
-  const verdict =
-    missing.length === 0
-      ? 'Nothing to build.'
-      : `${formatCount(missing.length, 'layer')} to build: ${missing.map(({ step }) => step.name).join(', ')}.`;
+  const fetch = { packages: missing.length, bytes: bytesOf(missing) };
+  const graph = rows.map(({ step, layer, size }) => ({
+    name: step.name,
+    needs: step.needs,
+    cached: layer !== undefined,
+    detail: layer === undefined ? 'to build' : `in the store, ${formatBytes(size ?? 0)}`,
+  }));
   return {
     json: {
       name: plan.name,
       version: plan.version,
       kernel: plan.kernelRelease,
       key: plan.key,
-      steps: steps.map(({ step, layer, packages }) => ({
-        name: step.name,
-        kind: step.kind,
-        key: step.key,
-        needs: step.needs,
-        packages: step.packages.length,
-        packageBytes: packages,
-        cached: layer !== undefined,
-        chunks: step.chunks.map(({ name, packages: names }) => ({ name, packages: names })),
-        ...(layer !== undefined && { size: packedBytes(layer) }),
-      })),
+      fetch,
+      steps: rows.map(jsonOf),
     },
-    text: `${plan.name} ${plan.version}, kernel ${plan.kernelRelease}\n\n${formatTable(columns, rows)}\n\n${verdict}\n`,
+    text:
+      options.graph === undefined
+        ? renderPlan(`${plan.name} ${plan.version}, kernel ${plan.kernelRelease}`, rows, fetch)
+        : renderGraph(graph, options.graph),
   };
+}
+
+function jsonOf({ step, layer, packageBytes, size, reasons }: Row): Readonly<Record<string, unknown>> {
+  return {
+    name: step.name,
+    kind: step.kind,
+    key: step.key,
+    needs: step.needs,
+    packages: step.packages.length,
+    packageBytes,
+    cached: layer !== undefined,
+    chunks: step.chunks.map(({ name, packages: names }) => ({ name, packages: names })),
+    ...(size !== undefined && (layer === undefined ? { lastSize: size } : { size })),
+    reasons,
+  };
+}
+
+function renderPlan(
+  title: string,
+  rows: readonly Row[],
+  fetch: { readonly packages: number; readonly bytes: number },
+): string {
+  const columns = ['LAYER', 'KEY', 'STATE', 'FROM', 'ON'].map((heading) => ({ title: heading }));
+  const table = formatTable(
+    columns,
+    rows.map(({ step, layer, size, packageBytes }) => [
+      step.name,
+      hexOf(step.key).slice(0, 12),
+      layer === undefined
+        ? `to build${size === undefined ? '' : `, last ${formatBytes(size)}`}`
+        : `in the store, ${formatBytes(size ?? 0)}`,
+      step.packages.length === 0
+        ? ''
+        : `${formatCount(step.packages.length, 'package')}, ${formatBytes(packageBytes)}`,
+      step.needs.join(' '),
+    ]),
+  );
+  const missing = rows.filter(({ layer }) => layer === undefined);
+  if (missing.length === 0) return `${title}\n\n${table}\n\nNothing to build.\n`;
+  const width = Math.max(...missing.map(({ step }) => step.name.length));
+  const why = missing.map(
+    ({ step, reasons }) => `  ${step.name.padEnd(width)}  ${reasons.map(({ text }) => text).join('; ')}`,
+  );
+  const toFetch =
+    fetch.packages === 0
+      ? 'Every package for it is in the store.'
+      : `To fetch: ${formatCount(fetch.packages, 'package')}, ${formatBytes(fetch.bytes)}.`;
+  return `${[title, '', table, '', `${formatCount(missing.length, 'layer')} to build:`, ...why, '', toFetch].join('\n')}\n`;
+}
+
+function bytesOf(packages: readonly LockedPackage[]): number {
+  return packages.reduce((sum, { size }) => sum + size, 0);
+}
+
+/** Each file once. */
+async function absentFrom(store: Store, packages: readonly LockedPackage[]): Promise<LockedPackage[]> {
+  const once = [...new Map(packages.map((item) => [item.sha256, item])).values()];
+  const there = await Promise.all(once.map(({ sha256 }) => store.hasPackage(sha256)));
+  return once.filter((_item, index) => there[index] === false);
 }
