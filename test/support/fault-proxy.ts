@@ -18,6 +18,8 @@ export type Fault =
   | { readonly cutAnswerAfter: number }
   /** The answer's body stops after so many bytes, and the connection stays open. */
   | { readonly stallAnswerAfter: number }
+  /** Headers that the registry does not send. */
+  | { readonly addHeaders: Readonly<Record<string, string>> }
   /** The answer's body, changed. */
   | { readonly change: (bytes: Buffer) => Buffer }
   /** Nothing is ever answered. */
@@ -49,6 +51,10 @@ export async function startFaultProxy(upstream: string, decide: Decide): Promise
     }
     const outgoing = http.request({ hostname, port, method, path: url, headers }, (answer) => {
       answer.on('error', () => undefined);
+      if (response.destroyed) {
+        answer.destroy();
+        return;
+      }
       if (fault !== undefined && 'change' in fault) {
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
@@ -58,7 +64,8 @@ export async function startFaultProxy(upstream: string, decide: Decide): Promise
         });
         return;
       }
-      response.writeHead(answer.statusCode ?? 502, answer.headers);
+      const added = fault !== undefined && 'addHeaders' in fault ? fault.addHeaders : {};
+      response.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...added });
       const cuts = fault !== undefined && 'cutAnswerAfter' in fault;
       const stalls = fault !== undefined && 'stallAnswerAfter' in fault;
       if (!cuts && !stalls) {
