@@ -40,16 +40,27 @@ describe('the agent', () => {
     await writeFile(source, text.replace('for AI nodes', 'for nodes'));
     const changed = await makeBundle(copy);
     expect(changed.licenses).toBe(here.licenses);
-    expect(changed.code).not.toBe(here.code);
-    expect(changed.code.replace('for nodes', 'for AI nodes')).toBe(here.code);
+    expect(changed.code['ingot.mjs']).not.toBe(here.code['ingot.mjs']);
+    expect(changed.code['ingot.mjs'].replace('for nodes', 'for AI nodes')).toBe(here.code['ingot.mjs']);
+    expect(changed.code['hash-worker.mjs']).toBe(here.code['hash-worker.mjs']);
   });
 
   it('is one file that runs by itself, and brings the licences of what is in it', async () => {
     const { files, version } = await makeAgent(PRODUCT, 'amd64');
-    expect(files.map(({ name }) => name)).toEqual(['node', 'ingot.mjs', 'package.json', 'LICENSES']);
+    expect(files.map(({ name }) => name)).toEqual([
+      ...['node', 'ingot.mjs', 'hash-worker.mjs', 'package.json', 'LICENSES'],
+    ]);
     for (const { name, data } of files) await writeFile(join(folder, name), data, { mode: 0o755 });
-    const { stdout } = await run([join(folder, 'node'), join(folder, 'ingot.mjs'), '--version']);
-    expect(stdout).toBe(version);
+    const ingot = [join(folder, 'node'), join(folder, 'ingot.mjs')] as const;
+    expect((await run([...ingot, '--version'])).stdout).toBe(version);
+    // Its thread is found too: a store is hashed.
+    const store = await Store.open(join(folder, 'store'));
+    const hex = hexOf(digestOf('a blob'));
+    await writeFile(store.blobPath(hex), 'another blob');
+    const verify = await run([...ingot, '--store', store.root, 'store', 'verify', '--json'], {
+      okExitCodes: [1],
+    });
+    expect(verify.stdout).toContain(hex);
     const text = await readFile(join(folder, 'LICENSES'), 'utf8');
     const titles = [...text.matchAll(/^== (\S+)/gm)].map(([, title]) => title);
     expect(titles).toEqual(expect.arrayContaining(['ingot', 'commander', 'execa', 'yaml', 'zod', 'node']));
@@ -64,6 +75,7 @@ describe('the agent', () => {
     await expect(makeAgent(copy, 'amd64')).rejects.toMatchObject({ code: 'ENVIRONMENT' });
     await mkdir(join(copy, 'dist/bundle'), { recursive: true });
     await writeFile(join(copy, 'dist/bundle/ingot.mjs'), 'the bundle');
+    await writeFile(join(copy, 'dist/bundle/hash-worker.mjs'), 'a thread');
     await writeFile(join(copy, 'dist/bundle/LICENSES'), 'its licences\n');
     const { files } = await makeAgent(copy, 'amd64');
     const contents = new Map(files.map(({ name, data }) => [name, data]));

@@ -1,5 +1,5 @@
 /**
- * The files that put Ingot itself on a node: one bundle of all modules, the Node.js that runs it, and what belongs
+ * The files that put Ingot itself on a node: a bundle of all modules, the Node.js that runs it, and what belongs
  * to them. The same sources and package-lock.json give the same bytes, wherever they lie.
  *
  * A checkout makes the bundle from its sources. An installed package has none, and brings what `npm run build` made.
@@ -34,8 +34,12 @@ export interface Agent {
 }
 
 /** What `npm run build` makes, below the product's folder. */
-export const BUILT_BUNDLE = 'dist/bundle';
-const ENTRY = 'src/main.ts';
+const BUILT_BUNDLE = 'dist/bundle';
+/** The bundles, and what each begins with: threads are started by file name, and so are files of their own. */
+const ENTRIES = { 'ingot.mjs': 'src/main.ts', 'hash-worker.mjs': 'src/store/hash-worker.ts' } as const;
+type BundleName = keyof typeof ENTRIES;
+const BUNDLES = Object.keys(ENTRIES) as BundleName[];
+const LICENSES = 'LICENSES';
 
 const Product = z.object({
   name: z.string(),
@@ -65,7 +69,7 @@ export async function makeAgent(
   ]);
   const contents: Readonly<Record<ProductFile, string | Buffer>> = {
     node: stripElf(node.program),
-    'ingot.mjs': bundle.code,
+    ...bundle.code,
     'package.json': `${JSON.stringify(product, null, 2)}\n`,
     LICENSES: `${bundle.licenses}\n${node.license}`,
   };
@@ -77,22 +81,23 @@ export async function makeAgent(
 }
 
 export interface Bundle {
-  readonly code: string;
+  readonly code: Readonly<Record<BundleName, string>>;
   /** Of Ingot and of what is bundled with it. */
   readonly licenses: string;
 }
 
 /** @throws IngotError ENVIRONMENT */
 async function readBundle(productRoot: string, signal: AbortSignal | undefined): Promise<Bundle> {
-  if ((await readIfPresent(join(productRoot, ENTRY))) !== undefined) return makeBundle(productRoot, signal);
-  const [code, licenses] = await Promise.all(
-    ['ingot.mjs', 'LICENSES'].map((name) => readIfPresent(join(productRoot, BUILT_BUNDLE, name))),
-  );
-  if (code !== undefined && licenses !== undefined)
-    return { code: code.toString(), licenses: licenses.toString() };
-  throw new IngotError('ENVIRONMENT', 'the agent of this copy of Ingot is not there', {
-    hint: `make it with \`npm run build\`, which writes ${BUILT_BUNDLE}/; an image without \`agent\` does without`,
-  });
+  const hasSources = (await readIfPresent(join(productRoot, ENTRIES['ingot.mjs']))) !== undefined;
+  if (hasSources) return makeBundle(productRoot, signal);
+  const readBuilt = async (name: string): Promise<string> => {
+    const text = (await readIfPresent(join(productRoot, BUILT_BUNDLE, name)))?.toString();
+    if (text !== undefined) return text;
+    throw new IngotError('ENVIRONMENT', `the agent of this copy of Ingot is not there: it lacks ${name}`, {
+      hint: `make it with \`npm run build\`, which writes ${BUILT_BUNDLE}/; an image without \`agent\` does without`,
+    });
+  };
+  return { code: await mapBundles(readBuilt), licenses: await readBuilt(LICENSES) };
 }
 
 /**
@@ -104,8 +109,25 @@ export async function makeBundle(productRoot: string, signal?: AbortSignal): Pro
   const { engines } = Product.parse(JSON.parse(await readFile(join(productRoot, 'package.json'), 'utf8')));
   const major = Number(/\d+/.exec(engines['node'] ?? '')?.[0]);
   const esbuild = join(findPackage(productRoot, esbuildPackage(process.arch)), 'bin/esbuild');
-  const { stdout } = await run(bundleArgv(esbuild, ENTRY, major), { cwd: productRoot, signal });
-  return { code: `${stdout}\n`, licenses: await collectLicenses(productRoot) };
+  const code = await mapBundles(async (name) => {
+    const { stdout } = await run(bundleArgv(esbuild, ENTRIES[name], major), { cwd: productRoot, signal });
+    return `${stdout}\n`;
+  });
+  return { code, licenses: await collectLicenses(productRoot) };
+}
+
+/** Writes a checkout's bundle where an installed package looks for it. */
+export async function writeBundle(productRoot: string): Promise<void> {
+  const { code, licenses } = await makeBundle(productRoot);
+  const files = { ...code, [LICENSES]: licenses };
+  for (const [name, text] of Object.entries(files)) {
+    await writeFileAtomically(join(productRoot, BUILT_BUNDLE, name), text);
+  }
+}
+
+async function mapBundles(make: (name: BundleName) => Promise<string>): Promise<Bundle['code']> {
+  const made = await Promise.all(BUNDLES.map(async (name) => [name, await make(name)] as const));
+  return Object.fromEntries(made) as Bundle['code'];
 }
 
 interface NodeProgram {
@@ -132,11 +154,14 @@ function findPackage(productRoot: string, name: string): string {
     return dirname(createRequire(join(productRoot, 'package.json')).resolve(`${name}/package.json`));
   } catch (error) {
     if (errnoOf(error) !== 'MODULE_NOT_FOUND') throw error;
+    const isForeign = name.startsWith('node-linux-') && !name.endsWith(`-${process.arch}`);
     throw new IngotError(
       'ENVIRONMENT',
       `the npm package ${name} is not installed: the agent is made with it`,
       {
-        hint: 'run `npm ci`, with the development packages and without --omit',
+        hint: isForeign
+          ? 'npm installs the Node.js of the machine that it runs on: lock this image on one of its architecture'
+          : 'run `npm ci`, with the development packages and without --omit',
         cause: error,
       },
     );

@@ -190,11 +190,13 @@ describe('makePlan', () => {
   it('names the agent’s files by digest, and rebuilds its layer and the seal when one is another', () => {
     const withAgent = (bundle: string, version = '0.1.0'): Plan => {
       const lock = lockWith();
-      const files = (['LICENSES', 'ingot.mjs', 'node', 'package.json'] as const).map((name) => ({
-        name,
-        digest: digestOf(name === 'ingot.mjs' ? bundle : name),
-        size: 10,
-      }));
+      const files = (['LICENSES', 'hash-worker.mjs', 'ingot.mjs', 'node', 'package.json'] as const).map(
+        (name) => ({
+          name,
+          digest: digestOf(name === 'ingot.mjs' ? bundle : name),
+          size: name === 'node' ? 100_000_000 : 10,
+        }),
+      );
       lock.layers.push({ name: 'agent-ingot', kind: 'agent', created: lock.created, packages: [] });
       const agent = { name: 'ingot', layer: 'agent-ingot', version, node: '24.21.0', files };
       return planOf({ ...lock, agent }, { ...image, agent: 'ingot' });
@@ -202,7 +204,12 @@ describe('makePlan', () => {
     const plan = withAgent('one');
     expect(changed(plan, withAgent('one'))).toEqual([]);
     expect(changed(plan, withAgent('other'))).toEqual(['agent-ingot', 'seal']);
-    const { files = [] } = plan.steps.find(({ name }) => name === 'agent-ingot') ?? {};
+    const { files = [], chunks } = plan.steps.find(({ name }) => name === 'agent-ingot') ?? {};
+    // A node pulls Node.js again only when it is another.
+    expect(chunks).toMatchObject([
+      { name: 'rest' },
+      { name: 'node', paths: ['usr/lib/ingot/node'], epoch: 0 },
+    ]);
     expect(files.find(({ path }) => path === '/usr/lib/ingot/ingot.mjs')).toEqual({
       path: '/usr/lib/ingot/ingot.mjs',
       mode: 0o644,

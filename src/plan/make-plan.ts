@@ -1,11 +1,13 @@
 /** Lock → Plan. Pure. */
+import { posix } from 'node:path';
+
 import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
-import { planChunks, type PlanChunk } from './chunks.ts';
+import { GROUP_BYTES, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
 import type { Plan, PlannedFile, PlannedTree, PlannedUnit, PlanStep, SealInput } from './plan.ts';
@@ -108,7 +110,7 @@ function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest |
       ...step,
       // The source of modules is not in the image.
       packages: step.kind === 'modules' ? [] : step.packages,
-      extra: step.kind === 'seal' ? [initramfs] : [],
+      extra: [...blobChunks(step), ...(step.kind === 'seal' ? [initramfs] : [])],
     })),
   );
   return steps.map((step, index) => {
@@ -121,6 +123,14 @@ function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest |
       ...(step.kind === 'modules' && { packer }),
     });
     return { ...step, key, chunks: own };
+  });
+}
+
+/** Large files each for itself, and without a time of the layer's: the same as long as their bytes are. */
+function blobChunks({ files }: PlannedTree): PlanChunk[] {
+  return files.flatMap((file) => {
+    if (!('blob' in file) || file.blob.size <= GROUP_BYTES) return [];
+    return [{ name: posix.basename(file.path), packages: [], paths: [file.path.slice(1)], epoch: 0 }];
   });
 }
 
