@@ -12,7 +12,7 @@ import { FindingsError, IngotError, type Finding, type Location } from '../error
 import type { Reporter } from '../report/events.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { UnmetDependency } from '../tools/apt-failures.ts';
-import { renderPins, simulateInstall, type SimulatedPackage } from '../tools/apt.ts';
+import { renderPins, solveInstall, type SolvedVersion } from '../tools/apt.ts';
 import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
 import { kernelImages } from './kernels.ts';
@@ -35,7 +35,7 @@ export interface PackageRequest {
 export interface SolveRequest {
   readonly wanted: readonly PackageRequest[];
   /** Versions to stay with where they still exist and fit. */
-  readonly keep: readonly SimulatedPackage[];
+  readonly keep: readonly SolvedVersion[];
   /** Packages to find and not to install: sources of kernel modules. */
   readonly sources?: readonly PackageRequest[];
 }
@@ -104,10 +104,10 @@ async function solve(
   index: PackageIndex,
   wanted: readonly PackageRequest[],
   terms: ReadonlyMap<string, string>,
-  keep: readonly SimulatedPackage[],
+  keep: readonly SolvedVersion[],
   reporter: Reporter,
   signal: AbortSignal | undefined,
-): Promise<readonly SimulatedPackage[]> {
+): Promise<readonly SolvedVersion[]> {
   // Not apt's `?essential`: that counts apt itself in, which an image has no use for.
   const essential = index.essentialNames().filter((name) => !terms.has(name));
   const series = new Map(wanted.map((request) => [request.name, request.series]));
@@ -127,7 +127,7 @@ async function solve(
     const asked = [...essential, ...new Set(chosen)];
     await writeFile(preferences, renderPins(pins));
     const pinned = pins.length === 0 ? undefined : preferences;
-    const result = await simulateInstall(indexes.folder, asked, pinned, { signal });
+    const result = await solveInstall(indexes.folder, asked, pinned, { signal });
     if ('packages' in result) return result.packages;
     if (pins.length === 0)
       throw describeConflict(wanted, result.unmet, result.messages, indexes.release.suite);
@@ -223,7 +223,7 @@ function describeConflict(
 function describeSource(
   index: PackageIndex,
   request: PackageRequest,
-  keep: readonly SimulatedPackage[],
+  keep: readonly SolvedVersion[],
 ): LockedPackage {
   const { name, version, series } = request;
   const kept = keep.find((item) => item.name === name && index.has(name, item.version))?.version;
@@ -233,7 +233,7 @@ function describeSource(
   return describePackage(index, { name, version: stays ? kept : fresh }).package;
 }
 
-function describePackage(index: PackageIndex, { name, version }: SimulatedPackage): SolvedPackage {
+function describePackage(index: PackageIndex, { name, version }: SolvedVersion): SolvedPackage {
   const found = index.find(name, version);
   if (found === undefined) throw new TypeError(`apt chose ${name} ${version}, which no index has`);
   const { stanza, archive } = found;
@@ -254,7 +254,7 @@ function describePackage(index: PackageIndex, { name, version }: SimulatedPackag
   };
 }
 
-function byName(left: SimulatedPackage, right: SimulatedPackage): number {
+function byName(left: SolvedVersion, right: SolvedVersion): number {
   return left.name < right.name ? -1 : left.name > right.name ? 1 : 0;
 }
 

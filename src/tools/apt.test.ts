@@ -5,11 +5,11 @@ import { parseUnmet, parseUpdateFailure } from './apt-failures.ts';
 import {
   armourKeyring,
   parseIndexTargets,
-  parseInstalls,
+  parseDownloads,
   parseProxies,
   renderAptState,
   renderPins,
-  simulateArgv,
+  solveArgv,
   withoutOutput,
 } from './apt.ts';
 
@@ -128,19 +128,25 @@ The following packages have unmet dependencies:
   expect(parseUnmet('E: something else')).toEqual([]);
 });
 
-test('what would be installed', () => {
-  const output = `Inst base-files (13.8+deb13u7 Debian:13.7/stable [amd64])
-Conf base-files (13.8+deb13u7 Debian:13.7/stable [amd64])
-Inst linux-image-cloud-amd64 (6.12.117-1 Debian-Security:13/stable-security [amd64])
-Inst libc6:i386 [2.40-1] (2.41-12 Debian:13.7/stable [i386]) []
-Inst both (1:2-3 Debian:13.7/stable, Debian-Security:13/stable-security [all])
+test('what would be installed, by what would be downloaded', () => {
+  const output = `NOTE: This is only a simulation!
+Reading package lists...
+The following NEW packages will be installed:
+  bash dash libstdc++6
+0 upgraded, 3 newly installed, 0 to remove and 0 not upgraded.
+Need to get 2,345 kB of archives.
+'http://user:p%40w@mirror.example/debian/pool/main/b/bash/bash_5.2.37-2%2bb5_amd64.deb' bash_5.2.37-2+b5_amd64.deb 1498236 MD5Sum:0a
+'http://mirror.example/debian/pool/main/d/dash/dash_0.5.12-12_amd64.deb' dash_1%3a0.5.12-12~deb13u1_all.deb 97768 SHA256:0b
+'file:/srv/x/libstdc++6_14.2.0-19_amd64.deb' libstdc++6_14.2.0-19_amd64.deb 714328${' '}
 `;
-  expect(parseInstalls(output)).toEqual([
-    { name: 'base-files', version: '13.8+deb13u7' },
-    { name: 'linux-image-cloud-amd64', version: '6.12.117-1' },
-    { name: 'libc6', version: '2.41-12' },
-    { name: 'both', version: '1:2-3' },
+  expect(parseDownloads(output)).toEqual([
+    { name: 'bash', version: '5.2.37-2+b5' },
+    { name: 'dash', version: '1:0.5.12-12~deb13u1' },
+    { name: 'libstdc++6', version: '14.2.0-19' },
   ]);
+  for (const broken of [output.replace('dash_1', 'dash'), output.replace('3 newly', '4 newly'), '']) {
+    expect(() => parseDownloads(broken)).toThrow(expect.objectContaining({ code: 'TOOL_FAILED' }));
+  }
 });
 
 test('index targets, before and after the first update', () => {
@@ -185,7 +191,7 @@ test('pins hold even an older version', () => {
 });
 
 test('nothing that is wanted is taken for an option', () => {
-  expect(simulateArgv(['bash'], undefined).slice(-2)).toEqual(['--', 'bash']);
+  expect(solveArgv(['bash'], undefined).slice(-2)).toEqual(['--', 'bash']);
 });
 
 describe('a private state', () => {

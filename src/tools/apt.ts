@@ -35,7 +35,7 @@ export interface IndexTarget {
   readonly file: string;
 }
 
-export interface SimulatedPackage {
+export interface SolvedVersion {
   readonly name: string;
   readonly version: string;
 }
@@ -130,7 +130,7 @@ export function armourKeyring(keyring: Uint8Array): string {
 }
 
 /** Preferences (apt_preferences(5)) that hold packages at a version, even an older one. */
-export function renderPins(pins: readonly SimulatedPackage[]): string {
+export function renderPins(pins: readonly SolvedVersion[]): string {
   return pins
     .map(({ name, version }) => `Package: ${name}\nPin: version ${version}\nPin-Priority: 1001\n`)
     .join('\n');
@@ -238,30 +238,37 @@ async function tolerant(argv: Argv, signal?: AbortSignal): Promise<string | unde
   }
 }
 
-export type Simulation =
-  | { readonly packages: readonly SimulatedPackage[] }
+export type AptSolution =
+  | { readonly packages: readonly SolvedVersion[] }
   | { readonly unmet: readonly UnmetDependency[]; readonly messages: readonly string[] };
 
-/** What apt would install into an empty root. `preferences` is a file of pins. */
-export async function simulateInstall(
+/**
+ * What apt would install into an empty root. `preferences` is a file of pins.
+ *
+ * By the list of what it would download, since `--simulate` plays the installation through besides, which takes three
+ * times as long as the solution itself. Nothing of an empty root is downloaded already: the list is whole.
+ *
+ * @throws IngotError TOOL_FAILED when the list is not
+ */
+export async function solveInstall(
   folder: string,
   wanted: readonly string[],
   preferences: string | undefined,
   options: AptOptions,
-): Promise<Simulation> {
-  const result = await apt(folder, simulateArgv(wanted, preferences), options);
-  if (result.exitCode === 0) return { packages: parseInstalls(result.stdout) };
+): Promise<AptSolution> {
+  const result = await apt(folder, solveArgv(wanted, preferences), options);
+  if (result.exitCode === 0) return { packages: parseDownloads(result.stdout) };
   return {
     unmet: parseUnmet(result.stdout),
     messages: [...result.stderr.matchAll(/^E: (.*)$/gm)].map((match) => match[1] ?? ''),
   };
 }
 
-export function simulateArgv(wanted: readonly string[], preferences: string | undefined): Argv {
+export function solveArgv(wanted: readonly string[], preferences: string | undefined): Argv {
   return [
     'apt-get',
     'install',
-    '--simulate',
+    '--print-uris',
     '--no-remove',
     '-q',
     ...(preferences === undefined ? [] : ['-o', `Dir::Etc::preferences=${preferences}`]),
@@ -270,12 +277,24 @@ export function simulateArgv(wanted: readonly string[], preferences: string | un
   ];
 }
 
-/** `Inst bash (5.2.37-2 Debian:13.2/stable [amd64])` */
-export function parseInstalls(output: string): SimulatedPackage[] {
-  return [...output.matchAll(/^Inst ([^\s:]+)(?::\S+)? (?:\[[^\]]*\] )?\((\S+) /gm)].map(
-    ([, name, version]) => ({
-      name: name ?? '',
-      version: version ?? '',
+/**
+ * `'http://host/pool/f/foo_1.deb' foo_1%3a1_amd64.deb 14 MD5Sum:…`; the name says the version with its epoch.
+ *
+ * @throws IngotError TOOL_FAILED when it is not as many as apt counts itself
+ */
+export function parseDownloads(output: string): SolvedVersion[] {
+  const packages = [...output.matchAll(/^'[^']*' ([^_\s]+)_([^_\s]+)_[^_\s]+\.\w+ \d+ /gm)].map(
+    ([, name = '', version = '']) => ({
+      name: decodeURIComponent(name),
+      version: decodeURIComponent(version),
     }),
   );
+  const count = /^\d+ upgraded, (\d+) newly installed, 0 to remove/m.exec(output)?.[1];
+  if (Number(count) !== packages.length) {
+    throw new IngotError(
+      'TOOL_FAILED',
+      `apt would install ${count ?? 'no'} packages and lists ${packages.length}`,
+    );
+  }
+  return packages;
 }
