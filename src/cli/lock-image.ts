@@ -5,8 +5,9 @@ import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
 import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
-import { solvePackages, type SolveRequest } from '../packages/solve.ts';
+import { solveAll, solvePackages, type SolveRequest } from '../packages/solve.ts';
 import type { Solution } from '../packages/solution.ts';
+import { together } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
 import type { Choice } from '../resolve/choice.ts';
@@ -57,32 +58,37 @@ export class LockSession {
     const tools = requireTools(catalog);
     const facts = await this.#builder.factsFor(image, catalog);
     const context = { productRoot: this.#options.productRoot, now: () => now };
-    const { choice, layers, baseIndexes, kept, kernel } = await this.#choose(parsed, previous, updates);
+    const [{ choice, layers, baseIndexes, kept, kernel }, toolsIndexes] = await together(
+      this.#choose(parsed, previous, updates),
+      this.#open(toolsBase(tools), []),
+    );
     for (const { definition } of layers) {
       if (definition?.definition.status !== 'unverified') continue;
       reporter.warning(`${definition.file} is unverified: no lock was made with it when it was written`);
     }
-    const toolsIndexes = await this.#open(toolsBase(tools), []);
     const wanted = requestsOf(parsed, layers, kernel?.image);
     const compileBefore =
       previous?.base.suite === baseIndexes.release.suite ? (previous.compile?.packages ?? []) : [];
     const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
-      const solution = await solvePackages(
-        baseIndexes,
-        { wanted, sources: sourcesOf(layers), keep: kept.packages },
+      const [solution, toolsSolution] = await solveAll(
+        [
+          {
+            indexes: baseIndexes,
+            request: { wanted, sources: sourcesOf(layers), keep: kept.packages },
+          },
+          {
+            indexes: toolsIndexes,
+            request: {
+              wanted: tools.packages.map((name) => ({ name, by: 'tools.yaml' })),
+              keep: keptOf(toolsBefore, updates),
+            },
+          },
+        ],
         reporter,
         signal,
       );
-      const toolsSolution = await solvePackages(
-        toolsIndexes,
-        {
-          wanted: tools.packages.map((name) => ({ name, by: 'tools.yaml' })),
-          keep: keptOf(toolsBefore, updates),
-        },
-        reporter,
-        signal,
-      );
+      if (solution === undefined || toolsSolution === undefined) throw new TypeError('a solution is missing');
       const modules =
         (solution.sources ?? []).length === 0
           ? undefined

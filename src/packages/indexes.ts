@@ -4,18 +4,21 @@
  * Each operation holds the state's lock for itself alone. Between two of them another process may move the
  * indexes forward, which is harmless: whatever is chosen afterwards is checked by hash.
  */
+import { isDeepStrictEqual } from 'node:util';
 import { mkdir, readdir, readFile, statfs, writeFile } from 'node:fs/promises';
+
+import { z } from 'zod';
 
 import type { Archive, Release } from '../catalog/layer.ts';
 import { digestOfJson, hexOf, type Digest } from '../digest.ts';
-import { IngotError } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import type { Reporter } from '../report/events.ts';
-import type { Store } from '../store/store.ts';
+import { writeFileAtomically, type Store } from '../store/store.ts';
 import { aptIndexTargets, renderAptState, updateAptState, type AptSource } from '../tools/apt.ts';
 import type { UpdateFailure } from '../tools/apt-failures.ts';
 import { loadKeyring } from './keyring.ts';
 import type { Mirrors } from './mirror.ts';
-import { PackageIndex } from './stanzas.ts';
+import { IndexTable, PackageIndex, type IndexSource } from './stanzas.ts';
 
 /** An archive of a distribution, found through the mirrors, or with `url` a vendor's repository. */
 export interface IndexedArchive extends Archive {
@@ -80,10 +83,22 @@ export async function openIndexes(options: IndexOptions): Promise<Indexes> {
     await mkdir(`${folder}/${part}`, { recursive: true, mode: 0o700 });
   }
   for (const [name, content] of renderAptState(folder, architecture, sources, options.timeoutSeconds)) {
+    const file = `${folder}/${name}`;
+    // apt's cache holds as long as the times of these files do: it takes a second to make again.
+    if ((await contentOf(file)) === content) continue;
     // Addresses may hold credentials.
-    await writeFile(`${folder}/${name}`, content, { mode: 0o600 });
+    await writeFile(file, content, { mode: 0o600 });
   }
   return indexes;
+}
+
+async function contentOf(file: string): Promise<string | undefined> {
+  try {
+    return await readFile(file, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
 }
 
 /** Holds the apt state alone until disposed. */
@@ -174,12 +189,50 @@ export async function readIndex(
     const address = `${addressOf(archive, indexes.mirrors)}/`;
     for (const target of targets) {
       if (target.uri !== address || !archive.suites.includes(target.release)) continue;
-      sources.push({ archive: archive.name, text: await readFile(target.file, 'latin1') });
+      sources.push({ archive: archive.name, data: await readFile(target.file) });
     }
   }
-  const index = new PackageIndex(sources);
+  const index = await indexOf(indexes, stamp, sources);
   readIndexes.set(indexes, { stamp, index });
   return index;
+}
+
+/** Raised when the recorded table or the order of the sources changes. */
+const TABLE_VERSION = 1;
+
+const RecordedTable = z.strictObject({
+  version: z.literal(TABLE_VERSION),
+  stamp: z.string(),
+  /** Bytes of each source. */
+  sizes: z.array(z.number()),
+  table: IndexTable,
+});
+
+/** To find sixty thousand stanzas takes longer than to read where they were. The caller holds the state. */
+async function indexOf(
+  { folder }: Indexes,
+  stamp: Digest,
+  sources: readonly IndexSource[],
+): Promise<PackageIndex> {
+  const file = `${folder}/table.json`;
+  const sizes = sources.map(({ data }) => data.length);
+  const recorded = await readTable(file);
+  if (recorded?.stamp === stamp && isDeepStrictEqual(recorded.sizes, sizes)) {
+    return new PackageIndex(sources, recorded.table);
+  }
+  const index = new PackageIndex(sources);
+  const record: z.infer<typeof RecordedTable> = { version: TABLE_VERSION, stamp, sizes, table: index.table };
+  await writeFileAtomically(file, JSON.stringify(record));
+  return index;
+}
+
+async function readTable(file: string): Promise<z.infer<typeof RecordedTable> | undefined> {
+  try {
+    return RecordedTable.safeParse(JSON.parse(await readFile(file, 'utf8'))).data;
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
+    throw error;
+  }
 }
 
 function addressOf(archive: IndexedArchive, mirrors: Mirrors): string {

@@ -51,7 +51,7 @@ Depends: linux-image-6.1.0-40-amd64 (= 6.1.153-1)
 `;
 
 function images(...texts: string[]): string[] {
-  const index = new PackageIndex(texts.map((text) => ({ archive: 'debian', text })));
+  const index = new PackageIndex(texts.map((text) => ({ archive: 'debian', data: Buffer.from(text) })));
   return kernelImages(index, 'linux-image-amd64').map(
     ({ name, metapackage }) =>
       `${name}${metapackage.version === undefined ? '' : ` by ${metapackage.version}`}`,

@@ -9,6 +9,7 @@ import { join } from 'node:path';
 
 import { digestOfJson, hexOf } from '../digest.ts';
 import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
+import { allTogether } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { UnmetDependency } from '../tools/apt-failures.ts';
@@ -89,6 +90,26 @@ export async function solvePackages(
   };
   await indexes.store.writeRecord('solution', key, solution);
   return solution;
+}
+
+/** Several solutions: side by side, where they are not of the same indexes. */
+export async function solveAll(
+  asked: readonly { readonly indexes: Indexes; readonly request: SolveRequest }[],
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<readonly Solution[]> {
+  const last = new Map<string, Promise<unknown>>();
+  return allTogether(
+    asked.map(async ({ indexes, request }) => {
+      const before = last.get(indexes.key);
+      const solving = (async () => {
+        await before?.catch(() => undefined);
+        return solvePackages(indexes, request, reporter, signal);
+      })();
+      last.set(indexes.key, solving);
+      return solving;
+    }),
+  );
 }
 
 function pick({ release, architecture }: Indexes): {

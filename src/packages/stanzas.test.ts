@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 
-import { PackageIndex, parseStanza, parseStanzas } from './stanzas.ts';
+import { IndexTable, PackageIndex, parseStanza, parseStanzas } from './stanzas.ts';
 
 const INDEX = `Package: base-files
 Version: 13.8
@@ -39,8 +39,8 @@ test('an index finds stanzas by name and version', () => {
   const security =
     'Package: postfix\nVersion: 3.10-1+deb13u1\n\nPackage: postfix\nVersion: 3.10-1\nOf: security\n';
   const index = new PackageIndex([
-    { archive: 'debian', text: INDEX },
-    { archive: 'debian-security', text: security },
+    { archive: 'debian', data: Buffer.from(INDEX) },
+    { archive: 'debian-security', data: Buffer.from(security) },
   ]);
   expect([...index.names()]).toEqual(['base-files', 'postfix', 'exim4']);
   expect(index.versions('postfix')).toEqual(['3.10-1+deb13u1', '3.10-1']);
@@ -57,7 +57,11 @@ test('an index finds stanzas by name and version', () => {
 });
 
 test('providers, by whole names', () => {
-  const index = new PackageIndex([{ archive: 'debian', text: INDEX }]);
+  const sources = [{ archive: 'debian', data: Buffer.from(INDEX) }];
+  const fresh = new PackageIndex(sources);
+  // As it is found again.
+  const index = new PackageIndex(sources, IndexTable.parse(JSON.parse(JSON.stringify(fresh.table))));
+  expect([...index.names()]).toEqual([...fresh.names()]);
   expect(index.providersOf('mail-transport-agent')).toEqual(['exim4', 'postfix']);
   expect(index.providersOf('default-mta')).toEqual(['postfix']);
   expect(index.providersOf('mail-transport')).toEqual([]);
@@ -72,7 +76,7 @@ test('an index agrees with a plain parser of the same text', () => {
       const text = stanzas
         .map(({ name, version, note }) => `Package: ${name}\nNote: ${note}\nVersion: ${version}\n`)
         .join('\n');
-      const index = new PackageIndex([{ archive: 'a', text }]);
+      const index = new PackageIndex([{ archive: 'a', data: Buffer.from(text) }]);
       const plain = parseStanzas(text);
       expect([...index.names()]).toEqual(plain.map((fields) => fields.get('package')));
       for (const { name, version, note } of stanzas) {

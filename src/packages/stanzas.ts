@@ -2,8 +2,10 @@
  * Debian control stanzas, as in `Packages` indexes and dpkg's status file (deb822(5)).
  *
  * A `Packages` index is tens of megabytes of which a lock needs a few hundred stanzas, so `PackageIndex` notes
- * where each stanza lies and parses only what is asked for.
+ * where each stanza lies and parses only what is asked for. Its notes can be kept for the next time.
  */
+import { z } from 'zod';
+
 import { compareDebVersions, isDebVersion } from './deb-version.ts';
 
 /** Fields of one stanza, by lower-case name. A field of several lines keeps its newlines. */
@@ -45,8 +47,17 @@ interface Entry {
 /** A text of stanzas and the archive it came from. */
 export interface IndexSource {
   readonly archive: string;
-  readonly text: string;
+  readonly data: Buffer;
 }
+
+/** Where stanzas lie. */
+export const IndexTable = z.strictObject({
+  /** Name, version, number of the source, first byte, byte after the last; and so on. In the order of the sources. */
+  entries: z.custom<readonly (string | number)[]>((value) => Array.isArray(value) && value.length % 5 === 0),
+  /** Names of packages that are `Essential: yes`, in name order. */
+  essential: z.array(z.string()),
+});
+export type IndexTable = z.infer<typeof IndexTable>;
 
 export interface IndexedStanza {
   readonly archive: string;
@@ -57,26 +68,24 @@ export interface IndexedStanza {
 export class PackageIndex {
   readonly #sources: readonly IndexSource[];
   readonly #entries = new Map<string, Entry[]>();
+  readonly table: IndexTable;
 
-  constructor(sources: readonly IndexSource[]) {
+  /** @param table as it was made of these very sources before */
+  constructor(sources: readonly IndexSource[], table = makeTable(sources)) {
     this.#sources = sources;
-    for (const [number, source] of sources.entries()) this.#scan(source.text, number);
-  }
-
-  #scan(text: string, source: number): void {
-    let start = 0;
-    while (start < text.length) {
-      const blank = text.indexOf('\n\n', start);
-      const end = blank === -1 ? text.length : blank + 1;
-      const name = fieldIn(text, 'Package', start, end);
-      const version = fieldIn(text, 'Version', start, end);
-      if (name !== undefined && version !== undefined) {
-        const entry = { version, source, start, end };
-        const others = this.#entries.get(name);
-        if (others === undefined) this.#entries.set(name, [entry]);
-        else others.push(entry);
-      }
-      start = end + 1;
+    this.table = table;
+    const { entries } = table;
+    for (let at = 0; at < entries.length; at += 5) {
+      const name = String(entries[at]);
+      const entry: Entry = {
+        version: String(entries[at + 1]),
+        source: Number(entries[at + 2]),
+        start: Number(entries[at + 3]),
+        end: Number(entries[at + 4]),
+      };
+      const others = this.#entries.get(name);
+      if (others === undefined) this.#entries.set(name, [entry]);
+      else others.push(entry);
     }
   }
 
@@ -102,20 +111,15 @@ export class PackageIndex {
     const entry = this.#entries.get(name)?.find((candidate) => candidate.version === version);
     const source = entry === undefined ? undefined : this.#sources[entry.source];
     if (entry === undefined || source === undefined) return undefined;
-    return { archive: source.archive, stanza: parseStanza(source.text.slice(entry.start, entry.end)) };
+    return {
+      archive: source.archive,
+      stanza: parseStanza(source.data.toString('latin1', entry.start, entry.end)),
+    };
   }
 
   /** Names of packages that are `Essential: yes`, in name order. */
-  essentialNames(): string[] {
-    const found = new Set<string>();
-    for (const { text } of this.#sources) {
-      for (const match of text.matchAll(/^Essential: yes$/gm)) {
-        const before = text.lastIndexOf('\n\n', match.index);
-        const name = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);
-        if (name !== undefined) found.add(name);
-      }
-    }
-    return [...found].sort();
+  essentialNames(): readonly string[] {
+    return this.table.essential;
   }
 
   /** Names of packages whose Provides has `name`. Looks at every stanza: for error messages only. */
@@ -125,7 +129,8 @@ export class PackageIndex {
       'gm',
     );
     const found = new Set<string>();
-    for (const { text } of this.#sources) {
+    for (const { data } of this.#sources) {
+      const text = data.toString('latin1');
       for (const match of text.matchAll(pattern)) {
         const before = text.lastIndexOf('\n\n', match.index);
         const provider = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);
@@ -134,6 +139,30 @@ export class PackageIndex {
     }
     return [...found].sort();
   }
+}
+
+function makeTable(sources: readonly IndexSource[]): IndexTable {
+  const entries: (string | number)[] = [];
+  const essential = new Set<string>();
+  for (const [number, { data }] of sources.entries()) {
+    // One byte, one character: places in the text are places in the file.
+    const text = data.toString('latin1');
+    let start = 0;
+    while (start < text.length) {
+      const blank = text.indexOf('\n\n', start);
+      const end = blank === -1 ? text.length : blank + 1;
+      const name = fieldIn(text, 'Package', start, end);
+      const version = fieldIn(text, 'Version', start, end);
+      if (name !== undefined && version !== undefined) entries.push(name, version, number, start, end);
+      start = end + 1;
+    }
+    for (const match of text.matchAll(/^Essential: yes$/gm)) {
+      const before = text.lastIndexOf('\n\n', match.index);
+      const name = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);
+      if (name !== undefined) essential.add(name);
+    }
+  }
+  return { entries, essential: [...essential].sort() };
 }
 
 /** Value of a one-line field between two offsets of a text, without copying the text. */

@@ -173,7 +173,8 @@ export async function withoutOutput<T>(work: Promise<T>): Promise<T> {
 }
 
 export function updateArgv(): Argv {
-  return ['apt-get', 'update', '--error-on=any', '-q'];
+  // Its cache of packages is made when a solution is asked for, which may be recorded.
+  return ['apt-get', 'update', '--error-on=any', '-q', '-o', 'pkgCacheFile::Generate=false'];
 }
 
 /** Fetches what has changed of the indexes. Undefined when all is well, else why not. */
