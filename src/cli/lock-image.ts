@@ -3,7 +3,7 @@ import type { LoadedCatalog } from '../catalog/load.ts';
 import type { ToolsDefinition } from '../catalog/tools.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
-import { openIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
+import { openIndexes, requireIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import { solveAll, solvePackages, type SolveRequest } from '../packages/solve.ts';
 import type { Solution } from '../packages/solution.ts';
@@ -37,6 +37,8 @@ export interface LockSessionOptions {
   readonly productRoot: string;
   readonly reporter: Reporter;
   readonly now: Date;
+  /** Takes the package indexes as they are in the store, and fetches nothing. */
+  readonly offline?: boolean;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -189,9 +191,11 @@ export class LockSession {
     const key = digestOfJson([release, architecture]);
     const opened = this.#indexes.get(key);
     if (opened !== undefined) return opened;
-    const opening = reporter.stage(`Update package indexes of ${release.suite}`, async () => {
+    const { offline = false } = this.#options;
+    const what = `${offline ? 'Open' : 'Update'} package indexes of ${release.suite}`;
+    const opening = reporter.stage(what, async () => {
       const indexes = await openIndexes({ ...this.#options, release, architecture });
-      await updateIndexes(indexes, reporter, signal);
+      await (offline ? requireIndexes : updateIndexes)(indexes, reporter, signal);
       return indexes;
     });
     this.#indexes.set(key, opening);

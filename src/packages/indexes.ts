@@ -130,6 +130,24 @@ export async function updateIndexes(
   if (failure !== undefined) throw describeUpdateFailure(failure, indexes);
 }
 
+/** @throws IngotError MIRROR_UNREACHABLE where nothing was fetched yet */
+export async function requireIndexes(
+  indexes: Indexes,
+  reporter: Reporter,
+  signal?: AbortSignal,
+): Promise<void> {
+  await using _held = await holdState(indexes, reporter, signal);
+  const lists = await readdir(`${indexes.folder}/lists`);
+  if (lists.some((name) => RELEASE_FILE.test(name))) return;
+  throw new IngotError(
+    'MIRROR_UNREACHABLE',
+    `the store has no package indexes of ${indexes.release.suite} yet with these archives`,
+    { hint: 'run the command once without --offline' },
+  );
+}
+
+const RELEASE_FILE = /_(?:In)?Release$/;
+
 const SPACE_CHECK_MS = 500;
 const FULL_BYTES = 64 * 1024;
 /** apt itself fills and frees the last bytes for a moment, where there is just enough. */
@@ -167,7 +185,7 @@ export async function stampOf(indexes: Indexes): Promise<Digest> {
   const lists = `${indexes.folder}/lists`;
   const releases: [string, string][] = [];
   for (const name of (await readdir(lists)).sort()) {
-    if (/_(In)?Release$/.test(name)) releases.push([name, await readFile(`${lists}/${name}`, 'latin1')]);
+    if (RELEASE_FILE.test(name)) releases.push([name, await readFile(`${lists}/${name}`, 'latin1')]);
   }
   return digestOfJson(releases);
 }

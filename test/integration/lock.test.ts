@@ -296,6 +296,20 @@ describe('with a small archive', () => {
     expect((await ingotLock('--check')).exitCode).toBe(0);
   });
 
+  test('--offline: by the indexes that are there, and not without any', async () => {
+    const result = await ingotLock('--offline');
+    expect(result).toMatchObject({ exitCode: 1 });
+    expect(result.stderr).toMatch(/error\[MIRROR_UNREACHABLE\].*no package indexes of tiny yet/);
+    expect(server.requests).toEqual([]);
+    await locked();
+    await archive.publish(second());
+    const asked = server.requests.length;
+    await declare('packages: [server, lib-server]');
+    expect(await ingotLock('--offline', '--update')).toMatchObject({ exitCode: 0 });
+    expect(versionsIn(await readLock(join(project, 'node.lock.yaml')))).toMatchObject({ server: '1' });
+    expect(server.requests.length).toBe(asked);
+  });
+
   test('--update of a package that is in no lock', async () => {
     await locked();
     expect(await refused('USAGE', 2, '--update', 'sever')).toContain('did you mean server?');

@@ -30,6 +30,7 @@ interface LockOptions {
   readonly variant?: string;
   /** True without names: everything. */
   readonly update?: true | readonly string[];
+  readonly offline?: true;
   readonly check?: true;
   /** True without a path: against what would be written. */
   readonly diff?: true | string;
@@ -63,6 +64,7 @@ export function lockCommand(bind: Bind): Command {
     .argument('<file...>', 'declarations')
     .option('--variant <name>', 'this variant alone (default: the declaration and all its variants)')
     .option('--update [package...]', 'move on to what the mirror has now: everything, or these packages')
+    .option('--offline', 'take the package indexes as they were last fetched')
     .option('--check', 'write nothing; exit 1 when a lock is missing or stale')
     .option('--diff [lock]', 'write nothing; tell what would move, or what moved since another lock')
     .option('-o, --output <path>', 'where to write, for a single lock')
@@ -207,6 +209,7 @@ async function* freshLocks(
     productRoot: context.productRoot,
     reporter,
     now,
+    offline: options.offline === true,
     signal,
   });
   for (const job of jobs) {
