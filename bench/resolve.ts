@@ -1,11 +1,12 @@
 /**
- * `bench resolve`: how long it takes to judge declarations before anything is fetched. Nothing else judges them, so
- * there is no peer to compare with.
+ * `bench resolve`: how long it takes to judge declarations before anything is fetched, and to lock one. Nothing else
+ * judges declarations, so that there is a peer for locks alone.
  */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { BenchContext, Benchmark } from './benchmark.ts';
+import { benchLock } from './lock.ts';
 import { measure } from './measure.ts';
 import { figuresOf, rowOf, type Row, type Sample } from './result.ts';
 
@@ -30,7 +31,7 @@ const CUDAS = ['auto', "'12.4'", "'12.4'", "{ version: '12.4', toolkit: true }"]
 const RUNTIMES = ['[pytorch]', '[]', '[pytorch@2.6]'];
 
 export const resolve: Benchmark = {
-  summary: 'judging declarations, without package indexes',
+  summary: 'judging declarations, and locking one beside apt-get',
   run: benchResolve,
 };
 
@@ -67,6 +68,7 @@ async function benchResolve(context: BenchContext): Promise<readonly Row[]> {
     rowOf('one solve, the first of a process', figuresOf(solves.first), null),
     rowOf(`one solve, the middle of ${SOLVES}`, figuresOf(solves.middle), null),
     rowOf('one solve, slower than 99 in 100', figuresOf(solves.late), null),
+    ...(await benchLock(context, options)),
   ];
 }
 
