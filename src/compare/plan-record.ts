@@ -171,5 +171,6 @@ function shorten(names: readonly string[]): string {
 
 /** `kernelArguments` is `kernel arguments` to a person. */
 function wordsOf(member: string): string {
+  if (member === 'version') return 'the image version';
   return member.replaceAll(/[A-Z]/g, (letter) => ` ${letter.toLowerCase()}`);
 }

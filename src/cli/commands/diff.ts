@@ -10,31 +10,38 @@ import type { ImageSummary } from '../../compare/image-summary.ts';
 import { IngotError } from '../../errors.ts';
 import { readAlone, readPair } from '../../inspect/read-pair.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { addRegistryOptions, type RegistryOptions } from '../registry-options.ts';
 import { asUnreadable, openSides, type Side } from '../diff/open-side.ts';
 import { renderImageDifference } from '../diff/render-diff.ts';
 import { renderDifferencePage } from '../diff/render-diff-html.ts';
 
-interface DiffOptions {
+interface DiffOptions extends RegistryOptions {
   readonly html?: string;
   readonly exitCode?: boolean;
 }
 
 export function diffCommand(bind: Bind): Command {
-  return new Command('diff')
+  const command = new Command('diff')
     .description('tell what a node would get, lose and pull by going from one image to another')
-    .argument('<from>', 'declaration, lock, or image: oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME]')
+    .argument(
+      '<from>',
+      'declaration, lock, or image: oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME], HOST/PATH:TAG',
+    )
     .argument('<to>', 'the same')
     .option('--html <file>', 'write it as a page of its own, with a map of what is pulled')
-    .option('--exit-code', 'exit 1 when they differ')
+    .option('--exit-code', 'exit 1 when they differ');
+  return addRegistryOptions(command)
     .addHelpText(
       'after',
       `
 Two locks tell packages, kernel, driver and GPUs. Two images also tell files, services, users, kernel
-arguments, the bytes that a node pulls, and whether it must restart in full. Needs neither root nor network.
+arguments, the bytes that a node pulls, and whether it must restart in full. Needs no root. Of images in
+registries, no layer is fetched that both have.
 
 Examples:
   ingot diff old.lock.yaml images/debian-minimal.yaml
   ingot diff oci:build/debian-minimal:20261101.1 oci:build/debian-minimal:20261122.1
+  ingot diff registry.example.com/ai/node:1 registry.example.com/ai/node:2
   ingot diff oci:old oci:new --html update.html
   ingot diff oci:old oci:new --json | jq .pull.bytes
 `,
@@ -48,7 +55,7 @@ async function diff(
   to: string,
   options: DiffOptions,
 ): Promise<CommandResult> {
-  await using sides = await openSides(context, from, to);
+  await using sides = await openSides(context, from, to, options);
   const difference = await compareSides(context, sides.from, sides.to);
   if (options.html !== undefined) {
     await writeFile(resolve(context.cwd, options.html), renderDifferencePage(difference));

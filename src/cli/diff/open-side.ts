@@ -4,12 +4,12 @@ import { resolve } from 'node:path';
 
 import { FindingsError, IngotError, type Finding } from '../../errors.ts';
 import { openReader, type ImageReader } from '../../inspect/image-reader.ts';
-import { ArchiveSource } from '../../oci/archive-source.ts';
-import { parseLayoutReference } from '../../oci/layout.ts';
-import { LayoutSource } from '../../oci/layout-source.ts';
+import type { RegistryAccess } from '../../oci/registry/access.ts';
+import { openSource, parseLocation, wantedOf, type ImageLocation } from '../../publish/location.ts';
 import type { Lock } from '../../resolve/lock.ts';
 import type { CommandContext } from '../context.ts';
 import { loadLock, lockPathOf } from '../load-lock.ts';
+import { openRegistries, type RegistryOptions } from '../registry-options.ts';
 
 export type Side =
   | { readonly kind: 'lock'; readonly shown: string; readonly lock: Lock }
@@ -21,8 +21,17 @@ export interface Sides extends AsyncDisposable {
 }
 
 /** @throws IngotError or FindingsError, exit code 2, with the mistakes of both at once */
-export async function openSides(context: CommandContext, from: string, to: string): Promise<Sides> {
-  const opened = await Promise.allSettled([openSide(context, from), openSide(context, to)]);
+export async function openSides(
+  context: CommandContext,
+  from: string,
+  to: string,
+  options: RegistryOptions,
+): Promise<Sides> {
+  const registries = await openRegistries(context, options);
+  const opened = await Promise.allSettled([
+    openSide(context, from, registries),
+    openSide(context, to, registries),
+  ]);
   const [one, other] = opened;
   const close = async (): Promise<void> => {
     for (const result of opened) {
@@ -30,6 +39,7 @@ export async function openSides(context: CommandContext, from: string, to: strin
         await result.value.image[Symbol.asyncDispose]();
       }
     }
+    await registries[Symbol.asyncDispose]();
   };
   if (one.status === 'fulfilled' && other.status === 'fulfilled') {
     return { from: one.value, to: other.value, [Symbol.asyncDispose]: close };
@@ -40,29 +50,43 @@ export async function openSides(context: CommandContext, from: string, to: strin
   );
 }
 
-async function openSide({ cwd, signal }: CommandContext, argument: string): Promise<Side> {
+async function openSide(
+  { cwd, signal }: CommandContext,
+  argument: string,
+  registries: RegistryAccess,
+): Promise<Side> {
   if (/\.ya?ml$/.test(argument)) {
     const path = /\.lock\.ya?ml$/.test(argument) ? argument : lockPathOf(argument);
     return { kind: 'lock', shown: path, lock: await loadLock(resolve(cwd, path)) };
   }
-  const { directory, name } = parseLayoutReference(argument.replace(/^oci-archive:/, 'oci:'));
-  const path = resolve(cwd, directory);
-  const status = await stat(path).catch(() => undefined);
-  if (status === undefined) {
-    throw new IngotError('IMAGE_UNREADABLE', `there is no image ${JSON.stringify(argument)}`, {
-      hint: 'name a declaration, a lock, oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]',
-    });
-  }
-  const source = status.isFile() ? await ArchiveSource.open(path) : await LayoutSource.open(path);
+  const location = await locate(argument, cwd);
+  const source = await openSource(location, registries);
   try {
-    return {
-      kind: 'image',
-      shown: argument,
-      image: await openReader(source, name, { shown: argument, isLocal: true, signal }),
-    };
+    const isLocal = location.kind !== 'registry';
+    const image = await openReader(source, wantedOf(location), { shown: argument, isLocal, signal });
+    return { kind: 'image', shown: argument, image };
   } catch (error) {
     await source[Symbol.asyncDispose]();
     throw error;
+  }
+}
+
+/** A path that is there means what is there; everything else is as it is written. */
+async function locate(argument: string, cwd: string): Promise<ImageLocation> {
+  if (/^oci(?:-archive)?:/.test(argument)) return parseLocation(argument, cwd);
+  const [path = ''] = argument.split(':', 1);
+  const status = await stat(resolve(cwd, path)).catch(() => undefined);
+  if (status !== undefined) {
+    return parseLocation(`${status.isFile() ? 'oci-archive' : 'oci'}:${argument}`, cwd);
+  }
+  try {
+    return parseLocation(argument, cwd);
+  } catch (error) {
+    if (!(error instanceof IngotError)) throw error;
+    throw new IngotError('IMAGE_UNREADABLE', `there is no image ${JSON.stringify(argument)}`, {
+      hint: 'name a declaration, a lock, oci:DIRECTORY[:NAME], oci-archive:FILE[:NAME] or HOST/PATH:TAG',
+      cause: error,
+    });
   }
 }
 
