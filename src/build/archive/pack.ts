@@ -64,6 +64,7 @@ export async function packChunks(
     options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
   // While the last blocks of one are compressed and written, the next is read.
   const limit = pLimit(SIDE_BY_SIDE);
+  const idle: Buffer[] = [];
   let total = 0;
   const results = await Promise.allSettled(
     wanted.map((chunk) =>
@@ -73,6 +74,7 @@ export async function packChunks(
           return await packChunk(store, chunk, {
             level: options.level ?? DEFAULT_LEVEL,
             signal,
+            idle,
             onProgress: (bytes) => {
               total += bytes - before;
               before = bytes;
