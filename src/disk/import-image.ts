@@ -5,8 +5,10 @@
  * reads it again. The layers are then laid over each other as hard links and committed as one bootable tree.
  */
 import { chmod, chown, lstat, realpath, rename } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { basename, join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
+import pLimit from 'p-limit';
 
 import { RootFs } from '../build/root-fs.ts';
 import { hexOf, type Digest } from '../digest.ts';
@@ -89,22 +91,33 @@ export async function importImage(
   const directories = new DirectoryHeaders();
   const total = compressedBytes(image);
   let done = 0;
-  for (const layer of image.layers) {
-    stage?.progress(done, total, 'bytes');
-    const ref = layerRef(layer.descriptor.digest);
-    const [read, committed] = await Promise.allSettled([
-      readDirectoryHeaders(layer, directories, tools.signal),
-      tools.run(
-        ostreeCommitArchiveArgv(repo, ref, layer.path),
-        [work, { path: layer.path, readOnly: true }],
-        capabilities,
-      ),
-    ]);
-    // A blob that is not what its digest says explains whatever else went wrong: it comes first.
-    if (read.status === 'rejected') throw read.reason;
-    if (committed.status === 'rejected') throw committed.reason;
-    await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [work], capabilities);
-    done += layer.descriptor.size;
+  let over = false;
+  // Side by side, ahead of the checkouts, which follow the order of the layers.
+  const limit = pLimit(Math.max(2, availableParallelism()));
+  const commits = image.layers.map(async ({ descriptor, path }) => {
+    const argv = ostreeCommitArchiveArgv(repo, layerRef(descriptor.digest), path);
+    await limit(async () => {
+      if (!over) await tools.run(argv, [work, { path, readOnly: true }], capabilities);
+    });
+  });
+  for (const commit of commits) commit.catch(() => undefined); // each is looked at when its layer's turn comes
+  try {
+    for (const [index, layer] of image.layers.entries()) {
+      stage?.progress(done, total, 'bytes');
+      const [read, committed] = await Promise.allSettled([
+        readDirectoryHeaders(layer, directories, tools.signal),
+        commits[index],
+      ]);
+      // A blob that is not what its digest says explains whatever else went wrong: it comes first.
+      if (read.status === 'rejected') throw read.reason;
+      if (committed.status === 'rejected') throw committed.reason;
+      const ref = layerRef(layer.descriptor.digest);
+      await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [work], capabilities);
+      done += layer.descriptor.size;
+    }
+  } finally {
+    over = true;
+    await Promise.allSettled(commits);
   }
   stage?.progress(total, total, 'bytes');
   await asDiskFailure(restoreDirectoryHeaders(tree, directories));

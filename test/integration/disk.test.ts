@@ -162,7 +162,8 @@ describe('no disk is made', () => {
     bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 0xff;
     await chmod(blob, 0o644);
     await writeFile(blob, bytes);
-    const result = await ingot(disk(`oci:${layout}`, '--output', join(scratch, 'x.raw')));
+    const damaged = `oci:${layout}:${base.version}`;
+    const result = await ingot(disk(damaged, '--output', join(scratch, 'x.raw')));
     expect(result.stderr).toMatch(/error\[DIGEST_MISMATCH\]/);
     expect(result.exitCode).toBe(1);
     expect(await leftovers(scratch)).toEqual([]);

@@ -43,7 +43,9 @@ describe('the image', () => {
       'org.opencontainers.image.title': 'debian-minimal',
       'org.opencontainers.image.version': image.version,
     });
-    expect(seen.Layers).toHaveLength(4);
+    // The chunks of four layers.
+    expect(seen.Layers.length).toBeGreaterThan(4);
+    expect(seen.Layers.length).toBeLessThanOrEqual(100);
     expect([seen.Os, seen.Architecture]).toEqual(['linux', 'amd64']);
   });
 
