@@ -150,6 +150,7 @@ describe('makePlan', () => {
         paths: ['usr/lib/modules/6-cloud/initramfs.img'],
         epoch: Date.parse('2026-01-01T00:00:00Z') / 1000,
       },
+      { name: 'bytecode', packages: [], folders: ['__pycache__'] },
     ]);
     const before = planOf(lockWith());
     const level = { ...lockWith(), compressor: { name: 'zstd', version: '1.5.7', level: 9 } } satisfies Lock;

@@ -104,13 +104,13 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
 
 /** What turns each tree into blobs. All steps at once, since they share the number of blobs an image may have. */
 function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest | undefined): PlanStep[] {
-  const initramfs = initramfsChunk(lock);
+  const extra = [initramfsChunk(lock), BYTECODE];
   const chunks = planChunks(
     steps.map((step) => ({
       ...step,
       // The source of modules is not in the image.
       packages: step.kind === 'modules' ? [] : step.packages,
-      extra: [...blobChunks(step), ...(step.kind === 'seal' ? [initramfs] : [])],
+      extra: [...blobChunks(step), ...(step.kind === 'seal' ? extra : [])],
     })),
   );
   return steps.map((step, index) => {
@@ -134,7 +134,10 @@ function blobChunks({ files }: PlannedTree): PlanChunk[] {
   });
 }
 
-/** Nearly all that the seal weighs, and the same until the kernel or the base changes. */
+/** What Python compiles when its packages are configured; it is checked by the hash of the source, so it has no time. */
+const BYTECODE: PlanChunk = { name: 'bytecode', packages: [], folders: ['__pycache__'] };
+
+/** Nearly all that the seal weighs besides, and the same until the kernel or the base changes. */
 function initramfsChunk({ kernel, layers }: Lock): PlanChunk {
   const brings = layers.find((layer) => layer.packages.some(({ name }) => name === kernel.package));
   return {

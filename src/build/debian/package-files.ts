@@ -51,8 +51,13 @@ export async function chunksByPath(
       const chunk = byPackage.get(packageOf(path.slice(INFO.length)));
       return chunk === undefined ? [] : [chunk];
     }
-    return byPath.get(path) ?? byPath.get(path.replace(MERGED, 'usr/$&').replace(UNCONFIGURED, '')) ?? [];
+    const owned = byPath.get(path) ?? byPath.get(path.replace(MERGED, 'usr/$&').replace(UNCONFIGURED, ''));
+    return owned ?? chunks.flatMap(({ folders = [] }, index) => (isBelow(path, folders) ? [index] : []));
   };
+}
+
+function isBelow(path: string, folders: readonly string[]): boolean {
+  return folders.some((name) => path.includes(`/${name}/`));
 }
 
 /** `libc6` of `libc6:amd64.list`; a package's name may have dots. */
