@@ -198,7 +198,9 @@ function accountSection(title: string, accounts: AccountDifference | undefined):
       cells: [
         say(to.name),
         from.id === to.id ? String(to.id) : `${from.id} → ${to.id}`,
-        from.rest === to.rest ? say(to.rest) : `${say(from.rest)} → ${say(to.rest)}`,
+        from.rest === to.rest
+          ? say(to.rest)
+          : `${say(from.rest) || 'nothing'} → ${say(to.rest) || 'nothing'}`,
       ],
     })),
   ];

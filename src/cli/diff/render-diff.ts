@@ -208,7 +208,10 @@ function accountBlock(title: string, accounts: AccountDifference | undefined, pa
     ...added.map(({ name, id }) => `  ${palette.success(`+ ${printableName(name)}`)}  ${id}`),
     ...changed.map(({ from, to }) => {
       const number = from.id === to.id ? '' : ` ${from.id} → ${to.id}`;
-      const rest = from.rest === to.rest ? '' : ` ${printableName(from.rest)} → ${printableName(to.rest)}`;
+      const rest =
+        from.rest === to.rest
+          ? ''
+          : ` ${printableName(from.rest) || 'nothing'} → ${printableName(to.rest) || 'nothing'}`;
       return `  ~ ${printableName(to.name)} ${number}${rest}`;
     }),
   ];

@@ -24,8 +24,9 @@ const HEAD = 22;
 const MAX_CELLS = 60;
 /** Below this neither a border nor a name can be told. */
 const MIN_SIDE = 3;
-/** Of the 12 pixel face, on the generous side. */
+/** Width of a letter in the 12 pixel face, and of a bold one, on the generous side. */
 const LETTER = 6.9;
+const BOLD_LETTER = 8;
 
 export const TREEMAP_STYLE = `
 :root { --fresh: #2f6fd0; --fresh-ink: #ffffff; --mixed: #9dbdf0; --mixed-ink: #10294f; --along: #e3e8ef; --along-ink: #39424f; --gap: #ffffff; }
@@ -72,7 +73,8 @@ function renderGroup(group: TreemapGroup, place: Rectangle | undefined): string 
     cells.map(({ bytes }) => bytes),
     inner,
   );
-  const heading = fits(label, place.width - 14) ? label : fit(printableName(group.name), place.width - 14);
+  const room = place.width - 14;
+  const heading = fits(label, room, BOLD_LETTER) ? label : fit(printableName(group.name), room, BOLD_LETTER);
   const head = isLarge ? textAt(place.x + 7, place.y + 15, heading, 'head') : '';
   return `<g>
 <rect class="group" ${sides(place)}><title>${escapeHtml(label)}</title></rect>${head}
@@ -117,13 +119,14 @@ function textAt(x: number, y: number, text: string, kind: string): string {
     : `<text class="${kind}" x="${x.toFixed(1)}" y="${y.toFixed(1)}" aria-hidden="true">${escapeHtml(text)}</text>`;
 }
 
-function fits(text: string, width: number): boolean {
-  return text.length <= Math.floor(width / LETTER);
+function fits(text: string, width: number, letter = LETTER): boolean {
+  return text.length <= Math.floor(width / letter);
 }
 
-/** As much of a text as there is room for. */
-function fit(text: string, width: number): string {
-  const room = Math.floor(width / LETTER);
-  if (fits(text, width)) return text;
-  return room < 4 ? '' : `${text.slice(0, room - 1)}…`;
+/** As much of a text as there is room for; of a path its end, which tells more than where it begins. */
+function fit(text: string, width: number, letter = LETTER): string {
+  const room = Math.floor(width / letter);
+  if (fits(text, width, letter)) return text;
+  if (room < 4) return '';
+  return text.startsWith('/') ? `…${text.slice(1 - room)}` : `${text.slice(0, room - 1)}…`;
 }
