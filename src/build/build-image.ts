@@ -32,6 +32,8 @@ export interface BuildOptions {
   readonly mirrors: () => Promise<Mirrors>;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  /** How long a package script may say nothing before it counts as hanging. */
+  readonly scriptSilenceMs?: number | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }
 

@@ -1,4 +1,4 @@
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -56,6 +56,19 @@ describe('assertNoOverlap', () => {
     const [a, b] = [await layer('a', ['etc/x/one']), await layer('b', ['etc/x/two'])];
     await chmod(join(b.root, 'etc/x'), 0o700);
     expect(conflictOf([a, b])).toMatch(/the directory \/etc\/x is 0755 \d+:\d+ in a, 0700 \d+:\d+ in b/);
+  });
+
+  it('finds a package that two layers bring by its files in the package database', async () => {
+    const list = 'usr/lib/sysimage/dpkg/info/x.list';
+    expect(conflictOf([await layer('a', [list]), await layer('b', [list])])).toContain(
+      `layers a and b both bring /${list}`,
+    );
+  });
+
+  it.runIf(process.getuid?.() === 0)('finds directories of different owners', async () => {
+    const [a, b] = [await layer('a', ['etc/x/one']), await layer('b', ['etc/x/two'])];
+    await chown(join(b.root, 'etc/x'), 7, 8);
+    expect(conflictOf([a, b])).toContain('the directory /etc/x is 0755 0:0 in a, 0755 7:8 in b');
   });
 
   it('lets a layer change what it was unpacked on', async () => {

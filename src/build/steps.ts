@@ -25,6 +25,7 @@ export interface StepOptions {
   readonly store: Store;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  readonly scriptSilenceMs?: number | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }
 
@@ -67,7 +68,8 @@ export async function makeUnpackTree(
     };
     if (step.packages.length > 0) {
       await forbidServices(fs);
-      await runDpkg(dpkgUnpackArgv(step.packages.map(packageInside), { triggers: false }), sandbox, options);
+      const argv = dpkgUnpackArgv(step.packages.map(packageInside), { triggers: false });
+      await runDpkg(argv, sandbox, { ...options, packages: step.packages });
       await allowServices(fs);
     }
     await writePlannedFiles(fs, step.files, options.store);

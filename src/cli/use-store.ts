@@ -11,7 +11,11 @@ export interface StoreInUse extends AsyncDisposable {
  * Opens the store and keeps `gc` out of it until disposed; a `gc` that is running is waited for, and that is said.
  * What builds that were killed have left goes first. May be nested.
  */
-export async function useStore({ storePath, reporter, signal }: CommandContext): Promise<StoreInUse> {
+export async function useStore({
+  storePath,
+  reporter,
+  signal,
+}: Pick<CommandContext, 'storePath' | 'reporter' | 'signal'>): Promise<StoreInUse> {
   const store = await Store.open(storePath);
   await sweepAbandoned(store, signal);
   const use = await store.use(signal, () => {

@@ -18,6 +18,7 @@ import { loadMirrors, withRepositories, type Mirrors } from '../packages/mirror.
 import { Store } from '../store/store.ts';
 import type { BuildOutcome } from './commands/build.ts';
 import type { CommandContext } from './context.ts';
+import { scriptSilenceMs } from './script-silence.ts';
 import { useStore } from './use-store.ts';
 
 export interface LayerDifference extends ArchiveDifference {
@@ -65,7 +66,16 @@ export async function verifyBuild(
     });
   }
   const locate = spec.sources.at.bind(spec.sources);
-  const { digest, manifest } = await buildImage({ plan, store, mirrors, reporter, signal, locate });
+  const silence = scriptSilenceMs(context.env);
+  const { digest, manifest } = await buildImage({
+    plan,
+    store,
+    mirrors,
+    reporter,
+    signal,
+    locate,
+    scriptSilenceMs: silence,
+  });
 
   const image = await resolveImage({ directory: layout, name: plan.version });
   const same = image.digest === digest;

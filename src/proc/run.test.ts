@@ -213,6 +213,19 @@ describe('ending', () => {
     await until(() => !isAlive(pid));
   });
 
+  test('silence counts from the last line, not from the start', async () => {
+    const { stdout } = await run(['sh', '-c', 'for i in 1 2 3 4; do sleep 0.3; echo $i; done'], {
+      silenceMs: 1_000,
+    });
+    expect(stdout).toBe('1\n2\n3\n4');
+    const error = await failureOf(run(['sh', '-c', 'echo last words; exec sleep 30'], { silenceMs: 300 }));
+    expect(error).toMatchObject({
+      code: 'TIMEOUT',
+      message: 'sh said nothing for 0.3 s',
+      output: 'last words',
+    });
+  });
+
   test('a program that will not go is killed', async () => {
     const error = await failureOf(
       run(['sh', '-c', 'trap "" TERM; while :; do sleep 0.1; done'], { timeoutMs: 200 }),

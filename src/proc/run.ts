@@ -25,6 +25,8 @@ export interface RunOptions {
   readonly stdin?: string | Uint8Array | Readable;
   /** Kills the process group after this many milliseconds. */
   readonly timeoutMs?: number;
+  /** Kills it when it has said nothing for this many milliseconds. Counts what `onLine` hears. */
+  readonly silenceMs?: number | undefined;
   readonly signal?: AbortSignal | undefined;
   /** Exit codes that are answers rather than failures. Default: 0. */
   readonly okExitCodes?: readonly number[];
@@ -119,10 +121,18 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
       : setTimeout(() => {
           end({ why: 'timeout', timeoutMs });
         }, timeoutMs);
+  const { silenceMs } = options;
+  const silence =
+    silenceMs === undefined
+      ? undefined
+      : setTimeout(() => {
+          end({ why: 'silence', silenceMs });
+        }, silenceMs);
 
   const tail = new OutputTail();
   const onLine = (line: string): void => {
     tail.add(line);
+    silence?.refresh();
     options.onLine?.(line);
   };
   const onBroken = (error: Error): void => {
@@ -158,6 +168,7 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
   } finally {
     over = true;
     clearTimeout(timer);
+    clearTimeout(silence);
     clearTimeout(grace);
     options.signal?.removeEventListener('abort', onAbort);
     options.stdoutTo?.off('error', onBroken).off('close', onClosed);
@@ -170,6 +181,7 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
 type Ending =
   | { readonly why: 'abort' }
   | { readonly why: 'timeout'; readonly timeoutMs: number }
+  | { readonly why: 'silence'; readonly silenceMs: number }
   /** A stream that the program reads or writes has failed on our side. */
   | { readonly why: 'broken'; readonly error: Error };
 
@@ -181,6 +193,8 @@ function endingError(ending: Ending, label: string, output: string): Error {
       return new IngotError('TIMEOUT', `${label} did not finish within ${ending.timeoutMs / 1000} s`, {
         output,
       });
+    case 'silence':
+      return new IngotError('TIMEOUT', `${label} said nothing for ${ending.silenceMs / 1000} s`, { output });
     case 'broken':
       return errnoOf(ending.error) === 'ENOSPC' ? diskFull(label, output, ending.error) : ending.error;
   }
@@ -232,7 +246,9 @@ async function cannotStart(
 
 /** TOOL_FAILED, or DISK_FULL where the program's last words say that this was the reason. */
 function failure(message: string, label: string, output: string): IngotError {
-  if (/No space left on device|\bENOSPC\b|Disk quota exceeded/.test(output)) return diskFull(label, output);
+  // GNU tar says of a file that does not fit how much of it did.
+  if (/No space left on device|\bENOSPC\b|Disk quota exceeded|Wrote only \d+ of \d+ bytes/.test(output))
+    return diskFull(label, output);
   return new IngotError('TOOL_FAILED', message, { output });
 }
 

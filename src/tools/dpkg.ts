@@ -56,3 +56,10 @@ export function parseDpkgFailure(output: string): string[] {
 export function dpkgDebExtractArgv(deb: string, directory: string): Argv {
   return ['dpkg-deb', '--extract', deb, directory];
 }
+
+/** The package that a line of dpkg says it begins with: `Unpacking NAME (VERSION) ...`. */
+export function packageAtWork(line: string): string | undefined {
+  return /^(?:Preparing to unpack \S*\/|Unpacking |Setting up |Processing triggers for )(\S+) /.exec(
+    line,
+  )?.[1];
+}

@@ -10,8 +10,10 @@ import pLimit from 'p-limit';
 
 import type { LockedPackage } from '../../packages/package.ts';
 import { runPiped } from '../../proc/pipe.ts';
+import type { Argv } from '../../proc/run.ts';
 import type { Reporter } from '../../report/events.ts';
 import type { Store } from '../../store/store.ts';
+import { bubblewrapArgv } from '../../tools/bubblewrap.ts';
 import {
   dpkgConfigureArgv,
   dpkgDebFsysTarArgv,
@@ -22,7 +24,7 @@ import {
 import { RootFs } from '../root-fs.ts';
 import { PACKAGES_INSIDE, type SandboxOptions } from '../sandbox.ts';
 import { withoutSyncing } from '../unsynced.ts';
-import { runDpkg } from './run-dpkg.ts';
+import { runDpkg, type DpkgOptions } from './run-dpkg.ts';
 
 /** Programs that package scripts call and that run once at the end instead. */
 export const MASKED_PROGRAMS = ['/usr/bin/dracut', '/usr/bin/kmod', '/usr/sbin/update-initramfs'];
@@ -36,6 +38,7 @@ export interface BootstrapOptions {
   readonly epoch: number;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  readonly scriptSilenceMs?: number | undefined;
 }
 
 /** Where a package file is, as programs inside the sandbox see it. */
@@ -72,7 +75,7 @@ export async function bootstrapRoot(root: string, options: BootstrapOptions): Pr
 /** `dpkg --configure --pending`, with the masks that exist in this root. */
 export async function configurePending(
   sandbox: SandboxOptions,
-  options: { readonly reporter: Reporter; readonly signal?: AbortSignal | undefined },
+  options: DpkgOptions,
 ): Promise<void> {
   // Through the namespace's holder when the root is an overlay that only the namespace sees.
   const fs = new RootFs(sandbox.namespace?.outsidePath(sandbox.root) ?? sandbox.root);
@@ -107,10 +110,29 @@ async function extractAll(
   await Promise.all(
     packages.map((file) =>
       limit(() =>
-        runPiped(dpkgDebFsysTarArgv(store.packagePath(file.sha256)), tarExtractArgv(root), { signal }),
+        runPiped(dpkgDebFsysTarArgv(store.packagePath(file.sha256)), extractInside(root), { signal }),
       ),
     ),
   );
+}
+
+const TREE_INSIDE = '/tree';
+
+/**
+ * tar(1) where nothing but the tree can be written: it follows links to directories, which merged /usr takes, and one
+ * of them may have come with an earlier package and lead to this machine's own files.
+ */
+function extractInside(root: string): Argv {
+  return bubblewrapArgv(tarExtractArgv(TREE_INSIDE), {
+    links: ['bin', 'lib', 'lib64'].map((name) => ({ target: `usr/${name}`, path: `/${name}` })),
+    binds: [
+      { source: '/usr', readOnly: true },
+      { source: root, target: TREE_INSIDE },
+    ],
+    tmpfs: [],
+    capabilities: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'MKNOD'],
+    environment: { PATH: '/usr/bin', LC_ALL: 'C.UTF-8', TZ: 'UTC' },
+  });
 }
 
 const POLICY = '/usr/sbin/policy-rc.d';

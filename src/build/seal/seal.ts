@@ -33,6 +33,7 @@ export interface SealOptions {
   readonly store: Store;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  readonly scriptSilenceMs?: number | undefined;
   /** The place of `path` in the declaration, for findings. */
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }

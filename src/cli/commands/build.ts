@@ -12,6 +12,7 @@ import type { BuildVerification } from '../verify-build.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { writeLastPlan } from '../last-plan.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
+import { scriptSilenceMs } from '../script-silence.ts';
 import { useStore } from '../use-store.ts';
 
 interface BuildOptions {
@@ -64,6 +65,7 @@ export async function buildDeclaration(
   options: BuildOptions,
 ): Promise<BuildOutcome> {
   const { reporter, signal, cwd } = context;
+  const silenceMs = scriptSilenceMs(context.env);
   const prepared = await preparePlan(context, file, { ...options, toBuild: true });
   const { plan, spec, lock } = prepared;
   const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
@@ -77,6 +79,7 @@ export async function buildDeclaration(
     mirrors: async () => withRepositories(await loadMirrors(context.env, signal), lock.archives),
     reporter,
     signal,
+    scriptSilenceMs: silenceMs,
     locate: (path) => spec.sources.at(path),
   });
   // `disk` and `test` find the tools that belong to an image by the lock it names.
