@@ -20,6 +20,7 @@ import type { SandboxOptions } from './sandbox.ts';
 import { settleKernelFiles } from './seal/boot.ts';
 import { removeIdentity } from './seal/identity.ts';
 import { sealRoot } from './seal/seal.ts';
+import { settleIds } from './seal/stable-ids.ts';
 
 export interface StepOptions {
   readonly store: Store;
@@ -41,6 +42,7 @@ export async function makeBaseTree(root: string, step: PlannedTree, options: Ste
   const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
   await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
   const fs = new RootFs(root);
+  await settleIds(fs, root, { users: [], groups: [] }, options.signal);
   await writePlannedFiles(fs, step.files, options.store);
   await layOutForOstree(fs);
   await removeIdentity(fs);
@@ -95,6 +97,7 @@ export async function makeSealTree(
     await sealRoot(fs, {
       ...options,
       input,
+      written: root,
       files: step.files,
       baseDatabase,
       layerDatabases,

@@ -21,6 +21,7 @@ import {
 } from './accounts.ts';
 import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from './boot.ts';
 import { removeIdentity, withImageIdentity } from './identity.ts';
+import { settleIds } from './stable-ids.ts';
 import { enabledUnits, listUnits, missingUnits, refuse, staticUnits, unitArgvs, unitPresets } from './units.ts';
 import { varTmpfiles } from './var.ts';
 
@@ -31,6 +32,8 @@ export interface SealOptions {
   readonly layerDatabases: readonly DpkgDatabase[];
   readonly sandbox: SandboxOptions;
   readonly store: Store;
+  /** Where the files are that the seal writes: the overlay's upper directory. */
+  readonly written: string;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   readonly scriptSilenceMs?: number | undefined;
@@ -46,8 +49,10 @@ export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> 
   const { input, sandbox } = options;
   await writeDatabase(fs, mergeDatabases(options.baseDatabase, options.layerDatabases));
   await forbidServices(fs);
+  const accounts = await readAccounts(fs);
   await configurePending(sandbox, options);
   await allowServices(fs);
+  await settleIds(fs, options.written, accounts, options.signal);
 
   refuseUnknownUnits(options, await listUnits(fs));
   await makeAccounts(fs, options);
