@@ -1,0 +1,209 @@
+/**
+ * `kill -9` at any moment: the next build is right, and nothing of the killed one is left. On layers over the shared
+ * base, without a seal, so that the moments cover downloads checked, trees made, layers packed and layouts written.
+ *
+ * INGOT_TEST_KILLS sets how many are killed; the moments follow from their number, so that a failure can be repeated.
+ */
+import { execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import { builderDigest } from '../../src/build/builder-digest.ts';
+import { loadCatalog } from '../../src/catalog/load.ts';
+import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
+import { digestOfJson, hexOf } from '../../src/digest.ts';
+import { verifyLayout } from '../../src/oci/layout.ts';
+import { REST } from '../../src/plan/chunks.ts';
+import { makePlan } from '../../src/plan/make-plan.ts';
+import type { Plan, PlanStep } from '../../src/plan/plan.ts';
+import { loadSpec } from '../../src/spec/load.ts';
+import { Store } from '../../src/store/store.ts';
+import { verifyStore } from '../../src/store/verify.ts';
+import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { PRODUCT_ROOT } from '../support/cli.ts';
+import { addPackage } from '../support/local-project.ts';
+import { storeWithPackages } from '../support/thin-store.ts';
+
+const KILLS = Number(process.env['INGOT_TEST_KILLS'] ?? 10);
+
+let image: BuiltImage;
+let folder: string;
+let store: Store;
+let plan: Plan;
+let planFile: string;
+
+beforeAll(async () => {
+  image = await builtImage();
+  mkdirSync(join(image.store, '../scratch'), { recursive: true });
+  folder = mkdtempSync(join(image.store, '../scratch/kills-'));
+  storeWithPackages(image, join(folder, 'store'));
+  store = await Store.open(join(folder, 'store'));
+  plan = await planOfTwoLayers();
+  planFile = join(folder, 'plan.json');
+  writeFileSync(planFile, JSON.stringify(plan));
+  linkBase(plan.steps[0]);
+});
+afterAll(() => {
+  rmSync(folder, { recursive: true, force: true });
+});
+
+async function planOfTwoLayers(): Promise<Plan> {
+  const catalog = await loadCatalog([join(PRODUCT_ROOT, 'layers')]);
+  const { image: declared } = await loadSpec(image.declaration, {
+    cwd: folder,
+    variant: undefined,
+    known: { addons: ['ssh'], bases: ['debian'], kernels: ['cloud'], agents: [] },
+    defaultRelease: () => undefined,
+  });
+  const lock = await loadLock(lockPathOf(image.declaration));
+  const whole = makePlan({ image: declared, lock, catalog, builder: await builderDigest() });
+  const [base] = whole.steps;
+  if (base === undefined) throw new Error('no base');
+  const layers: PlanStep[] = [];
+  for (const name of ['one', 'two']) {
+    const packages = [];
+    for (const number of [1, 2, 3]) {
+      const filler = createHash('sha512').update(`${name}${number}`).digest('hex').repeat(20_000);
+      const item = { name: `${name}-${number}`, files: { [`usr/share/${name}/${number}`]: filler } };
+      packages.push(await addPackage(store, { ...item, scripts: { preinst: 'sleep 0.2' } }));
+    }
+    const like = whole.steps.find(({ kind }) => kind === 'unpack') ?? base;
+    layers.push({
+      ...like,
+      name,
+      treeKey: digestOfJson({ base: base.treeKey, packages }),
+      key: digestOfJson({ base: base.key, packages, packed: true }),
+      chunks: [
+        { name: REST, packages: [] },
+        { name, packages: packages.map((item) => item.name) },
+      ],
+      needs: ['base'],
+      packages,
+      files: [],
+      summary: name,
+    });
+  }
+  return { ...whole, steps: [base, ...layers] };
+}
+
+/** The base as the shared store has it: tree, blobs, and what is known about them. */
+function linkBase(base: PlanStep | undefined): void {
+  if (base === undefined) throw new Error('no base');
+  const key = hexOf(base.key);
+  const record = readFileSync(join(image.store, `records/layers/${key}.json`), 'utf8');
+  const blobs = [...record.matchAll(/"digest": "sha256:([0-9a-f]{64})"/g)].map(
+    ([, hex]) => `blobs/sha256/${hex ?? ''}`,
+  );
+  for (const path of [`trees/${hexOf(base.treeKey)}`, `records/layers/${key}.json`, ...blobs]) {
+    mkdirSync(join(store.root, path, '..'), { recursive: true });
+    execFileSync('cp', ['--archive', '--link', join(image.store, path), join(store.root, path)]);
+  }
+}
+
+interface Ended {
+  readonly digest: string;
+  readonly seconds: number;
+}
+
+function build(killAfterMs?: number): Promise<Ended> {
+  const program = join(PRODUCT_ROOT, 'test/support/build-plan.ts');
+  const started = performance.now();
+  const child = spawn(process.execPath, [program, planFile, store.root, join(folder, 'layout')], {
+    stdio: ['ignore', 'pipe', 'pipe'],
+  });
+  const output: Buffer[] = [];
+  const errors: Buffer[] = [];
+  child.stdout.on('data', (chunk: Buffer) => output.push(chunk));
+  child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
+  const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+  return new Promise((resolve, reject) => {
+    child.once('close', (code, signal) => {
+      clearTimeout(timer);
+      const killed = killAfterMs !== undefined && signal === 'SIGKILL';
+      if (code !== 0 && !killed) reject(new Error(Buffer.concat(errors).toString()));
+      resolve({ digest: Buffer.concat(output).toString(), seconds: (performance.now() - started) / 1000 });
+    });
+  });
+}
+
+/** What still runs or is mounted with the store's path in its name. */
+function left(): string[] {
+  const mounts = readFileSync('/proc/mounts', 'utf8')
+    .split('\n')
+    .filter((line) => line.includes(store.root.replaceAll(' ', '\\040')));
+  const processes = readdirSync('/proc').filter((pid) => {
+    try {
+      return pid !== String(process.pid) && readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes(store.root);
+    } catch {
+      return false;
+    }
+  });
+  return [...mounts, ...processes];
+}
+
+async function untilNothingIsLeft(): Promise<void> {
+  const until = Date.now() + 30_000;
+  while (left().length > 0) {
+    if (Date.now() > until) throw new Error(`still there: ${left().join(', ')}`);
+    await new Promise((resolve) => setTimeout(resolve, 50));
+  }
+}
+
+/** Forgets the layers, so that the next build makes them. */
+function forgetLayers(): void {
+  for (const { key, treeKey } of plan.steps.slice(1)) {
+    const hex = hexOf(key);
+    const record = store.path('records/layers', `${hex}.json`);
+    if (existsSync(record)) {
+      for (const [, blob] of readFileSync(record, 'utf8').matchAll(/"digest": "sha256:([0-9a-f]{64})"/g)) {
+        rmSync(store.blobPath(blob ?? ''), { force: true });
+        rmSync(store.path('records/blobs', `${blob ?? ''}.json`), { force: true });
+      }
+    }
+    rmSync(record, { force: true });
+    rmSync(store.path('trees', hexOf(treeKey)), { recursive: true, force: true });
+  }
+  rmSync(join(folder, 'layout'), { recursive: true, force: true });
+}
+
+/** From 0 to 1, and the same for the same number. */
+function moment(number: number): number {
+  return createHash('sha256').update(`moment ${number}`).digest().readUInt32BE() / 2 ** 32;
+}
+
+test(
+  `${KILLS} builds killed anywhere, each followed by one that is right`,
+  async () => {
+    const first = await build();
+    expect(first.digest).toMatch(/^sha256:/);
+    const interrupted: number[] = [];
+    for (let number = 0; number < KILLS; number += 1) {
+      forgetLayers();
+      const after = moment(number) * first.seconds * 1000;
+      const killed = await build(after);
+      await untilNothingIsLeft();
+      if (killed.digest === '') interrupted.push(number);
+      const what = `kill ${number} after ${Math.round(after)} ms`;
+      const next = await build();
+      expect([what, next.digest]).toEqual([what, first.digest]);
+      expect([what, left()]).toEqual([what, []]);
+      expect([what, readdirSync(store.path('tmp'))]).toEqual([what, []]);
+      const { problems } = await verifyStore(store, { trees: number % 10 === 9 });
+      expect([what, problems]).toEqual([what, []]);
+      await verifyLayout(join(folder, 'layout'));
+    }
+    // Most moments are within the build: otherwise nothing was tried.
+    expect(interrupted.length).toBeGreaterThan(KILLS / 2);
+  },
+  Math.max(600, KILLS * 60) * 1000,
+);
