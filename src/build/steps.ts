@@ -89,7 +89,7 @@ export async function makeSealTree(
 ): Promise<void> {
   const [base, ...layers] = below;
   if (base === undefined) throw new TypeError('a seal needs a base');
-  assertNoOverlap(layers, (path) => NOT_IN_LAYERS.test(path) || SEALED_DATABASE.test(path));
+  assertNoOverlap(layers, isLeftOut);
   const baseDatabase = await loadDatabase(new RootFs(base.root), base.name);
   const layerDatabases: DpkgDatabase[] = [];
   for (const layer of layers) layerDatabases.push(await loadDatabase(new RootFs(layer.root), layer.name));
@@ -147,10 +147,20 @@ const DATABASE_FOLDER = DATABASE.slice(1);
 const NOT_IN_LAYERS = /^(?:var|run|tmp|boot|dev|proc|sys)\/./;
 /** What the seal writes for the whole stack: no layer carries a copy that the next one covers. */
 const SEALED_DATABASE = new RegExp(
-  `^${DATABASE_FOLDER}/(?:status|diversions|statoverride|triggers/.*|updates/.*|available|lock.*|.*-old)$`,
+  `^${DATABASE_FOLDER}/(?:status|diversions|statoverride|triggers/.*|updates/.*)$`,
 );
+/**
+ * Configuration files between unpacking and configuring, and what dpkg keeps for itself: in no layer, nor in the seal
+ * the marks that they are gone.
+ */
+const DEBRIS = new RegExp(`\\.dpkg-new$|^${DATABASE_FOLDER}/(?:available|lock.*|.*-old)$`);
+
+/** True for paths (relative to the tree) that the archives of layers under a seal leave out. */
+function isLeftOut(path: string): boolean {
+  return NOT_IN_LAYERS.test(path) || DEBRIS.test(path) || SEALED_DATABASE.test(path);
+}
 
 /** True for paths (relative to the tree) that the step's archive leaves out. */
 export function leftOutOf(step: PlannedTree): (path: string) => boolean {
-  return (path) => NOT_IN_LAYERS.test(path) || (step.kind !== 'seal' && SEALED_DATABASE.test(path));
+  return step.kind === 'seal' ? (path) => NOT_IN_LAYERS.test(path) || DEBRIS.test(path) : isLeftOut;
 }

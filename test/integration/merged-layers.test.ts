@@ -116,7 +116,7 @@ describe('the package database', () => {
     const triggers = read(`${DPKG}/triggers/File`);
     for (const name of daemons) {
       expect(diversions).toContain(`/usr/share/${name}/original\n/usr/share/${name}/diverted\n${name}\n`);
-      expect(overrides).toContain(`root root 0750 /usr/bin/${name}-tool\n`);
+      expect(overrides).toContain(`root root 750 /usr/bin/${name}-tool\n`);
       expect(triggers).toContain(`/usr/share/${name}-things ${name}`);
     }
   });
