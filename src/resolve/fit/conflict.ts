@@ -59,8 +59,16 @@ function isSameSet(some: readonly Element[], others: readonly Element[]): boolea
   return some.length === others.length && some.every((one) => others.some((other) => isSame(one, other)));
 }
 
+/** What a solve has found out already: it meets the same smaller requests many times over. */
+const answers = new WeakMap<FitContext, Map<string, boolean>>();
+
 export function isRefused(request: FitRequest, context: FitContext): boolean {
-  return !accepts(poseProblem(request, context));
+  const known = answers.get(context) ?? new Map<string, boolean>();
+  answers.set(context, known);
+  const key = JSON.stringify(request);
+  const answer = known.get(key) ?? !accepts(poseProblem(request, context));
+  known.set(key, answer);
+  return answer;
 }
 
 /** One thing less, or what was missing there: what is left shows the next conflict. */

@@ -49,7 +49,8 @@ export function judgeFit(request: FitRequest, context: FitContext): Fit {
   const problem = poseProblem(request, context);
   const outcome = search(problem);
   if (outcome.chosen === undefined) {
-    const findings = refusal(request, context);
+    // A context of this solve's own: what is remembered of it goes with it.
+    const findings = refusal(request, { ...context });
     return { verdict: 'refused', request, findings, notes: [] };
   }
   const limits = distinct(outcome.judgements.filter(({ severity }) => severity === 'warn'));

@@ -5,7 +5,7 @@ import { findConflict, isRefused, onlyWith, type Conflict } from './conflict.ts'
 import { poseProblem } from './problem.ts';
 import { isSameKey, type Element, type FitContext, type FitRequest } from './request.ts';
 import type { RuledJudgement } from './rule.ts';
-import { accepts, search, type Outcome } from './search.ts';
+import { search, type Outcome } from './search.ts';
 import { newerDrivers } from './version-changes.ts';
 
 export interface Suggestion {
@@ -62,9 +62,9 @@ function accepted(changes: readonly Change[], request: FitRequest, context: FitC
   for (const change of changes.slice(0, MAX_TRIALS)) {
     const known = best.get(change.kind);
     if (known?.limits === 0) continue;
-    const problem = poseProblem(change.apply(request), context);
-    if (!accepts(problem)) continue;
-    const limits = countLimits(search(problem));
+    const changed = change.apply(request);
+    if (isRefused(changed, context)) continue;
+    const limits = countLimits(search(poseProblem(changed, context)));
     if (known === undefined || limits < known.limits) best.set(change.kind, { change, limits });
   }
   return [...best.values()].map(({ change }) => change);

@@ -17,7 +17,8 @@ export const FEATURE_RULES: readonly Rule[] = [
 function features({ runtime: one }: Candidate, { request, index: facts, nvidia }: Problem): Judgement[] {
   if (one === undefined) return [];
   const { index, name } = one;
-  const asked = request.runtimes[index]?.features ?? [];
+  const asked = request.runtimes[index]?.features;
+  if (asked === undefined) return [];
   const known = facts.facts.runtimeFeatures.filter(({ runtime }) => runtime === name);
   const runtime = { kind: 'runtime', index } as const;
   return asked.flatMap((feature) => {

@@ -70,6 +70,7 @@ const MEMORY_SLICES = 8;
  * can lie, which the facts do not hold: only what cannot be is refused.
  */
 function migSlices(_: Candidate, problem: Problem): Judgement[] {
+  if (problem.request.mig.length === 0) return [];
   return problem.gpus.flatMap((asked) => {
     const profiles = profilesOf(asked.gpu) ?? [];
     const parts = splits(problem, asked).filter(({ ask }) => profiles.includes(ask));
@@ -97,7 +98,7 @@ function migSlices(_: Candidate, problem: Problem): Judgement[] {
 
 function migDriver({ driver }: Candidate, problem: Problem): Judgement[] {
   const version = driver?.version;
-  if (version === undefined) return [];
+  if (version === undefined || problem.request.mig.length === 0) return [];
   const split = problem.gpus.filter((asked) => splits(problem, asked).length > 0);
   return problem.index.facts.nvidia.floors.flatMap((floor) => {
     if (floor.mig !== true || floor.driver === undefined || rangeAdmits(floor.driver, version)) return [];
