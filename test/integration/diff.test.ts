@@ -8,6 +8,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ImageDifference } from '../../src/compare/compare-images.ts';
 import { hexOf } from '../../src/digest.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
+import { run } from '../../src/proc/run.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
 import { startRegistry } from '../support/registry.ts';
@@ -20,12 +21,16 @@ describe('a package, a unit and a user more', () => {
   let image: BuiltImage;
   let folder: string;
   let declaration: string;
+  let before: string;
   let ref: string;
 
   beforeAll(async () => {
     image = await builtImage();
     mkdirSync(join(image.store, '../scratch'), { recursive: true });
     folder = mkdtempSync(join(image.store, '../scratch/diff-'));
+    // Other tests write to the shared layout, and may put another image there meanwhile.
+    await run(['cp', '--archive', '--link', image.layout, join(folder, 'before')]);
+    before = `oci:${join(folder, 'before')}:${image.version}`;
     declaration = join(folder, 'debian-minimal.yaml');
     const more = [
       'users: [{ name: ops }]',
@@ -59,7 +64,7 @@ describe('a package, a unit and a user more', () => {
   });
 
   it('is just that, with a soft reboot and few bytes to pull', async () => {
-    const difference = await diff(image.ref, ref);
+    const difference = await diff(before, ref);
     expect(difference.packages?.added.map(({ name }) => name)).toEqual(['htop']);
     expect(difference.packages).toMatchObject({ removed: [], changed: [] });
     expect(difference.units).toEqual([{ name: 'hello.service', changes: ['added', 'enabled'] }]);
@@ -69,8 +74,8 @@ describe('a package, a unit and a user more', () => {
     expect(htop.map(({ path }) => path)).toContain('usr/bin/htop');
     expect(new Set(htop.map(({ change }) => change))).toEqual(new Set(['added']));
     expect((difference.files ?? []).filter(({ change }) => change === 'removed')).toEqual([]);
-    const [before, after] = [await resolveImage(image.ref), await resolveImage(ref)];
-    const had = new Set(before.manifest.layers.map(({ digest }) => digest));
+    const [old, after] = [await resolveImage(before), await resolveImage(ref)];
+    const had = new Set(old.manifest.layers.map(({ digest }) => digest));
     const pulled = after.manifest.layers.filter(({ digest }) => !had.has(digest));
     expect(difference.pull?.bytes).toBe(pulled.reduce((sum, { size }) => sum + size, 0));
     expect(difference.pull?.bytes).toBeLessThan((difference.pull?.size.to ?? 0) / 4);
