@@ -22,6 +22,17 @@ export default defineConfig({
           maxWorkers: 1,
         },
       },
+      {
+        // What takes the better part of an hour, or gigabytes: `npm run test:long`, and never by default.
+        test: {
+          name: 'long',
+          include: ['test/long/**/*.test.ts'],
+          testTimeout: 7_200_000,
+          hookTimeout: 900_000,
+          fileParallelism: false,
+          maxWorkers: 1,
+        },
+      },
     ],
   },
 });

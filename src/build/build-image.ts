@@ -20,6 +20,7 @@ import { chunksByPath } from './debian/package-files.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
+import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree, type BelowTree } from './steps.ts';
@@ -34,6 +35,8 @@ export interface BuildOptions {
   readonly signal?: AbortSignal | undefined;
   /** How long a package script may say nothing before it counts as hanging. */
   readonly scriptSilenceMs?: number | undefined;
+  /** Signs the kernel modules that the plan has for it. */
+  readonly moduleSigner?: ModuleSigner | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }
 
@@ -234,7 +237,11 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
           case 'unpack':
             return makeUnpackTree(root, step, below, run);
           case 'modules':
-            return makeModulesTree(root, step, { ...run, created: new Date(run.plan.epoch * 1000) });
+            return makeModulesTree(root, step, {
+              ...run,
+              created: new Date(run.plan.epoch * 1000),
+              signer: run.moduleSigner,
+            });
           case 'seal':
             return makeSealTree(root, step, run.plan.seal, below, run);
         }

@@ -24,8 +24,8 @@ export function patchDigests(facts: Pick<Facts, 'patches'> | undefined): Pick<Bu
 }
 
 export async function moduleFacts(lock: Lock, facts: Facts, signer?: Digest): Promise<ModuleFacts> {
-  const known = (lock.modules ?? []).map(({ layer, source }) => {
-    const pair = pairOf(lock, layer, source.version);
+  const known = (lock.modules ?? []).map(({ layer, source, flavour }) => {
+    const pair = { ...pairOf(lock, layer, source.version), flavour };
     return [layer, reportsOn(facts, pair).map(describeReport)] as const;
   });
   return {

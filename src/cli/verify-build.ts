@@ -43,18 +43,21 @@ const SHOWN = 20;
 /** @throws IngotError as building does */
 export async function verifyBuild(
   context: CommandContext,
-  first: Pick<BuildOutcome, 'plan' | 'lock' | 'spec' | 'layout'>,
+  first: Pick<BuildOutcome, 'plan' | 'lock' | 'spec' | 'layout' | 'moduleSigner'>,
 ): Promise<BuildVerification> {
   const started = performance.now();
   const { reporter, signal } = context;
-  const { plan, lock, spec, layout } = first;
+  const { plan, lock, spec, layout, moduleSigner } = first;
   const mirrors = async (): Promise<Mirrors> =>
     withRepositories(await loadMirrors(context.env, signal), lock.archives);
   await using inUse = await useStore(context);
   await using scratch = await inUse.store.scratch('verify');
   const store = await Store.open(scratch.path);
   reporter.info('building again from nothing, to compare');
-  const packages = plan.steps.flatMap((step) => step.packages);
+  const packages = plan.steps.flatMap(({ packages: own, modules }) => [
+    ...own,
+    ...(modules?.compile.packages ?? []),
+  ]);
   await reporter.stage('Fetch packages', async (stage) => {
     const created = new Date(plan.epoch * 1000);
     await fetchPackages(packages, { store: inUse.store, mirrors: await mirrors(), created, stage, signal });
@@ -73,6 +76,7 @@ export async function verifyBuild(
     mirrors,
     reporter,
     signal,
+    moduleSigner,
     locate,
     scriptSilenceMs: silence,
   });

@@ -8,6 +8,7 @@ const facts = await loadFacts(resolve(import.meta.dirname, '../../drivers'));
 const PAIR: ModulePair = {
   component: 'driver',
   version: '550.163.01',
+  flavour: 'open',
   packageVersion: '550.163.01-2',
   distribution: 'debian@13',
   kernelVersion: '6.12.117-1',
@@ -25,6 +26,7 @@ test('Debian’s driver takes a patch from the kernel on that changed under it',
 test.each([
   ['another package', { packageVersion: '550.163.01-5' }],
   ['another driver', { version: '580.95.05' }],
+  ['the proprietary flavour', { flavour: 'proprietary' }],
   ['another distribution', { distribution: 'ubuntu@24.04' }],
   ['something else than a driver', { component: 'nvidia-fs' }],
   ['a kernel without a version', { kernelVersion: 'experimental' }],

@@ -1,6 +1,6 @@
 /** What is known of building a driver's modules for a kernel: builds that were tried, and patches. Pure. */
 import { compareVersions, isDriverVersion, isKernelVersion, rangeAdmits } from '../catalog/facts/versions.ts';
-import type { Facts, KernelReport } from '../catalog/facts/types.ts';
+import type { Facts, KernelReport, ModuleFlavour } from '../catalog/facts/types.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import type { Choice } from './choice.ts';
 import { isOf } from './fit/rules/kernel-rules.ts';
@@ -12,6 +12,7 @@ export interface ModulePair {
   readonly component: string;
   /** Of the driver. */
   readonly version?: string;
+  readonly flavour?: ModuleFlavour | undefined;
   /** Of the package that holds the source. */
   readonly packageVersion: string;
   /** Such as `debian@13`. */
@@ -37,7 +38,8 @@ export function modulePair(
     return { ...common, component: layer.replace(/^[a-z]+-/, '') };
   }
   const version = driver.offer?.version;
-  return { ...common, component: 'driver', ...(version !== undefined && { version }) };
+  const flavour = driver.layer.definition.modules?.flavour;
+  return { ...common, component: 'driver', flavour, ...(version !== undefined && { version }) };
 }
 
 /** Builds of this very pair that somebody tried. */
@@ -50,7 +52,8 @@ export function reportsOn({ nvidia }: Pick<Facts, 'nvidia'>, pair: ModulePair): 
   );
 }
 
-function speaksOf({ driver, fixedBy, packages }: KernelReport, pair: ModulePair): boolean {
+function speaksOf({ driver, modules, fixedBy, packages }: KernelReport, pair: ModulePair): boolean {
+  if (modules !== undefined && modules !== pair.flavour) return false;
   if (packages !== undefined) {
     const { distribution, versions } = packages;
     if (!isOf(pair.distribution, distribution) || !versions.includes(pair.packageVersion)) return false;

@@ -119,7 +119,7 @@ export function ingotArguments(line: string): readonly string[] | undefined {
   const words = (line.match(/"[^"]*"|'[^']*'|[^\s'"]+/g) ?? []).map((word) => word.replaceAll(/["']/g, ''));
   while (/^(?:\w+=.*|sudo|npx)$/.test(words[0] ?? '')) words.shift();
   if (!/^(?:bin\/)?ingot$/.test(words[0] ?? '')) return undefined;
-  const end = words.findIndex((word) => /^(?:[|;#]|&&|\d?>)/.test(word));
+  const end = words.findIndex((word) => /^(?:[|;#]|&&|\d?>|\d<)/.test(word));
   return words.slice(1, end === -1 ? undefined : end);
 }
 

@@ -1,5 +1,5 @@
 /** Builds the kernel modules of one source package: the tree of a step of the kind `modules`. */
-import { chmod, chown, copyFile, lstat, mkdir, rename } from 'node:fs/promises';
+import { chmod, lstat, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
 
@@ -19,12 +19,15 @@ import { CompileComplaints, compileFailure } from './compile-failure.ts';
 import { ensureCompileRoot } from './compile-root.ts';
 import { BUILD_INSIDE, makeScratch, runCompiling, type CompileSandbox } from './compile-sandbox.ts';
 import { parseRecipe, RECIPE_SCRIPT, type ModuleRecipe } from './recipe.ts';
+import type { ModuleSigner } from './signature.ts';
 
 export interface ModulesOptions {
   readonly store: Store;
   readonly mirrors: () => Promise<Mirrors>;
   /** When the lock was made: the time that snapshot archives are asked for. */
   readonly created: Date;
+  /** The one that the step was planned for. */
+  readonly signer?: ModuleSigner | undefined;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
 }
@@ -37,14 +40,15 @@ interface MadeModule {
 
 /**
  * Fills `root` with the modules below `usr/lib/modules/<release>/updates`, where depmod looks before the kernel's own
- * (depmod.d(5)).
+ * (depmod.d(5)), signed when there is a signer, whose certificate is then beside them.
  *
  * @throws IngotError BUILD_FAILED with the compiler's words, or for modules that are not for this kernel
  */
 export async function makeModulesTree(root: string, step: PlannedTree, options: ModulesOptions): Promise<void> {
   const { modules: input, epoch } = step;
   if (input === undefined) throw new TypeError(`the step ${step.name} does not say what modules it builds`);
-  const { store, signal, reporter } = options;
+  const { store, signal, reporter, signer } = options;
+  if (signer?.fingerprint !== input.signer) throw new TypeError(`${step.name} is planned for another signer`);
   const compileRoot = await ensureCompileRoot(input.compile, options);
   await using scratch = await store.scratch('modules');
   const builder = new ModuleBuilder(
@@ -67,11 +71,12 @@ export async function makeModulesTree(root: string, step: PlannedTree, options: 
   await builder.check(made);
   const folder = await makeFolders(root, ['usr', 'lib', 'modules', input.kernelRelease, 'updates']);
   for (const { name, inside } of made) {
-    const file = join(folder, `${name}.ko`);
-    await copyFile(await builder.outside(inside), file); // with owner and mode
-    await chown(file, 0, 0);
-    await chmod(file, 0o644);
+    const module = await readFile(await builder.outside(inside));
+    await writeOwnFile(join(folder, `${name}.ko`), signer === undefined ? module : signer.sign(module));
   }
+  if (signer === undefined) return;
+  const certificates = await makeFolders(root, ['usr', 'share', 'ingot', 'module-certificates']);
+  await writeOwnFile(join(certificates, `${step.name}.der`), signer.certificate);
 }
 
 class ModuleBuilder {
@@ -228,12 +233,17 @@ function jobs(): number {
   return Math.max(1, availableParallelism());
 }
 
-/** Folders of an image: root's, and open to all, whatever the umask of this process. */
+async function writeOwnFile(path: string, content: Uint8Array): Promise<void> {
+  await writeFile(path, content, { flag: 'wx' });
+  await chmod(path, 0o644);
+}
+
+/** Folders of an image, which have the mode that this process gives folders. */
 async function makeFolders(root: string, names: readonly string[]): Promise<string> {
   let path = root;
   for (const name of names) {
     path = join(path, name);
-    await mkdir(path, { mode: 0o755 });
+    await mkdir(path, { recursive: true, mode: 0o755 });
   }
   return path;
 }

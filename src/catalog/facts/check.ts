@@ -144,7 +144,7 @@ function checkPciIds(gpus: readonly Gpu[], report: Report): void {
 function checkKernelReports({ kernelReports }: NvidiaFacts, report: Report): void {
   const seen = new Map<string, (typeof kernelReports)[number]>();
   for (const row of kernelReports) {
-    const key = JSON.stringify([row.component, row.driver?.text, row.kernel.text, row.packages]);
+    const key = JSON.stringify([row.component, row.driver?.text, row.kernel.text, row.modules, row.packages]);
     const other = seen.get(key);
     if (other !== undefined && other.result !== row.result) {
       report(`this build ${row.result}, but it ${other.result} in line ${other.location.line}`, row);

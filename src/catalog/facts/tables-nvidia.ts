@@ -132,6 +132,7 @@ export const KernelsTable = table({
       driver: DriverRange.exactOptional(),
       kernel: KernelRange,
       result: z.enum(['works', 'fails']),
+      modules: z.enum(['open', 'proprietary']).exactOptional().describe('Where one flavour alone is meant.'),
       packages: z.strictObject({ distribution: Name, versions: z.array(Line).min(1) }).exactOptional(),
       symptom: Line.exactOptional(),
       fixedBy: DriverText.exactOptional(),

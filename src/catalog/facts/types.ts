@@ -177,6 +177,8 @@ export interface KernelReport extends Row {
   readonly driver?: Range<DriverVersion>;
   readonly kernel: Range<KernelVersion>;
   readonly result: 'works' | 'fails';
+  /** Holds for one kind of a driver's modules only. */
+  readonly modules?: ModuleFlavour;
   /** Holds for the packages of one distribution only, at these exact package versions. */
   readonly packages?: {
     readonly distribution: string;

@@ -4,6 +4,7 @@ import { join, relative, resolve } from 'node:path';
 
 import { storeAgent } from '../../agent/agent.ts';
 import { buildImage, type BuiltImage } from '../../build/build-image.ts';
+import type { ModuleSigner } from '../../build/modules/signature.ts';
 import { hexOf } from '../../digest.ts';
 import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
 import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
@@ -11,6 +12,7 @@ import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts'
 import type { BuildVerification } from '../verify-build.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { writeLastPlan } from '../last-plan.ts';
+import { loadModuleSigner } from '../module-key.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
 import { scriptSilenceMs } from '../script-silence.ts';
 import { useStore } from '../use-store.ts';
@@ -20,6 +22,9 @@ interface BuildOptions {
   readonly lock?: string;
   readonly output?: string;
   readonly verify?: true;
+  readonly moduleKey?: string;
+  readonly moduleKeyPassphrase?: string;
+  readonly moduleCertificate?: string;
 }
 
 export function buildCommand(bind: Bind): Command {
@@ -35,6 +40,12 @@ export function buildCommand(bind: Bind): Command {
       'the layout to write (default: build/NAME); an image in it of this version is replaced',
     )
     .option('--verify', 'build again from nothing, compare, and show where the two differ')
+    .option(
+      '--module-key <fd>',
+      'sign kernel modules that are built, with the RSA key of this file descriptor',
+    )
+    .option('--module-key-passphrase <fd>', 'the passphrase of that key, from another descriptor')
+    .option('--module-certificate <file>', 'the certificate of that key, which the image then holds')
     .addHelpText(
       'after',
       `
@@ -43,6 +54,7 @@ Examples:
   ingot build images/debian-minimal.yaml --output /srv/images/minimal
   ingot build images/debian-minimal.yaml --json | jq -r .digest
   ingot build images/debian-minimal.yaml --verify
+  ingot build images/debian-nvidia-cuda.yaml --module-certificate mok.pem --module-key 3 3<mok.key
 
 Needs root. Fails closed: without a lock, with a stale one, and when a package is not what the lock says.
 `,
@@ -56,6 +68,7 @@ export interface BuildOutcome extends PreparedPlan {
   readonly layout: string;
   /** `oci:DIRECTORY:VERSION`, relative to the working directory. */
   readonly ref: string;
+  readonly moduleSigner?: ModuleSigner;
 }
 
 /** Builds a declaration's image and puts it into a layout: the whole job of `build`, for whoever needs an image. */
@@ -66,7 +79,12 @@ export async function buildDeclaration(
 ): Promise<BuildOutcome> {
   const { reporter, signal, cwd } = context;
   const silenceMs = scriptSilenceMs(context.env);
-  const prepared = await preparePlan(context, file, { ...options, toBuild: true });
+  const moduleSigner = await loadModuleSigner(cwd, options);
+  const signer = moduleSigner?.fingerprint;
+  const prepared = await preparePlan(context, file, { ...options, toBuild: true, signer });
+  if (moduleSigner !== undefined && prepared.lock.modules === undefined) {
+    reporter.warning(`${file}: the image has no kernel modules to sign`);
+  }
   const { plan, spec, lock } = prepared;
   const layout = resolve(cwd, options.output ?? join('build', nameOf(prepared)));
   await requireLayoutPlace(layout);
@@ -80,6 +98,7 @@ export async function buildDeclaration(
     reporter,
     signal,
     scriptSilenceMs: silenceMs,
+    moduleSigner,
     locate: (path) => spec.sources.at(path),
   });
   // `disk` and `test` find the tools that belong to an image by the lock it names.
@@ -98,6 +117,7 @@ export async function buildDeclaration(
   const shown = relative(cwd, layout);
   return {
     ...prepared,
+    ...(moduleSigner !== undefined && { moduleSigner }),
     image,
     layout,
     ref: `oci:${shown.startsWith('..') ? layout : shown}:${plan.version}`,

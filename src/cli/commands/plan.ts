@@ -7,7 +7,7 @@ import { openTreeStore } from '../../build/trees.ts';
 import { reasonsToBuild, type Reason } from '../../compare/plan-record.ts';
 import { hexOf } from '../../digest.ts';
 import type { LockedPackage } from '../../packages/package.ts';
-import type { PlanStep } from '../../plan/plan.ts';
+import type { ModulesInput, PlanStep } from '../../plan/plan.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
@@ -116,6 +116,7 @@ function jsonOf({ step, layer, packageBytes, size, reasons }: Row): Readonly<Rec
     needs: step.needs,
     packages: step.packages.length,
     packageBytes,
+    ...(step.modules !== undefined && { modules: describeModules(step.modules) }),
     cached: layer !== undefined,
     chunks: step.chunks.map(({ name, packages: names }) => ({ name, packages: names })),
     ...(size !== undefined && (layer === undefined ? { lastSize: size } : { size })),
@@ -137,9 +138,7 @@ function renderPlan(
       layer === undefined
         ? `to build${size === undefined ? '' : `, last ${formatBytes(size)}`}`
         : `in the store, ${formatBytes(size ?? 0)}`,
-      step.packages.length === 0
-        ? ''
-        : `${formatCount(step.packages.length, 'package')}, ${formatBytes(packageBytes)}`,
+      contentOf(step, packageBytes),
       step.needs.join(' '),
     ]),
   );
@@ -165,4 +164,22 @@ async function absentFrom(store: Store, packages: readonly LockedPackage[]): Pro
   const once = [...new Map(packages.map((item) => [item.sha256, item])).values()];
   const there = await Promise.all(once.map(({ sha256 }) => store.hasPackage(sha256)));
   return once.filter((_item, index) => there[index] === false);
+}
+
+/** What a step is made from, in a few words. */
+function contentOf({ packages, modules }: PlanStep, bytes: number): string {
+  if (modules !== undefined) {
+    const { source, patches } = modules;
+    return [`${source.name} ${source.version}`, ...patches.map(({ name }) => `patch ${name}`)].join(', ');
+  }
+  return packages.length === 0 ? '' : `${formatCount(packages.length, 'package')}, ${formatBytes(bytes)}`;
+}
+
+function describeModules({ source, patches, compile }: ModulesInput): unknown {
+  return {
+    source: source.name,
+    version: source.version,
+    patches: patches.map(({ name }) => name),
+    buildPackages: compile.packages.length,
+  };
 }

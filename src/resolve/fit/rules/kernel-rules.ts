@@ -105,9 +105,14 @@ function componentReport(report: KernelReport, kernel: KernelCandidate, { reques
   return [refuse(message, [report], [{ kind: 'addon', index }, { kind: 'kernel' }])];
 }
 
-function speaksOf(report: KernelReport, { version, offer }: DriverCandidate, { request }: Problem): boolean {
+function speaksOf(
+  report: KernelReport,
+  { version, flavour, offer }: DriverCandidate,
+  { request }: Problem,
+): boolean {
   if (version === undefined || report.driver === undefined || !rangeAdmits(report.driver, version))
     return false;
+  if (report.modules !== undefined && flavour !== undefined && report.modules !== flavour) return false;
   if (report.fixedBy !== undefined && compareVersions(version, report.fixedBy) >= 0) return false;
   if (report.packages === undefined) return true;
   const { distribution, versions } = report.packages;
