@@ -19,6 +19,7 @@ import { packChunks, type PackedChunk } from './archive/pack.ts';
 import { chunksByPath } from './debian/package-files.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
+import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
@@ -31,6 +32,8 @@ export interface BuildOptions {
   readonly store: Store;
   /** Asked for only when a tree has to be made: finding out takes as long as a build of nothing. */
   readonly mirrors: () => Promise<Mirrors>;
+  /** Where layers come from that the store lacks, and where they are kept. */
+  readonly caches?: LayerCaches | undefined;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   /** How long a package script may say nothing before it counts as hanging. */
@@ -49,6 +52,8 @@ export interface BuiltLayer {
   /** Bytes of all its blobs. */
   readonly size: number;
   readonly cached: boolean;
+  /** The cache that it was fetched from, if it was. */
+  readonly cache?: string;
   readonly seconds: number;
 }
 
@@ -73,14 +78,13 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
   const trees = await openTreeStore(store);
   const layers = await buildSteps(plan, trees, options);
   await trees.sync(options.signal);
-  const manifest = await assembleImage(store, {
-    plan,
-    layers: plan.steps.map((step, index) => {
-      const built = layers[index];
-      if (built === undefined) throw new TypeError(`no layer for step ${step.name}`);
-      return { step, layer: built.layer };
-    }),
+  const built = plan.steps.map((step, index) => {
+    const layer = layers[index]?.layer;
+    if (layer === undefined) throw new TypeError(`no layer for step ${step.name}`);
+    return { step, layer };
   });
+  const manifest = await assembleImage(store, { plan, layers: built });
+  await keepLayers(built, options);
   return {
     digest: manifest.digest,
     manifest,
@@ -96,12 +100,9 @@ interface BuiltStep {
 }
 
 async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): Promise<BuiltStep[]> {
-  const { store, reporter } = options;
-  const found = new Map<string, PackedLayer>();
-  for (const step of plan.steps) {
-    const layer = await findPackedLayer(store, step.key);
-    if (layer !== undefined) found.set(step.name, layer);
-  }
+  const { reporter } = options;
+  const available = await findLayers(options);
+  const found = new Map([...available].map(([name, { layer }]) => [name, layer]));
   if (found.size < plan.steps.length && process.getuid?.() !== 0) {
     throw new IngotError('NOT_ROOT', 'building an image takes root: package scripts set owners and make users', {
       hint: 'run the same command as root, for example with sudo',
@@ -139,7 +140,12 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
         const seconds = (performance.now() - began) / 1000;
         const cached = existing !== undefined;
         const { name, key } = step;
-        return { layer, report: { name, key, chunks, size: packedBytes(layer), cached, seconds } };
+        const cache = available.get(name)?.cache;
+        const size = packedBytes(layer);
+        return {
+          layer,
+          report: { name, key, chunks, size, cached, ...(cache !== undefined && { cache }), seconds },
+        };
       } catch (error) {
         failure.abort(error); // the first one's reason stays
         throw error;

@@ -10,7 +10,8 @@ export interface PackedLayer {
   readonly chunks: readonly PackedChunk[];
 }
 
-const PackedLayerRecord = z.object({
+/** As the store and caches of layers write it down. */
+export const PackedLayerRecord = z.object({
   chunks: z
     .array(
       z.object({

@@ -59,8 +59,9 @@ export async function startFaultProxy(upstream: string, decide: Decide): Promise
         const chunks: Buffer[] = [];
         answer.on('data', (chunk: Buffer) => chunks.push(chunk));
         answer.on('end', () => {
-          response.writeHead(answer.statusCode ?? 502, answer.headers);
-          response.end(fault.change(Buffer.concat(chunks)));
+          const body = fault.change(Buffer.concat(chunks));
+          response.writeHead(answer.statusCode ?? 502, { ...answer.headers, 'content-length': body.length });
+          response.end(body);
         });
         return;
       }

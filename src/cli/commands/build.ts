@@ -10,14 +10,19 @@ import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
 import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
 import type { BuildVerification } from '../verify-build.ts';
+import type { LayerCache } from '../../build/layer-cache.ts';
+import { RegistryLayerCache } from '../../publish/registry-layer-cache.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { writeLastPlan } from '../last-plan.ts';
 import { loadModuleSigner } from '../module-key.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
 import { scriptSilenceMs } from '../script-silence.ts';
+import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { useStore } from '../use-store.ts';
 
-interface BuildOptions {
+interface BuildOptions extends RegistryOptions {
+  readonly cacheFrom?: readonly string[];
+  readonly cacheTo?: readonly string[];
   readonly variant?: string;
   readonly lock?: string;
   readonly output?: string;
@@ -28,7 +33,7 @@ interface BuildOptions {
 }
 
 export function buildCommand(bind: Bind): Command {
-  return new Command('build')
+  const command = new Command('build')
     .description(
       'Build the image that a lock describes, as an OCI image layout. The same lock gives the same digest.',
     )
@@ -46,6 +51,13 @@ export function buildCommand(bind: Bind): Command {
     )
     .option('--module-key-passphrase <fd>', 'the passphrase of that key, from another descriptor')
     .option('--module-certificate <file>', 'the certificate of that key, which the image then holds')
+    .option(
+      '--cache-from <repo>',
+      'fetch layers from this repository, HOST/PATH (repeatable); trusts it',
+      collect,
+    )
+    .option('--cache-to <repo>', 'keep the layers in this repository, HOST/PATH (repeatable)', collect);
+  return addRegistryOptions(command)
     .addHelpText(
       'after',
       `
@@ -55,6 +67,7 @@ Examples:
   ingot build images/debian-minimal.yaml --json | jq -r .digest
   ingot build images/debian-minimal.yaml --verify
   ingot build images/debian-nvidia-cuda.yaml --module-certificate mok.pem --module-key 3 3<mok.key
+  ingot build images/debian-minimal.yaml --cache-from registry.example.com/ci/layers
 
 Needs root. Fails closed: without a lock, with a stale one, and when a package is not what the lock says.
 `,
@@ -91,9 +104,14 @@ export async function buildDeclaration(
   await using inUse = await useStore(context);
   const { store } = inUse;
   if (prepared.agent !== undefined) await storeAgent(store, prepared.agent);
+  const { cacheFrom = [], cacheTo = [] } = options;
+  await using registries = await openRegistries(context, options);
+  const openCache = (text: string): LayerCache => RegistryLayerCache.open(text, registries, store);
+  const caches = { from: cacheFrom.map(openCache), to: cacheTo.map(openCache) };
   const image = await buildImage({
     plan,
     store,
+    caches,
     mirrors: async () => withRepositories(await loadMirrors(context.env, signal), lock.archives),
     reporter,
     signal,
@@ -139,7 +157,7 @@ async function build(context: CommandContext, file: string, options: BuildOption
     layer.name,
     formatBytes(layer.size),
     String(layer.chunks.length),
-    layer.cached ? 'in the store' : formatSeconds(layer.seconds),
+    layer.cache !== undefined ? 'fetched' : layer.cached ? 'in the store' : formatSeconds(layer.seconds),
   ]);
   const total = layers.reduce((sum, layer) => sum + layer.size, 0);
   return {
