@@ -40,7 +40,12 @@ export function requestsOf(
         }
       }
       const isOffered = install.debian?.versionOf?.includes(parsed.name) === true;
-      return { ...parsed, by, ...(isOffered && layer.version !== undefined && { series: layer.version }) };
+      return {
+        ...parsed,
+        by,
+        ...(isOffered && layer.version !== undefined && { series: layer.version }),
+        ...(install.debian?.repositories !== undefined && { isVendors: true as const }),
+      };
     }),
   );
 }

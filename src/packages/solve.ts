@@ -18,6 +18,7 @@ import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
 import { kernelImages } from './kernels.ts';
 import type { LockedPackage } from './package.ts';
+import { distributionPins, exactDependencies, sameRelease } from './pins.ts';
 import { Solution, type SolvedPackage } from './solution.ts';
 import type { PackageIndex } from './stanzas.ts';
 
@@ -28,6 +29,8 @@ export interface PackageRequest {
   readonly version?: string;
   /** A version that begins with this one, such as `6.12`. */
   readonly series?: string;
+  /** True when who asks brings a repository of a vendor's, and may mean what is there. */
+  readonly isVendors?: true;
   /** Who asks, for messages: `packages`, `layer ssh`. */
   readonly by: string;
   readonly location?: Location;
@@ -42,7 +45,7 @@ export interface SolveRequest {
 }
 
 /** Raised when the recorded form or the way of solving changes. */
-const RECORD_VERSION = 3;
+const RECORD_VERSION = 4;
 const MAX_RELAXATIONS = 12;
 
 /** `name`, or `name=version`. */
@@ -65,7 +68,12 @@ export async function solvePackages(
   await using _held = await holdState(indexes, reporter, signal);
   const stamp = await stampOf(indexes);
   const keep = [...request.keep].sort(byName);
-  const bare = ({ name, version, series }: PackageRequest): unknown => ({ name, version, series });
+  const bare = ({ name, version, series, isVendors }: PackageRequest): unknown => ({
+    name,
+    version,
+    series,
+    isVendors,
+  });
   const asked = { wanted: request.wanted.map(bare), sources: request.sources?.map(bare), keep };
   const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, ...asked, ...pick(indexes) }));
   const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
@@ -119,7 +127,7 @@ function pick({ release, architecture }: Indexes): {
   return { release, architecture };
 }
 
-/** Asks apt, letting go of kept versions that stand in the way, first those that apt complains about. */
+/** Asks apt, letting go of versions that stand in the way, first those that apt complains about. */
 async function solve(
   indexes: Indexes,
   index: PackageIndex,
@@ -132,31 +140,60 @@ async function solve(
   // Not apt's `?essential`: that counts apt itself in, which an image has no use for.
   const essential = index.essentialNames().filter((name) => !terms.has(name));
   const series = new Map(wanted.map((request) => [request.name, request.series]));
-  let pins = keep.filter(({ name, version }) => {
+  const kept = keep.filter(({ name, version }) => {
     const within = series.get(name);
     const isFree = within === undefined ? !terms.get(name)?.includes('=') : isOfSeries(version, within);
     return isFree && index.has(name, version);
   });
+  const distribution = distributionPins(index, vendorsOf(indexes), vendorRequests(wanted));
+  const loose = new Set<string>();
   await using scratch = await indexes.store.scratch('solve');
   const preferences = join(scratch.path, 'preferences');
   for (let round = 0; ; round += 1) {
+    const pins = onePerName([...kept, ...distribution]).filter(({ name }) => !loose.has(name));
     const held = new Map(pins.map(({ name, version }) => [name, `${name}=${version}`]));
     // Within a series apt is told the version itself: a pin alone would let it leave the series.
     const chosen = [...terms].map(([name, term]) =>
       series.get(name) === undefined ? term : (held.get(name) ?? term),
     );
+    const versioned = chosen.flatMap((term) => versionIn(term));
+    const newest = chosen.flatMap((name) =>
+      versionIn(held.get(name) ?? `${name}=${index.versions(name)[0] ?? ''}`),
+    );
+    const exact = exactDependencies(index, onePerName([...versioned, ...newest]));
+    const firm = new Set([...exact, ...versioned].map(({ name }) => name));
+    const free = onePerName([...sameRelease(index, versioned), ...pins]).filter(
+      ({ name }) => !firm.has(name) && !loose.has(name),
+    );
+    await writeFile(preferences, renderPins([...exact, ...free]));
     const asked = [...essential, ...new Set(chosen)];
-    await writeFile(preferences, renderPins(pins));
-    const pinned = pins.length === 0 ? undefined : preferences;
-    const result = await solveInstall(indexes.folder, asked, pinned, { signal });
+    const result = await solveInstall(indexes.folder, asked, preferences, { signal });
     if ('packages' in result) return result.packages;
-    if (pins.length === 0)
+    if (free.length === 0)
       throw describeConflict(wanted, result.unmet, result.messages, indexes.release.suite);
     const named = namesIn(result.unmet);
-    const rest = pins.filter(({ name }) => !named.has(name));
-    pins = rest.length === pins.length || round >= MAX_RELAXATIONS ? [] : rest;
-    reporter.debug(`not all locked versions go together: ${pins.length} are still held`);
+    const blamed = free.filter(({ name }) => named.has(name));
+    for (const { name } of blamed.length === 0 || round >= MAX_RELAXATIONS ? free : blamed) loose.add(name);
+    reporter.debug(`not all versions that should stay go together: ${loose.size} are let go of`);
   }
+}
+
+function versionIn(term: string): SolvedVersion[] {
+  const { name, version } = parsePackageTerm(term);
+  return version === undefined ? [] : [{ name, version }];
+}
+
+/** The first of each name. */
+function onePerName(packages: readonly SolvedVersion[]): readonly SolvedVersion[] {
+  return [...new Map(packages.toReversed().map((item) => [item.name, item])).values()].toReversed();
+}
+
+function vendorsOf({ release }: Indexes): ReadonlySet<string> {
+  return new Set(release.archives.filter(({ url }) => url !== undefined).map(({ name }) => name));
+}
+
+function vendorRequests(wanted: readonly PackageRequest[]): ReadonlySet<string> {
+  return new Set(wanted.filter(({ isVendors }) => isVendors === true).map(({ name }) => name));
 }
 
 function namesIn(unmet: readonly UnmetDependency[]): ReadonlySet<string> {

@@ -98,9 +98,24 @@ export class PackageIndex {
     return entries !== undefined && (version === undefined || entries.some((e) => e.version === version));
   }
 
-  /** Every version of a package, newest first, each once. */
-  versions(name: string): string[] {
-    const versions = [...new Set((this.#entries.get(name) ?? []).map((entry) => entry.version))];
+  /** Names of packages that any of these archives has, in name order. */
+  namesIn(archives: ReadonlySet<string>): string[] {
+    const numbers = new Set(
+      this.#sources.flatMap(({ archive }, number) => (archives.has(archive) ? [number] : [])),
+    );
+    if (numbers.size === 0) return [];
+    return [...this.#entries]
+      .filter(([, entries]) => entries.some(({ source }) => numbers.has(source)))
+      .map(([name]) => name)
+      .sort();
+  }
+
+  /** Every version of a package, newest first, each once; with `from`, of archives of which that is true. */
+  versions(name: string, from: (archive: string) => boolean = () => true): string[] {
+    const entries = (this.#entries.get(name) ?? []).filter(({ source }) =>
+      from(this.#sources[source]?.archive ?? ''),
+    );
+    const versions = [...new Set(entries.map((entry) => entry.version))];
     return versions.sort((left, right) =>
       isDebVersion(left) && isDebVersion(right) ? compareDebVersions(right, left) : 0,
     );

@@ -108,7 +108,11 @@ export class TinyArchive {
   async publishFlat(packages: readonly TinyPackage[]): Promise<void> {
     const stanzas: string[] = [];
     for (const item of packages) stanzas.push((await this.#add(item)).replace('Filename: ', 'Filename: ./'));
-    const index = stanzas.join('\n');
+    await this.publishIndex(stanzas.join('\n'));
+  }
+
+  /** An index alone, of packages that nobody fetches. */
+  async publishIndex(index: string): Promise<void> {
     await writeFile(join(this.root, 'Packages'), index);
     const date = new Date(Date.now() - 60_000).toUTCString().replace('GMT', 'UTC');
     const sum = `SHA256:\n ${sha256(index)} ${Buffer.byteLength(index)} Packages\n`;

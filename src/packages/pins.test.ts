@@ -1,0 +1,66 @@
+import { describe, expect, it } from 'vitest';
+
+import { distributionPins, exactDependencies, sameRelease } from './pins.ts';
+import { PackageIndex } from './stanzas.ts';
+
+function dataOf(
+  ...packages: readonly (readonly [name: string, version: string, depends?: string])[]
+): Buffer {
+  const text = packages
+    .map(([name, version, depends]) =>
+      [
+        `Package: ${name}`,
+        `Version: ${version}`,
+        ...(depends === undefined ? [] : [`Depends: ${depends}`]),
+        '',
+      ].join('\n'),
+    )
+    .join('\n');
+  return Buffer.from(text);
+}
+
+const index = new PackageIndex([
+  { archive: 'debian', data: dataOf(['tool', '1-1'], ['lib', '1-1'], ['other', '3']) },
+  {
+    archive: 'vendor',
+    data: dataOf(
+      ['driver', '2-1', 'lib (= 2-1), tool, other | none (= 2-1), late (>= 3)'],
+      ['lib', '2-1', 'deep (= 5)'],
+      ['lib', '9-1'],
+      ['tool', '2-1'],
+      ['tool', '9-1'],
+      ['deep', '5', 'lib (= 2-1)'],
+      ['deep', '6'],
+      ['late', '2-1'],
+      ['late', '3'],
+    ),
+  },
+]);
+const DRIVER = [{ name: 'driver', version: '2-1' }];
+
+describe('versions that go with a package', () => {
+  it('are those it depends on exactly, and what these do', () => {
+    expect(exactDependencies(index, DRIVER)).toEqual([
+      { name: 'lib', version: '2-1' },
+      { name: 'deep', version: '5' },
+    ]);
+  });
+
+  it('are its own where any would do, unless the bound says otherwise', () => {
+    const found = sameRelease(index, DRIVER).map(({ name, version }) => `${name}=${version}`);
+    expect(found).toEqual(['lib=2-1', 'tool=2-1', 'deep=5']);
+  });
+
+  it('leave what was asked for alone, and what there is not', () => {
+    expect(exactDependencies(index, [...DRIVER, { name: 'lib', version: '9-1' }])).toEqual([]);
+    expect(exactDependencies(index, [{ name: 'driver', version: '7-1' }])).toEqual([]);
+  });
+});
+
+describe('a package that a vendor has too', () => {
+  it('is the distribution’s, unless it was asked of the vendor', () => {
+    const pins = distributionPins(index, new Set(['vendor']), new Set(['tool']));
+    expect(pins).toEqual([{ name: 'lib', version: '1-1' }]);
+    expect(distributionPins(index, new Set(), new Set())).toEqual([]);
+  });
+});
