@@ -14,6 +14,7 @@ import { readSourceText } from '../spec/source-text.ts';
 import { keyLocationAt, locationAt, parseSource, type SourceMapping } from '../spec/source-tree.ts';
 import { nearest } from '../spec/suggest.ts';
 import { readBroughtFile } from './brought-file.ts';
+import { findCircles } from './circles.ts';
 import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
 import { LayerDefinition, LayerKind, type Catalog, type CatalogLayer } from './layer.ts';
 import { ToolsDefinition } from './tools.ts';
@@ -39,13 +40,14 @@ export async function loadCatalog(
   const reader = new CatalogReader();
   const layers = new Map<string, SourcedLayer>();
   const builtIn = new Set<SourcedLayer>();
+  const overrides: (readonly [SourcedLayer, SourcedLayer])[] = [];
   let tools: ToolsDefinition | undefined;
   for (const [place, folder] of folders.entries()) {
     for (const layer of await reader.readFolder(folder)) {
       const key = layerKey(layer.definition);
       const replaced = layers.get(key);
       if (replaced !== undefined) {
-        if (builtIn.has(replaced)) options.onOverride?.(layer, replaced);
+        if (builtIn.has(replaced)) overrides.push([layer, replaced]);
         else reader.reportClaim(layer, replaced);
       }
       layers.set(key, layer);
@@ -56,8 +58,9 @@ export async function loadCatalog(
   const sorted = [...layers.values()].sort((left, right) =>
     layerKey(left.definition) < layerKey(right.definition) ? -1 : 1,
   );
-  const findings = [...reader.findings, ...checkReferences(sorted, reader.names)];
+  const findings = [...reader.findings, ...checkReferences(sorted, reader.names), ...findCircles(sorted)];
   if (findings.length > 0) throw new FindingsError(sortFindings(findings));
+  for (const [layer, replaced] of overrides) options.onOverride?.(layer, replaced);
   return {
     layers: sorted,
     tools,

@@ -107,6 +107,42 @@ describe('the layers of a project', () => {
     expect(found.every((text) => text.startsWith(`CATALOG_INVALID ${file}:`))).toBe(true);
   });
 
+  it('must not need each other in a circle', async () => {
+    await addon('project', 'a', 'summary: x\nneeds: [b]\n');
+    await addon('project', 'b', 'summary: x\nneeds: [base, a]\n');
+    await addon('project', 'self', 'summary: x\nneeds: [self]\n');
+    expect(await mistakes('validate', 'project/images/node.yaml')).toEqual([
+      'CATALOG_INVALID project/layers/addon/b.yaml:4:15 layers need each other: addon/a → addon/b → addon/a',
+      'CATALOG_INVALID project/layers/addon/self.yaml:4:9 layers need each other: addon/self → addon/self',
+    ]);
+  });
+
+  it('must not need what needs them through a driver', async () => {
+    await addon('project', 'tool', 'summary: x\nneeds: [maker]\n');
+    await write(
+      'project/layers/driver/maker.yaml',
+      'name: maker\nkind: driver\nsummary: x\nprovides: [made]\nneeds: [tool]\n',
+    );
+    expect(await mistakes('validate', 'project/images/node.yaml')).toEqual([
+      'CATALOG_INVALID project/layers/driver/maker.yaml:5:9 layers need each other: addon/tool → driver/maker → addon/tool',
+    ]);
+  });
+
+  it('must not say that they are another', async () => {
+    await write('project/layers/addon/chronny.yaml', 'name: chrony\nkind: addon\nsummary: x\n');
+    expect(await mistakes('validate', 'project/images/node.yaml')).toEqual([
+      'CATALOG_INVALID project/layers/addon/chronny.yaml:1:7 this file is addon/chronny, but it says it is addon/chrony',
+    ]);
+    expect(stderr).not.toContain('takes the place');
+  });
+
+  it('that are needed and not there are told with the nearest', async () => {
+    await addon('project', 'other', 'summary: x\nneeds: [tolo]\n');
+    expect(await mistakes('validate', 'project/images/node.yaml')).toEqual([
+      'CATALOG_INVALID project/layers/addon/other.yaml:4:9 there is no layer "tolo" tool',
+    ]);
+  });
+
   it('of two projects are not mixed', async () => {
     await write('other/images/node.yaml', 'name: node\nbase: debian@13\n');
     await addon('other', 'tool');

@@ -109,6 +109,16 @@ error[SPEC_INVALID]: packages[1] must be text, not a number; write "3"
     ]);
   });
 
+  it('shows a circle of extends where it closes', async () => {
+    await writeFile(join(cwd, 'x.yaml'), 'name: n\nbase: debian@13\nextends: y.yaml\n');
+    await writeFile(join(cwd, 'y.yaml'), 'extends: x.yaml\n');
+    const { exitCode, stdout } = await ingot('validate', 'x.yaml');
+    expect(exitCode).toBe(2);
+    expect(stdout).toMatch(
+      /error\[SPEC_INVALID\]: extends itself: x\.yaml → y\.yaml → x\.yaml\n {2}--> y\.yaml:1:10/,
+    );
+  });
+
   it('passes over the locks that a wildcard takes along, but not over a lock alone', async () => {
     const lock = IMAGE.replace('.yaml', '.lock.yaml');
     expect(await ingot('validate', lock, IMAGE)).toEqual({ exitCode: 0, stdout: `${IMAGE}: ok\n` });
