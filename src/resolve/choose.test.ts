@@ -90,7 +90,7 @@ describe('choose', () => {
     const { path, message } = problem({ gpus: ['h100-sxm'], driver: NVIDIA, runtimes: [{ use }] }) ?? {};
     expect(path).toEqual(['runtimes', 0]);
     expect(message).toMatch(
-      /^vllm is the container docker\.io\/vllm\/vllm-openai:v[\d.]+, .*: add `digest`$/,
+      /^vllm is the container docker\.io\/vllm\/vllm-openai, .*: add `version` \(0\.28\.0, .*\) and its `digest`$/,
     );
   });
 

@@ -148,10 +148,14 @@ class Chooser {
       }
       const pinned = digest ?? best.offer?.digest;
       if (pinned === undefined) {
-        const image = `${container.image}:${best.offer?.tag ?? 'latest'}`;
+        // Which of several it will be hangs on the driver too, so that no tag can be named here.
+        const versions = fitting.flatMap(({ offer }) => offer?.version ?? []);
+        const isOpen = version === undefined && versions.length > 1;
+        const image = isOpen ? container.image : `${container.image}:${best.offer?.tag ?? 'latest'}`;
+        const add = isOpen ? `\`version\` (${versions.join(', ')}) and its \`digest\`` : '`digest`';
         this.#refuse(
           path,
-          `${use} is the container ${image}, and the catalogue does not know its digest: add \`digest\``,
+          `${use} is the container ${image}, and the catalogue does not know its digest: add ${add}`,
         );
         return [];
       }

@@ -179,8 +179,8 @@ test('a container without a digest is refused, at its runtime', async () => {
   const error = await thrownBy('gpus: [a30]\ndriver: nvidia@580\nruntimes: [vllm, triton]\n');
   const refused = error.filter(({ severity }) => severity === 'error');
   expect(refused.map(({ message, location }) => [message, location?.line])).toEqual([
-    [expect.stringMatching(/^vllm is the container .*: add `digest`$/), 6],
-    [expect.stringMatching(/^triton is the container .*: add `digest`$/), 6],
+    [expect.stringMatching(/^vllm is the container .*: add `version` \(0\.28\.0, .*\) and its `digest`$/), 6],
+    [expect.stringMatching(/^triton is the container .*: add `version` \(26\.08, .*\) and its `digest`$/), 6],
   ]);
 });
 
