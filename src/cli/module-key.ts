@@ -7,7 +7,7 @@ import { closeSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
-import { moduleSigner, type ModuleSigner } from '../build/modules/signature.ts';
+import { moduleSigner, signWith, type ModuleSigner } from '../build/modules/signature.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 
 export interface ModuleKeyOptions {
@@ -48,7 +48,7 @@ export async function loadModuleSigner(
       `${moduleCertificate} is not the certificate of the key that --module-key gives`,
     );
   }
-  return moduleSigner(key, certificate);
+  return moduleSigner(signWith(key), certificate);
 }
 
 function readDescriptor(number: string, option: string): Buffer {

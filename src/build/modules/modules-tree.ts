@@ -72,7 +72,7 @@ export async function makeModulesTree(root: string, step: PlannedTree, options: 
   const folder = await makeFolders(root, ['usr', 'lib', 'modules', input.kernelRelease, 'updates']);
   for (const { name, inside } of made) {
     const module = await readFile(await builder.outside(inside));
-    await writeOwnFile(join(folder, `${name}.ko`), signer === undefined ? module : signer.sign(module));
+    await writeOwnFile(join(folder, `${name}.ko`), signer === undefined ? module : await signer.sign(module, signal));
   }
   if (signer === undefined) return;
   const certificates = await makeFolders(root, ['usr', 'share', 'ingot', 'module-certificates']);

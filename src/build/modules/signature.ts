@@ -7,24 +7,33 @@ import { sign, type KeyObject, type X509Certificate } from 'node:crypto';
 
 import { digestOf, type Digest } from '../../digest.ts';
 
+/** RSA PKCS#1 v1.5 with SHA-256, which has no random part. */
+export type SignSha256 = (content: Uint8Array, signal?: AbortSignal) => Promise<Buffer>;
+
 export interface ModuleSigner {
   /** Digest over the certificate. */
   readonly fingerprint: Digest;
   /** DER, as mokutil(1) takes it. */
   readonly certificate: Uint8Array;
   /** The module with its signature. */
-  sign(module: Uint8Array): Buffer;
+  sign(module: Uint8Array, signal?: AbortSignal): Promise<Buffer>;
 }
 
-/** @param key RSA, of `certificate` */
-export function moduleSigner(key: KeyObject, certificate: X509Certificate): ModuleSigner {
+/** @param signRsa with the key of `certificate` */
+export function moduleSigner(signRsa: SignSha256, certificate: X509Certificate): ModuleSigner {
   const der = certificate.raw;
   const signer = issuerAndSerial(der);
   return {
     fingerprint: digestOf(der),
     certificate: der,
-    sign: (module) => appendSignature(module, signedData(signer, sign('sha256', module, key))),
+    sign: async (module, signal) =>
+      appendSignature(module, signedData(signer, await signRsa(module, signal))),
   };
+}
+
+/** Signs with a key in memory. @param key RSA */
+export function signWith(key: KeyObject): SignSha256 {
+  return (content) => Promise.resolve(sign('sha256', content, key));
 }
 
 const MAGIC = Buffer.from('~Module signature appended~\n');
