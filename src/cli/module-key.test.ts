@@ -37,10 +37,15 @@ afterAll(async () => {
   await rm(folder, { recursive: true });
 });
 
+const context = (): Parameters<typeof loadModuleSigner>[0] => ({
+  cwd: folder,
+  env: {},
+  signal: new AbortController().signal,
+});
 const open = (name: string): string => String(openSync(at(name), 'r'));
 
 async function refusal(options: Parameters<typeof loadModuleSigner>[1]): Promise<string> {
-  const error: unknown = await loadModuleSigner(folder, options).catch((reason: unknown) => reason);
+  const error: unknown = await loadModuleSigner(context(), options).catch((reason: unknown) => reason);
   expect(error).toMatchObject({ code: 'USAGE' });
   return error instanceof Error ? error.message : '';
 }
@@ -48,17 +53,20 @@ async function refusal(options: Parameters<typeof loadModuleSigner>[1]): Promise
 describe('a key for modules', () => {
   it('is read from its descriptor, which is then closed', async () => {
     const moduleKey = open('one.key');
-    const signer = await loadModuleSigner(folder, { moduleKey, moduleCertificate: 'one.pem' });
+    const signer = await loadModuleSigner(context(), { moduleKey, moduleCertificate: 'one.pem' });
     expect((await signer?.sign(Buffer.from('x')))?.length).toBeGreaterThan(256);
     expect(() => fstatSync(Number(moduleKey))).toThrow('EBADF');
-    const same = await loadModuleSigner(folder, { moduleKey: open('one.key'), moduleCertificate: 'one.der' });
+    const same = await loadModuleSigner(context(), {
+      moduleKey: open('one.key'),
+      moduleCertificate: 'one.der',
+    });
     expect(same?.fingerprint).toBe(signer?.fingerprint);
   });
 
   it('may have a passphrase, which comes through another one', async () => {
     const options = { moduleCertificate: 'one.pem', moduleKeyPassphrase: open('passphrase') };
     await expect(
-      loadModuleSigner(folder, { ...options, moduleKey: open('locked.key') }),
+      loadModuleSigner(context(), { ...options, moduleKey: open('locked.key') }),
     ).resolves.toBeDefined();
     expect(await refusal({ moduleKey: open('locked.key'), moduleCertificate: 'one.pem' })).toContain(
       'has a passphrase',
@@ -71,7 +79,7 @@ describe('a key for modules', () => {
   });
 
   it('is not asked for where nothing is to be signed', async () => {
-    expect(await loadModuleSigner(folder, {})).toBeUndefined();
+    expect(await loadModuleSigner(context(), {})).toBeUndefined();
   });
 
   it.each([

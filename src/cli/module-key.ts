@@ -1,6 +1,6 @@
 /**
- * The key that kernel modules are signed with. It comes through a file descriptor, stays in memory, and the descriptor
- * is closed before any program is started that could inherit it.
+ * The key that kernel modules are signed with. It stays in a PKCS#11 token, or comes through a file descriptor and stays
+ * in memory; descriptors are closed before any program is started that could inherit them.
  */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
 import { closeSync, readFileSync } from 'node:fs';
@@ -9,17 +9,21 @@ import { resolve } from 'node:path';
 
 import { moduleSigner, signWith, type ModuleSigner } from '../build/modules/signature.ts';
 import { errnoOf, IngotError } from '../errors.ts';
+import type { CommandContext } from './context.ts';
+import { isPkcs11Uri, parseTokenKeyUri } from './pkcs11-uri.ts';
+import { openTokenKey } from './token-key.ts';
 
 export interface ModuleKeyOptions {
-  /** Numbers of file descriptors, as written. */
+  /** The number of a file descriptor, as written, or a PKCS#11 URI. */
   readonly moduleKey?: string;
+  /** The number of a file descriptor, as written. */
   readonly moduleKeyPassphrase?: string;
   readonly moduleCertificate?: string;
 }
 
-/** @throws IngotError USAGE for what cannot be read, is no RSA key, or does not belong together */
+/** @throws IngotError USAGE for what cannot be read, is no RSA key, or does not belong together; what a token throws */
 export async function loadModuleSigner(
-  cwd: string,
+  context: Pick<CommandContext, 'cwd' | 'env' | 'signal'>,
   options: ModuleKeyOptions,
 ): Promise<ModuleSigner | undefined> {
   const { moduleKey, moduleKeyPassphrase, moduleCertificate } = options;
@@ -31,17 +35,19 @@ export async function loadModuleSigner(
       hint: 'such as: --module-key 3 3<module.key --module-certificate module.pem',
     });
   }
-  // Before anything is awaited: nothing has been started yet that could take the descriptors along.
+  const path = resolve(context.cwd, moduleCertificate);
+  // Descriptors before anything is awaited: nothing has been started yet that could take them along.
+  if (isPkcs11Uri(moduleKey)) {
+    const uri = parseTokenKeyUri(moduleKey);
+    const pin = readPassphrase(moduleKeyPassphrase);
+    const certificate = await loadCertificate(path, moduleCertificate);
+    requireRsa(certificate, moduleCertificate);
+    return moduleSigner(await openTokenKey(uri, pin, certificate, context), certificate);
+  }
   const text = readDescriptor(moduleKey, '--module-key');
-  const passphrase =
-    moduleKeyPassphrase === undefined
-      ? undefined
-      : readDescriptor(moduleKeyPassphrase, '--module-key-passphrase')
-          .toString('utf8')
-          .replace(/\r?\n$/, '');
-  const key = parseKey(text, passphrase);
+  const key = parseKey(text, readPassphrase(moduleKeyPassphrase));
   text.fill(0);
-  const certificate = await loadCertificate(resolve(cwd, moduleCertificate), moduleCertificate);
+  const certificate = await loadCertificate(path, moduleCertificate);
   if (!certificate.checkPrivateKey(key)) {
     throw new IngotError(
       'USAGE',
@@ -51,15 +57,20 @@ export async function loadModuleSigner(
   return moduleSigner(signWith(key), certificate);
 }
 
+function readPassphrase(number: string | undefined): string | undefined {
+  if (number === undefined) return undefined;
+  return readDescriptor(number, '--module-key-passphrase')
+    .toString('utf8')
+    .replace(/\r?\n$/, '');
+}
+
 function readDescriptor(number: string, option: string): Buffer {
   if (!/^(?:[3-9]|[1-9]\d{1,5})$/.test(number)) {
-    throw new IngotError(
-      'USAGE',
-      `${option} takes the number of a file descriptor from 3 on, not ${JSON.stringify(number)}`,
-      {
-        hint: `such as: ${option} 3 3<FILE`,
-      },
-    );
+    // Not what was given instead: it may be the secret itself.
+    const orUri = option === '--module-key' ? ', or a PKCS#11 URI' : '';
+    throw new IngotError('USAGE', `${option} takes the number of a file descriptor from 3 on${orUri}`, {
+      hint: `such as: ${option} 3 3<FILE`,
+    });
   }
   const descriptor = Number(number);
   try {
@@ -106,6 +117,15 @@ function keyUnreadable(isLocked: boolean, hasPassphrase: boolean): IngotError {
       ? 'the key of --module-key cannot be read: a wrong passphrase, or no private key in PEM'
       : 'what --module-key gives is no private key in PEM',
     { hint: 'a key as `openssl genpkey -algorithm RSA` writes it' },
+  );
+}
+
+function requireRsa(certificate: X509Certificate, shown: string): void {
+  const type = certificate.publicKey.asymmetricKeyType;
+  if (type === 'rsa') return;
+  throw new IngotError(
+    'USAGE',
+    `${shown} is the certificate of a key of the type ${type ?? 'unknown'}, and modules are signed with RSA`,
   );
 }
 

@@ -5,6 +5,7 @@ import {
   copyFileSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readdirSync,
   readFileSync,
   rmSync,
@@ -17,6 +18,7 @@ import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { makeModulesTree } from '../../src/build/modules/modules-tree.ts';
 import { loadFacts } from '../../src/catalog/facts/load.ts';
 import { moduleFacts } from '../../src/cli/module-facts.ts';
+import { loadModuleSigner } from '../../src/cli/module-key.ts';
 import { hexOf } from '../../src/digest.ts';
 import { loadMirrors } from '../../src/packages/mirror.ts';
 import type { LockedPackage } from '../../src/packages/package.ts';
@@ -28,6 +30,7 @@ import type { Lock } from '../../src/resolve/lock.ts';
 import { Store } from '../../src/store/store.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
+import { keyUri, makeSoftToken, PIN } from '../support/soft-token.ts';
 
 const CALL = 'name: acpi-call\nkind: addon\nsummary: x\nmodules: { source: acpi-call-dkms }\n';
 const LOOPBACK = 'name: loopback\nkind: addon\nsummary: x\nmodules: { source: v4l2loopback-dkms }\n';
@@ -170,6 +173,20 @@ describe('modules of an addon', () => {
     );
     const wanted = execFileSync('openssl', ['x509', '-in', certificate, '-outform', 'DER']);
     expect(der.equals(wanted)).toBe(true);
+    // A token that holds the same key makes the same module.
+    mkdirSync(join(folder, 'token'));
+    const token = makeSoftToken(join(folder, 'token'));
+    token.importKey(key, 'mok', '01');
+    writeFileSync(join(folder, 'pin'), `${PIN}\n`);
+    const signer = await loadModuleSigner(
+      { cwd: folder, env: token.env, signal: new AbortController().signal },
+      {
+        moduleKey: keyUri('mok'),
+        moduleKeyPassphrase: String(openSync(join(folder, 'pin'), 'r')),
+        moduleCertificate: 'mok.pem',
+      },
+    );
+    expect((await signer?.sign(plain))?.equals(content)).toBe(true);
     // Neither what it said nor what it left has anything of the key.
     const secret = readFileSync(key, 'utf8').split('\n')[2] ?? '';
     expect(secret.length).toBeGreaterThan(40);

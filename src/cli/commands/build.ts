@@ -46,10 +46,13 @@ export function buildCommand(bind: Bind): Command {
     )
     .option('--verify', 'build again from nothing, compare, and show where the two differ')
     .option(
-      '--module-key <fd>',
-      'sign kernel modules that are built, with the RSA key of this file descriptor',
+      '--module-key <fd-or-uri>',
+      'sign kernel modules that are built, with the RSA key of this file descriptor or PKCS#11 URI',
     )
-    .option('--module-key-passphrase <fd>', 'the passphrase of that key, from another descriptor')
+    .option(
+      '--module-key-passphrase <fd>',
+      'the passphrase of that key or the PIN of its token, from another descriptor',
+    )
     .option('--module-certificate <file>', 'the certificate of that key, which the image then holds')
     .option(
       '--cache-from <repo>',
@@ -67,6 +70,8 @@ Examples:
   ingot build images/debian-minimal.yaml --json | jq -r .digest
   ingot build images/debian-minimal.yaml --verify
   ingot build images/debian-nvidia-cuda.yaml --module-certificate mok.pem --module-key 3 3<mok.key
+  ingot build images/debian-nvidia-cuda.yaml --module-certificate mok.pem \\
+    --module-key 'pkcs11:token=Build%20keys;object=mok' --module-key-passphrase 3 3<pin
   ingot build images/debian-minimal.yaml --cache-from registry.example.com/ci/layers
 
 Needs root. Fails closed: without a lock, with a stale one, and when a package is not what the lock says.
@@ -92,7 +97,7 @@ export async function buildDeclaration(
 ): Promise<BuildOutcome> {
   const { reporter, signal, cwd } = context;
   const silenceMs = scriptSilenceMs(context.env);
-  const moduleSigner = await loadModuleSigner(cwd, options);
+  const moduleSigner = await loadModuleSigner(context, options);
   const signer = moduleSigner?.fingerprint;
   const prepared = await preparePlan(context, file, { ...options, toBuild: true, signer });
   if (moduleSigner !== undefined && prepared.lock.modules === undefined) {
