@@ -6,7 +6,7 @@ import { copyFile, mkdir } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
-import { ingot, ingotJson, PRODUCT_ROOT } from './cli.ts';
+import { ingot, ingotJson, PRODUCT_ROOT, type CliOptions } from './cli.ts';
 
 export const TEST_FOLDER = join(
   process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
@@ -25,21 +25,21 @@ export interface BuiltImage {
 }
 
 /**
- * Builds `images/debian-minimal.yaml`. The lock of an earlier run is used as long as it holds: mirrors forget
- * packages, and then it is made afresh.
+ * Builds `images/debian-minimal.yaml`, or another of the product's images. The lock of an earlier run is used as long
+ * as it holds: mirrors forget packages, and then it is made afresh.
  */
-export async function builtImage(): Promise<BuiltImage> {
-  const folder = join(TEST_FOLDER, 'image');
+export async function builtImage(name = 'debian-minimal', options: CliOptions = {}): Promise<BuiltImage> {
+  const folder = join(TEST_FOLDER, name === 'debian-minimal' ? 'image' : name);
   await mkdir(folder, { recursive: true });
-  const declaration = join(folder, 'debian-minimal.yaml');
-  await copyFile(join(PRODUCT_ROOT, 'images/debian-minimal.yaml'), declaration);
+  const declaration = join(folder, `${name}.yaml`);
+  await copyFile(join(PRODUCT_ROOT, `images/${name}.yaml`), declaration);
   const layout = join(folder, 'layout');
   const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
-  const first = await ingot([...build, '--json']);
+  const first = await ingot([...build, '--json'], options);
   if (first.exitCode !== 0) {
     await ingotJson(['--store', TEST_STORE, 'lock', declaration, '--update']);
   }
-  const built = await ingotJson(build);
+  const built = await ingotJson(build, options);
   return {
     declaration,
     store: TEST_STORE,
