@@ -56,7 +56,7 @@ export async function judgeImage(
   { byFacts = false, offers = offersOf(parsed.image, catalog) }: JudgeOptions = {},
 ): Promise<JudgedImage | undefined> {
   const { image } = parsed;
-  if (!asksForAccelerators(image)) return undefined;
+  if (image.base.image !== undefined || !asksForAccelerators(image)) return undefined;
   const facts = await openFacts(context);
   const now = context.now().toISOString().slice(0, 10);
   const fitContext: FitContext = { facts, now, ...(!byFacts && { offers }) };

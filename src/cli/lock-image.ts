@@ -3,6 +3,7 @@ import type { LoadedCatalog } from '../catalog/load.ts';
 import type { ToolsDefinition } from '../catalog/tools.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
+import type { RegistryAccess } from '../oci/registry/access.ts';
 import { openIndexes, requireIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import { solveAll, solvePackages, type SolveRequest } from '../packages/solve.ts';
@@ -24,9 +25,11 @@ import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
 import { modulePair, patchesFor } from '../resolve/module-reports.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
+import { pinBase } from './base-image.ts';
 import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
 import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
+import { isOnImage, pinnedDigest, solveOnImage } from './lock-on-image.ts';
 import { keptOf, requestsOf, requireKnown, sourcesOf, type Updates } from './package-requests.ts';
 
 export interface LockSessionOptions {
@@ -39,6 +42,10 @@ export interface LockSessionOptions {
   readonly now: Date;
   /** Takes the package indexes as they are in the store, and fetches nothing. */
   readonly offline?: boolean;
+  /** For bases that are images. */
+  readonly registries: () => Promise<RegistryAccess>;
+  /** What layouts that declarations name are relative to. */
+  readonly cwd: string;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -55,6 +62,7 @@ export class LockSession {
 
   /** @throws IngotError and FindingsError as `updateIndexes`, `solvePackages` and `makeLock` do; USAGE */
   async lock(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Lock> {
+    if (isOnImage(parsed.image)) return this.#lockOnImage(parsed, previous, updates);
     const { catalog, reporter, signal, now } = this.#options;
     const { image } = parsed;
     const tools = requireTools(catalog);
@@ -81,10 +89,7 @@ export class LockSession {
           },
           {
             indexes: toolsIndexes,
-            request: {
-              wanted: tools.packages.map((name) => ({ name, by: 'tools.yaml' })),
-              keep: keptOf(toolsBefore, updates),
-            },
+            request: toolsRequestOf(tools, toolsBefore, updates),
           },
         ],
         reporter,
@@ -121,6 +126,41 @@ export class LockSession {
       if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
       for (const { message } of findings) reporter.warning(`${titleOf(parsed)}: ${message}`);
       return lock;
+    });
+  }
+
+  async #lockOnImage(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Lock> {
+    const { catalog, reporter, signal, now } = this.#options;
+    const { image } = parsed;
+    const tools = requireTools(catalog);
+    const facts = await this.#builder.factsFor(image, catalog);
+    const [base, toolsIndexes] = await together(
+      pinBase(parsed, pinnedDigest(image, previous, updates), this.#options),
+      this.#open(toolsBase(tools), []),
+    );
+    return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
+      const open = this.#open.bind(this);
+      const { choice, solution } = await solveOnImage(parsed, base, previous, updates, {
+        catalog,
+        open,
+        reporter,
+        signal,
+      });
+      const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
+      const toolsRequest = toolsRequestOf(tools, toolsBefore, updates);
+      const toolsSolution = await solvePackages(toolsIndexes, toolsRequest, reporter, signal);
+      stage.detail(`${solution.packages.length} packages on ${base.digest}`);
+      return makeLock({
+        image,
+        catalog,
+        choice,
+        base,
+        solution,
+        tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+        compressor: facts.compressor,
+        now,
+        previous,
+      });
     });
   }
 
@@ -209,6 +249,14 @@ interface Chosen {
   readonly baseIndexes: Indexes;
   readonly kept: Kept;
   readonly kernel: KernelCandidate | undefined;
+}
+
+function toolsRequestOf(
+  { packages }: ToolsDefinition,
+  before: Lock['tools']['packages'],
+  updates: Updates,
+): SolveRequest {
+  return { wanted: packages.map((name) => ({ name, by: 'tools.yaml' })), keep: keptOf(before, updates) };
 }
 
 function toolsBase({ base, release }: ToolsDefinition): Pick<NodeImage, 'base' | 'architecture'> {

@@ -27,6 +27,22 @@ export function openRegistries(
   return RegistryAccess.open({ env, reporter, insecure, ca: ca.map((file) => resolve(cwd, file)) });
 }
 
+export interface LazyRegistries extends AsyncDisposable {
+  readonly open: () => Promise<RegistryAccess>;
+}
+
+/** Opened by the first who asks: most work needs no registry. */
+export function lazyRegistries(context: CommandContext, options: RegistryOptions): LazyRegistries {
+  let opened: Promise<RegistryAccess> | undefined;
+  return {
+    open: () => (opened ??= openRegistries(context, options)),
+    [Symbol.asyncDispose]: async () => {
+      const access = await opened?.catch(() => undefined);
+      await access?.[Symbol.asyncDispose]();
+    },
+  };
+}
+
 /** For options that may be given more than once. */
 export function collect(value: string, previous: readonly string[] = []): readonly string[] {
   return [...previous, value];

@@ -7,7 +7,7 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { digestOfJson, hexOf } from '../digest.ts';
+import { digestOf, digestOfJson, hexOf } from '../digest.ts';
 import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
 import { allTogether } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
@@ -42,6 +42,8 @@ export interface SolveRequest {
   readonly keep: readonly SolvedVersion[];
   /** Packages to find and not to install: sources of kernel modules. */
   readonly sources?: readonly PackageRequest[];
+  /** dpkg's status of the root that they are added to. Default: an empty root. */
+  readonly installed?: string;
 }
 
 /** Raised when the recorded form or the way of solving changes. */
@@ -74,7 +76,13 @@ export async function solvePackages(
     series,
     isVendors,
   });
-  const asked = { wanted: request.wanted.map(bare), sources: request.sources?.map(bare), keep };
+  const { installed } = request;
+  const asked = {
+    wanted: request.wanted.map(bare),
+    sources: request.sources?.map(bare),
+    keep,
+    ...(installed !== undefined && { installed: digestOf(installed) }),
+  };
   const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, ...asked, ...pick(indexes) }));
   const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
   if (recorded.success) return recorded.data;
@@ -82,7 +90,7 @@ export async function solvePackages(
   const { wanted, sources = [] } = request;
   requireAll(index, [...wanted, ...sources], indexes.release.suite);
   const terms = chooseTerms(index, wanted);
-  const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal);
+  const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal, installed);
   const solution: Solution = {
     suite: indexes.release.suite,
     archives: indexes.release.archives.map(({ name, suites, components, url }) => ({
@@ -136,9 +144,11 @@ async function solve(
   keep: readonly SolvedVersion[],
   reporter: Reporter,
   signal: AbortSignal | undefined,
+  installed: string | undefined,
 ): Promise<readonly SolvedVersion[]> {
   // Not apt's `?essential`: that counts apt itself in, which an image has no use for.
-  const essential = index.essentialNames().filter((name) => !terms.has(name));
+  const isEmpty = installed === undefined;
+  const essential = isEmpty ? index.essentialNames().filter((name) => !terms.has(name)) : [];
   const series = new Map(wanted.map((request) => [request.name, request.series]));
   const kept = keep.filter(({ name, version }) => {
     const within = series.get(name);
@@ -149,6 +159,8 @@ async function solve(
   const loose = new Set<string>();
   await using scratch = await indexes.store.scratch('solve');
   const preferences = join(scratch.path, 'preferences');
+  const status = isEmpty ? undefined : join(scratch.path, 'status');
+  if (status !== undefined) await writeFile(status, installed ?? '');
   for (let round = 0; ; round += 1) {
     const pins = onePerName([...kept, ...distribution]).filter(({ name }) => !loose.has(name));
     const held = new Map(pins.map(({ name, version }) => [name, `${name}=${version}`]));
@@ -167,7 +179,7 @@ async function solve(
     );
     await writeFile(preferences, renderPins([...exact, ...free]));
     const asked = [...essential, ...new Set(chosen)];
-    const result = await solveInstall(indexes.folder, asked, preferences, { signal });
+    const result = await solveInstall(indexes.folder, asked, { preferences, status }, { signal });
     if ('packages' in result) return result.packages;
     if (free.length === 0)
       throw describeConflict(wanted, result.unmet, result.messages, indexes.release.suite);

@@ -36,7 +36,13 @@ export function factsOfLock({ base, kernel, driver, cuda, runtimes = [], gpus = 
   return {
     base: `${base.name}@${base.release}`,
     architecture: base.architecture,
-    kernel: { release: kernel.release, version: kernel.version, flavour: kernel.flavour },
+    ...(kernel.release !== '' && {
+      kernel: {
+        release: kernel.release,
+        ...(kernel.version !== '' && { version: kernel.version }),
+        flavour: kernel.flavour,
+      },
+    }),
     ...(driver !== undefined && {
       driver: {
         ...named(driver),

@@ -123,7 +123,11 @@ function oddities(lock: Lock, image: NodeImage): string[] {
   };
   claim('name', lock.name, image.name);
   claim('variant', lock.variant, image.variant);
-  claim('base', `${lock.base.name}@${lock.base.release}`, `${image.base.name}@${image.base.release}`);
+  if (image.base.image !== undefined || lock.base.image !== undefined) {
+    claim('base', lock.base.image?.reference, image.base.image);
+  } else {
+    claim('base', `${lock.base.name}@${lock.base.release}`, `${image.base.name}@${image.base.release}`);
+  }
   claim('kernel', lock.kernel.flavour, image.kernel.flavour);
   if (image.version !== undefined) claim('version', lock.version, image.version);
   if (!ImageVersion.safeParse(lock.version).success) {

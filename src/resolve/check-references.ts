@@ -1,8 +1,9 @@
 /** NodeImage × catalogue → what it names that is not there. Pure. */
 import type { Catalog, LayerKind } from '../catalog/layer.ts';
-import type { Finding } from '../errors.ts';
+import { IngotError, type Finding } from '../errors.ts';
+import { parseImageReference } from '../oci/reference.ts';
 import { unknownName } from '../spec/check-names.ts';
-import type { ParsedSpec } from '../spec/node-image.ts';
+import { type NodeImage, OWN_KERNEL, type ParsedSpec } from '../spec/node-image.ts';
 import { choose } from './choose.ts';
 
 /** Findings at the values that name a layer or release, in the order of the declaration's keys. */
@@ -21,13 +22,15 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
       .filter(({ definition }) => definition.kind === kind)
       .map(({ definition }) => definition.name);
 
-  requireName('base', image.base.name, namesOf('base'), ['base', 'name']);
+  const onImage = image.base.image !== undefined;
+  if (onImage) findings.push(...refusedOnImage(image, sources));
+  else requireName('base', image.base.name, namesOf('base'), ['base', 'name']);
   const releases = catalog.find('base', image.base.name)?.definition.releases;
   if (releases !== undefined) {
     const what = `release of ${image.base.name}`;
     requireName(what, image.base.release, Object.keys(releases), ['base', 'release']);
   }
-  requireName('kernel', image.kernel.flavour, namesOf('kernel'), ['kernel', 'flavour']);
+  if (!onImage) requireName('kernel', image.kernel.flavour, namesOf('kernel'), ['kernel', 'flavour']);
   if (image.agent !== undefined) requireName('agent', image.agent, namesOf('agent'), ['agent']);
   image.addons.forEach((addon, index) => {
     requireName('addon', addon, namesOf('addon'), ['addons', index]);
@@ -55,4 +58,32 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
     });
   }
   return findings;
+}
+
+/** What is known of drivers and kernels is known for the distributions of the catalogue, and of no other image. */
+const NOT_ON_IMAGES = ['gpus', 'driver', 'cuda', 'runtimes', 'agent'] as const;
+
+function refusedOnImage(image: NodeImage, sources: ParsedSpec['sources']): Finding[] {
+  const { image: reference = '' } = image.base;
+  const findings: Finding[] = [];
+  if (!/^oci(?:-archive)?:/.test(reference)) {
+    try {
+      parseImageReference(reference);
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      const location = sources.at(['base', 'image']);
+      findings.push({ code: 'SPEC_INVALID', severity: 'error', message: error.message, location });
+    }
+  }
+  const keys: string[] = NOT_ON_IMAGES.filter((key) => image[key] !== undefined);
+  if (image.kernel.flavour !== OWN_KERNEL) keys.push('kernel');
+  return [
+    ...findings,
+    ...keys.map((key) => ({
+      code: 'SPEC_INVALID' as const,
+      severity: 'error' as const,
+      message: `${key} cannot be chosen on a base that is an image: what it brings itself is kept`,
+      location: sources.keyAt([key]),
+    })),
+  ];
 }

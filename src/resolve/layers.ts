@@ -1,7 +1,7 @@
 /** Which layers an image is made of, and what each asks for. Pure. */
 import type { Catalog, CatalogLayer, LayerKind } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
-import type { NodeImage } from '../spec/node-image.ts';
+import { type NodeImage, OWN_KERNEL } from '../spec/node-image.ts';
 import { brings, type Choice, type ChosenLayer } from './choice.ts';
 
 /** A layer as the lock will name it. */
@@ -9,7 +9,7 @@ export interface LayerRequest {
   /** `base`, `kernel`, `driver-nvidia-open`, `cuda-runtime`, `runtime-llama.cpp-cuda`, `agent-ingot`, `addon-ssh`, `packages`. */
   readonly name: string;
   readonly kind: LayerKind;
-  /** None for the declaration's own packages. */
+  /** None for the declaration's own packages, and for a base that is an image. */
   readonly definition: CatalogLayer | undefined;
   /** `name` or `name=version`, as written. */
   readonly packages: readonly string[];
@@ -48,8 +48,18 @@ class LayerStack {
   layers(): readonly LayerRequest[] {
     const { base, kernel, agent, addons, packages } = this.#image;
     const { driver, cuda, runtimes } = this.#choice;
-    this.#put('base', { layer: this.#require('base', base.name) }, []);
-    this.#put('kernel', { layer: this.#require('kernel', kernel.flavour) }, ['base']);
+    if (base.image === undefined) this.#put('base', { layer: this.#require('base', base.name) }, []);
+    else
+      this.#layers.set('base', {
+        name: 'base',
+        kind: 'base',
+        definition: undefined,
+        packages: [],
+        below: [],
+      });
+    if (kernel.flavour !== OWN_KERNEL) {
+      this.#put('kernel', { layer: this.#require('kernel', kernel.flavour) }, ['base']);
+    }
     for (const chosen of [...(driver === undefined ? [] : [driver]), ...cuda, ...runtimes]) this.#add(chosen);
     if (agent !== undefined) this.#add({ layer: this.#require('agent', agent) });
     for (const addon of addons) this.#addAddon(addon);
@@ -57,7 +67,8 @@ class LayerStack {
       const name = 'packages';
       this.#layers.set(name, { name, kind: 'addon', definition: undefined, packages, below: ['base'] });
     }
-    return [...this.#layers.values()];
+    const layers = [...this.#layers.values()];
+    return base.image === undefined ? layers : chained(layers);
   }
 
   #addAddon(name: string): LayerRequest {
@@ -93,7 +104,8 @@ class LayerStack {
       brings(layer, need),
     );
     if (chosen !== undefined) return this.#add(chosen);
-    const present = this.#layers.get(need);
+    const own = this.#image.kernel.flavour === OWN_KERNEL && need === 'kernel' ? 'base' : need;
+    const present = this.#layers.get(own);
     if (present !== undefined) return present;
     if (this.#catalog.find('addon', need) !== undefined) return this.#addAddon(need);
     throw new IngotError('CATALOG_INVALID', `${by} needs ${need}, which the image does not have`);
@@ -122,4 +134,12 @@ class LayerStack {
     if (layer !== undefined) return layer;
     throw new IngotError('CATALOG_INVALID', `the catalogue has no ${kind} layer ${name}`);
   }
+}
+
+/**
+ * Packages of an image base may be replaced by those of a layer, and a package database that is one file cannot be
+ * merged: each layer stands on all before it.
+ */
+function chained(layers: readonly LayerRequest[]): LayerRequest[] {
+  return layers.map((layer, index) => ({ ...layer, below: layers.slice(0, index).map(({ name }) => name) }));
 }

@@ -19,14 +19,15 @@ export function renderLock(lock: Lock): string {
     Pair(_key, pair, path) {
       const depth = path.length;
       const name = String((pair.key as { value?: unknown }).value);
-      if (isMap(pair.value) && INLINE.has(name)) pair.value.flow = true;
+      if (isMap(pair.value) && INLINE.has(name) && !pair.value.has('image')) pair.value.flow = true;
       return depth > 8 ? visit.SKIP : undefined;
     },
     Seq(key, sequence, path) {
       const parent = path.at(-1);
       const name =
         parent !== undefined && 'key' in parent ? String((parent.key as { value?: unknown }).value) : '';
-      if (key === 'value' && INLINE_ITEMS.has(name)) {
+      const isOfImage = name === 'layers' && path.length > 4;
+      if (key === 'value' && (INLINE_ITEMS.has(name) || isOfImage)) {
         for (const item of sequence.items) if (isMap(item)) item.flow = true;
       }
     },

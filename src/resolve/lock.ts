@@ -5,6 +5,7 @@
 import { z } from 'zod';
 
 import { ProductFile } from '../catalog/layer.ts';
+import { LAYER_MEDIA_TYPES } from '../oci/schema.ts';
 import { isDigest, type Digest } from '../digest.ts';
 import { LockedArchive, LockedPackage } from '../packages/package.ts';
 
@@ -100,6 +101,31 @@ export const LockedAgent = z.strictObject({
 });
 export type LockedAgent = z.infer<typeof LockedAgent>;
 
+/** An image that this one is built on: its layers are the lowest of this one, as they are. */
+export const LockedBaseImage = z.strictObject({
+  /** As the declaration has it. */
+  reference: z.string(),
+  /** Of its manifest. */
+  digest: DigestText,
+  /** Whose packages can be added: by its package database and os-release. */
+  family: z.enum(['debian', 'rpm', 'none']),
+  /** Folder of its package database. */
+  database: z.string().optional(),
+  /** Lowest first. */
+  layers: z
+    .array(
+      z.strictObject({
+        mediaType: z.enum([...LAYER_MEDIA_TYPES]),
+        digest: DigestText,
+        size: z.int().nonnegative(),
+        /** Of the plain archive. */
+        diffId: DigestText,
+      }),
+    )
+    .min(1),
+});
+export type LockedBaseImage = z.infer<typeof LockedBaseImage>;
+
 export const Lock = z.strictObject({
   schemaVersion: z.literal(LOCK_SCHEMA_VERSION),
   name: z.string(),
@@ -115,8 +141,9 @@ export const Lock = z.strictObject({
     release: z.string(),
     suite: z.string(),
     architecture: z.enum(['amd64', 'arm64']),
+    image: LockedBaseImage.optional(),
   }),
-  /** `release` is `uname -r` of the image. */
+  /** `release` is `uname -r` of the image; all but `flavour` are empty where an image base has no kernel. */
   kernel: z.strictObject({
     flavour: z.string(),
     package: z.string(),

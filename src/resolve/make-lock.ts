@@ -19,6 +19,7 @@ import {
   type LockedLayer,
   type LockedPatch,
 } from './lock.ts';
+import { lockBase, lockOwnKernel, type BaseInput } from './lock-base.ts';
 import { lockAccelerators } from './lock-accelerators.ts';
 import { ownPackages } from './own-packages.ts';
 
@@ -26,6 +27,8 @@ export interface LockInput {
   readonly image: NodeImage;
   readonly catalog: Catalog;
   readonly choice: Choice;
+  /** For an image that is built on another one. */
+  readonly base?: BaseInput | undefined;
   readonly solution: Solution;
   readonly tools: { readonly definition: Digest; readonly solution: Solution };
   /** For an image whose kernel modules are built: what with, and patches by layer. */
@@ -63,13 +66,19 @@ export function makeLock(input: LockInput): Lock {
     declaration: declarationDigest(image),
     created,
     version: image.version ?? nextVersion(now, previous?.version),
-    base: {
-      name: image.base.name,
-      release: image.base.release,
-      suite: solution.suite,
-      architecture: image.architecture,
-    },
-    kernel: findKernel(image.kernel.flavour, solution.packages),
+    base:
+      input.base === undefined
+        ? {
+            name: image.base.name,
+            release: image.base.release,
+            suite: solution.suite,
+            architecture: image.architecture,
+          }
+        : lockBase(input.base, image, solution.suite),
+    kernel:
+      input.base === undefined
+        ? findKernel(image.kernel.flavour, solution.packages)
+        : lockOwnKernel(input.base),
     ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
     ...lockAccelerators(choice, requests, solution, input.modules?.patches),
     ...(agent !== undefined && { agent }),
@@ -103,10 +112,14 @@ function lockLayers(
   agent: LockedAgent | undefined,
 ): LockedLayer[] {
   const isSameAgent = canonicalJson(agent ?? null) === canonicalJson(previous?.agent ?? null);
-  const owned = ownPackages(
-    packages,
-    requests.map(({ name, packages: terms, below }) => ({ name, below, roots: rootsOf(terms, packages) })),
-  );
+  const layers = requests.map(({ name, packages: terms, below }) => ({
+    name,
+    below,
+    roots: rootsOf(terms, packages),
+  }));
+  // A base that is an image takes no package: what would be its own goes to the layer above it.
+  const isImage = requests[0]?.definition === undefined && packages.length > 0;
+  const owned = ownPackages(packages, isImage ? layers.slice(1) : layers);
   const locked = new Map(lockPackages(packages).map((item) => [item.name, item]));
   return requests.map(({ name, kind, definition }) => {
     const layer = {

@@ -91,6 +91,12 @@ export interface MigLayout {
   readonly devices: Readonly<Record<string, number>>;
 }
 
+/** Stands for name and release of a base that is an image. */
+export const IMAGE_BASE = 'image';
+
+/** The kernel of an image base: none is added. */
+export const OWN_KERNEL = 'own';
+
 export interface NodeImage {
   readonly name: string;
   /** Declared image version; undefined means the lock makes one from its date and a counter. */
@@ -100,8 +106,11 @@ export interface NodeImage {
   /** One line that says what the image is for. */
   readonly summary?: string;
   readonly architecture: Architecture;
-  /** Layer reference into the catalogue, such as `debian` and `13`. */
-  readonly base: { readonly name: string; readonly release: string };
+  /**
+   * Layer reference into the catalogue, such as `debian` and `13`; or an image as it was written, which has the name
+   * and release of `IMAGE_BASE`: what it is, the lock tells.
+   */
+  readonly base: { readonly name: string; readonly release: string; readonly image?: string };
   /** Name of a kernel layer, such as `cloud`, and an optional version prefix such as `6.12`. */
   readonly kernel: { readonly flavour: string; readonly version?: string };
   /** What it must run on: names, families or PCI ids, as the facts know them. Undefined: no GPU is asked for. */

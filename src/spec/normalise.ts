@@ -1,6 +1,14 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
 import { digestOfJson, type Digest } from '../digest.ts';
-import type { CudaRequest, DriverRequest, MigLayout, NodeImage, RuntimeRequest } from './node-image.ts';
+import {
+  type CudaRequest,
+  type DriverRequest,
+  IMAGE_BASE,
+  type MigLayout,
+  type NodeImage,
+  OWN_KERNEL,
+  type RuntimeRequest,
+} from './node-image.ts';
 import type { GpuUseInput, NodeImageInput, RuntimeInput } from './schema.ts';
 
 export interface NormaliseOptions {
@@ -14,6 +22,7 @@ export function baseOf(
   input: NodeImageInput['base'],
   defaultRelease: NormaliseOptions['defaultRelease'],
 ): { readonly name: string; readonly release: string | undefined } {
+  if (typeof input === 'object' && 'image' in input) return { name: IMAGE_BASE, release: IMAGE_BASE };
   const [name = '', release] =
     typeof input === 'string' ? input.split('@', 2) : [input.use, input.release?.toString()];
   return { name, release: release ?? defaultRelease?.(name) };
@@ -21,13 +30,17 @@ export function baseOf(
 
 /** `release` is the base's, already decided. */
 export function normalise(input: NodeImageInput, release: string, options: NormaliseOptions): NodeImage {
+  const image = typeof input.base === 'object' && 'image' in input.base ? input.base.image : undefined;
   const kernel = typeof input.kernel === 'string' ? { flavour: input.kernel } : input.kernel;
   return {
     name: input.name,
     ...defined({ version: input.version, variant: options.variant, summary: input.summary }),
     architecture: input.arch ?? 'amd64',
-    base: { name: baseOf(input.base, undefined).name, release },
-    kernel: { flavour: kernel?.flavour ?? 'generic', ...defined({ version: kernel?.version }) },
+    base: { name: baseOf(input.base, undefined).name, release, ...defined({ image }) },
+    kernel: {
+      flavour: kernel?.flavour ?? (image === undefined ? 'generic' : OWN_KERNEL),
+      ...defined({ version: kernel?.version }),
+    },
     ...defined({
       gpus: nonEmpty(input.gpus?.map((gpu) => (typeof gpu === 'string' ? gpu : gpu.use))),
       mig: nonEmpty(input.gpus?.flatMap(migOf)),

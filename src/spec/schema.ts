@@ -98,8 +98,13 @@ export const BaseInput = z
         .optional()
         .describe('Release of the distribution. Default: the base layer’s own.'),
     }),
+    z.strictObject({
+      image: oneLine('an image, such as quay.io/fedora/fedora-bootc:42 or oci:DIRECTORY:NAME').describe(
+        'Image to build on: a reference in a registry, or oci:DIRECTORY:NAME from the folder of this file.',
+      ),
+    }),
   ])
-  .describe('What the image is built on: `debian@13`, or a mapping.');
+  .describe('What the image is built on: `debian@13`, or a mapping; `image` for one from a registry.');
 
 export const KernelInput = z
   .union([

@@ -191,7 +191,7 @@ test('pins hold even an older version', () => {
 });
 
 test('nothing that is wanted is taken for an option', () => {
-  expect(solveArgv(['bash'], undefined).slice(-2)).toEqual(['--', 'bash']);
+  expect(solveArgv(['bash'], {}).slice(-2)).toEqual(['--', 'bash']);
 });
 
 describe('a private state', () => {

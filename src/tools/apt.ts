@@ -239,12 +239,20 @@ async function tolerant(argv: Argv, signal?: AbortSignal): Promise<string | unde
   }
 }
 
+/** Files that a solution depends on besides the indexes. */
+export interface SolveFiles {
+  /** Pins. */
+  readonly preferences?: string | undefined;
+  /** dpkg's status of the root; without it the root is empty. */
+  readonly status?: string | undefined;
+}
+
 export type AptSolution =
   | { readonly packages: readonly SolvedVersion[] }
   | { readonly unmet: readonly UnmetDependency[]; readonly messages: readonly string[] };
 
 /**
- * What apt would install into an empty root. `preferences` is a file of pins.
+ * What apt would install into a root, which is empty without a status.
  *
  * By the list of what it would download, since `--simulate` plays the installation through besides, which takes three
  * times as long as the solution itself. Nothing of an empty root is downloaded already: the list is whole.
@@ -254,10 +262,10 @@ export type AptSolution =
 export async function solveInstall(
   folder: string,
   wanted: readonly string[],
-  preferences: string | undefined,
+  files: SolveFiles,
   options: AptOptions,
 ): Promise<AptSolution> {
-  const result = await apt(folder, solveArgv(wanted, preferences), options);
+  const result = await apt(folder, solveArgv(wanted, files), options);
   if (result.exitCode === 0) return { packages: parseDownloads(result.stdout) };
   return {
     unmet: parseUnmet(result.stdout),
@@ -265,7 +273,7 @@ export async function solveInstall(
   };
 }
 
-export function solveArgv(wanted: readonly string[], preferences: string | undefined): Argv {
+export function solveArgv(wanted: readonly string[], { preferences, status }: SolveFiles = {}): Argv {
   return [
     'apt-get',
     'install',
@@ -273,6 +281,8 @@ export function solveArgv(wanted: readonly string[], preferences: string | undef
     '--no-remove',
     '-q',
     ...(preferences === undefined ? [] : ['-o', `Dir::Etc::preferences=${preferences}`]),
+    // What is there already stays as it is, unless something new needs it newer.
+    ...(status === undefined ? [] : ['--no-upgrade', '-o', `Dir::State::status=${status}`]),
     '--',
     ...wanted,
   ];
@@ -290,12 +300,10 @@ export function parseDownloads(output: string): SolvedVersion[] {
       version: decodeURIComponent(version),
     }),
   );
-  const count = /^\d+ upgraded, (\d+) newly installed, 0 to remove/m.exec(output)?.[1];
-  if (Number(count) !== packages.length) {
-    throw new IngotError(
-      'TOOL_FAILED',
-      `apt would install ${count ?? 'no'} packages and lists ${packages.length}`,
-    );
+  const [, upgraded, fresh] = /^(\d+) upgraded, (\d+) newly installed, 0 to remove/m.exec(output) ?? [];
+  const count = Number(upgraded) + Number(fresh);
+  if (count !== packages.length) {
+    throw new IngotError('TOOL_FAILED', `apt would install ${count} packages and lists ${packages.length}`);
   }
   return packages;
 }

@@ -24,9 +24,10 @@ import { declarationsAmong, loadLock, lockPathOf } from '../load-lock.ts';
 import { LockSession } from '../lock-image.ts';
 import { lockTime } from '../lock-time.ts';
 import type { Updates } from '../package-requests.ts';
+import { addRegistryOptions, lazyRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderDifference, renderPackageChanges } from '../render-lock.ts';
 
-interface LockOptions {
+interface LockOptions extends RegistryOptions {
   readonly variant?: string;
   /** True without names: everything. */
   readonly update?: true | readonly string[];
@@ -59,7 +60,7 @@ interface LockOutcome extends LockChanges {
 }
 
 export function lockCommand(bind: Bind): Command {
-  return new Command('lock')
+  const command = new Command('lock')
     .description('choose every package of an image, by hash, and write the lock beside the declaration')
     .argument('<file...>', 'declarations')
     .option('--variant <name>', 'this variant alone (default: the declaration and all its variants)')
@@ -67,7 +68,8 @@ export function lockCommand(bind: Bind): Command {
     .option('--offline', 'take the package indexes as they were last fetched')
     .option('--check', 'write nothing; exit 1 when a lock is missing or stale')
     .option('--diff [lock]', 'write nothing; tell what would move, or what moved since another lock')
-    .option('-o, --output <path>', 'where to write, for a single lock')
+    .option('-o, --output <path>', 'where to write, for a single lock');
+  return addRegistryOptions(command)
     .addHelpText(
       'after',
       `
@@ -202,6 +204,7 @@ async function* freshLocks(
     reporter.info('waiting for `ingot store gc`');
   });
   const mirrors = await loadMirrors(context.env, signal);
+  await using registries = lazyRegistries(context, options);
   const session = new LockSession({
     store,
     mirrors,
@@ -210,6 +213,8 @@ async function* freshLocks(
     reporter,
     now,
     offline: options.offline === true,
+    registries: registries.open,
+    cwd: context.cwd,
     signal,
   });
   for (const job of jobs) {
