@@ -8,15 +8,18 @@ import pLimit from 'p-limit';
 
 import { hexOf, type Digest } from '../digest.ts';
 import { IngotError, type Location } from '../errors.ts';
+import type { ImageSource } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
-import type { Plan, PlanStep } from '../plan/plan.ts';
+import type { Plan, PlannedImage, PlanStep } from '../plan/plan.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { packChunks, type PackedChunk } from './archive/pack.ts';
 import { chunksByPath } from './debian/package-files.ts';
+import { describeBaseLayers, fetchBaseLayers, unpackBase } from './image-base/base-tree.ts';
+import { makeSealOnImageTree, makeSettleTree } from './image-base/steps.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
@@ -24,7 +27,8 @@ import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
-import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree, type BelowTree } from './steps.ts';
+import type { BelowTree } from './overlay.ts';
+import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree } from './steps.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
 
 export interface BuildOptions {
@@ -34,6 +38,8 @@ export interface BuildOptions {
   readonly mirrors: () => Promise<Mirrors>;
   /** Where layers come from that the store lacks, and where they are kept. */
   readonly caches?: LayerCaches | undefined;
+  /** Opens the image that a plan builds on, as the lock calls it; its blobs can be had as files. */
+  readonly openBase?: ((reference: string) => Promise<ImageSource>) | undefined;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   /** How long a package script may say nothing before it counts as hanging. */
@@ -186,7 +192,10 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
     stage.cached(formatBytes(packedBytes(made)));
     return made;
   }
+  if (step.kind === 'image-base') return await takeBaseLayers(step, stage, run);
   const tree = await ensureTree(step, run);
+  const base = run.steps.get('base');
+  const baseTree = base?.kind === 'image-base' && step.kind === 'seal' ? await ensureTree(base, run) : undefined;
   const chunks = await run.packing(async () =>
     packChunks(
       store,
@@ -195,7 +204,7 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
       {
         epoch: step.epoch,
         level: plan.compressionLevel,
-        drop: leftOutOf(step),
+        drop: leftOutOf(step, tree, baseTree),
         signal,
         onProgress: (bytes) => {
           stage.progress(bytes, undefined, 'bytes', 'packing');
@@ -210,6 +219,30 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
     `${formatBytes(packedBytes(layer))}, ${formatCount(entries, 'entry', 'entries')}, ${formatCount(chunks.length, 'chunk')}`,
   );
   return layer;
+}
+
+/** The layers of an image are those of its registry, and only described. */
+async function takeBaseLayers(step: PlanStep, stage: Stage, run: StepRun): Promise<PackedLayer> {
+  const image = imageOf(step);
+  const options = { ...run, openBase: openerOf(run) };
+  await fetchBaseLayers(image, options, stage);
+  const layer = await describeBaseLayers(image, options);
+  await recordPackedLayer(run.store, step.key, layer);
+  stage.detail(`${formatBytes(packedBytes(layer))}, ${formatCount(layer.chunks.length, 'layer')}`);
+  return layer;
+}
+
+function imageOf({ name, image }: PlanStep): PlannedImage {
+  if (image === undefined) throw new TypeError(`the step ${name} has no image`);
+  return image;
+}
+
+/** Asked only for layers that the store lacks. */
+function openerOf({ openBase }: BuildOptions): NonNullable<BuildOptions['openBase']> {
+  return (reference) => {
+    if (openBase === undefined) throw new TypeError(`nobody can open ${reference}`);
+    return openBase(reference);
+  };
 }
 
 /** The step's tree, made once in this build however many ask. */
@@ -240,6 +273,10 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
         switch (step.kind) {
           case 'base':
             return makeBaseTree(root, step, run);
+          case 'image-base':
+            return unpackBase(root, imageOf(step), { ...run, openBase: openerOf(run) });
+          case 'settle':
+            return makeSettleTree(root, step, imageOf(step), below, run);
           case 'unpack':
             return makeUnpackTree(root, step, below, run);
           case 'modules':
@@ -249,6 +286,9 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
               signer: run.moduleSigner,
             });
           case 'seal':
+            if (run.plan.seal.family !== undefined) {
+              return makeSealOnImageTree(root, step, run.plan.seal, below, run);
+            }
             return makeSealTree(root, step, run.plan.seal, below, run);
         }
       },

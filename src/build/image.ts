@@ -24,6 +24,9 @@ export interface RenderedImage {
   readonly blobs: readonly { readonly digest: Digest; readonly text: string }[];
 }
 
+/** Not of an image without a kernel. */
+const BOOTABLE = { 'containers.bootc': '1', 'ostree.bootable': 'true' };
+
 /** Pure: what the image's two documents say. */
 export function renderImage({ plan, layers }: ImageInput): RenderedImage {
   const created = rfc3339(plan.epoch);
@@ -43,7 +46,7 @@ export function renderImage({ plan, layers }: ImageInput): RenderedImage {
       Env: ['PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin'],
       Cmd: ['/sbin/init'],
       StopSignal: 'SIGRTMIN+3', // asks systemd to shut down
-      Labels: { 'containers.bootc': '1', 'ostree.bootable': 'true', ...described, ...facts },
+      Labels: { ...(plan.kernelRelease !== '' && BOOTABLE), ...described, ...facts },
     },
     rootfs: { type: 'layers', diff_ids: blobs.map(({ chunk }) => chunk.diffId) },
     history: blobs.map(({ step, chunk }) => ({

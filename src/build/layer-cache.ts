@@ -59,8 +59,9 @@ export async function findLayers(options: CacheOptions): Promise<ReadonlyMap<str
   const missing: PlanStep[] = [];
   for (const step of plan.steps) {
     const layer = await findPackedLayer(store, step.key);
-    if (layer === undefined) missing.push(step);
-    else found.set(step.name, { layer, cache: undefined });
+    // The layers of a base that is an image have a registry of their own.
+    if (layer === undefined && step.kind !== 'image-base') missing.push(step);
+    if (layer !== undefined) found.set(step.name, { layer, cache: undefined });
   }
   if (caches === undefined || caches.from.length === 0) return found;
   const limit = pLimit(SIDE_BY_SIDE);
@@ -81,11 +82,12 @@ export async function keepLayers(
   layers: readonly { readonly step: PlanStep; readonly layer: PackedLayer }[],
   { caches, reporter, signal }: CacheOptions,
 ): Promise<void> {
+  const ours = layers.filter(({ step }) => step.kind !== 'image-base');
   for (const cache of caches?.to ?? []) {
     try {
       await reporter.stage(`Keep layers in ${cache.shown}`, async (stage) => {
-        for (const [at, { step, layer }] of layers.entries()) {
-          stage.progress(at, layers.length, 'items', step.name);
+        for (const [at, { step, layer }] of ours.entries()) {
+          stage.progress(at, ours.length, 'items', step.name);
           await cache.keep(step.key, layer, { signal });
         }
       });

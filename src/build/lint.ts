@@ -129,8 +129,12 @@ export async function assertLints(
   facts: LintFacts,
   options: { readonly reporter: Reporter; readonly signal?: AbortSignal | undefined },
 ): Promise<void> {
-  const report = await runLints(root, facts, options);
-  for (const { name, outcome } of report.results) options.reporter.debug(`lint ${name}: ${outcome.status}`);
+  assertLintReport(await runLints(root, facts, options), options.reporter);
+}
+
+/** @throws IngotError LINT_FAILED */
+export function assertLintReport(report: LintReport, reporter: Reporter): void {
+  for (const { name, outcome } of report.results) reporter.debug(`lint ${name}: ${outcome.status}`);
   if (report.passed) return;
   const failed = report.results.filter(({ outcome }) => outcome.status !== 'pass');
   throw new IngotError(

@@ -2,12 +2,16 @@
 import { z } from 'zod';
 
 import { DigestText, hexOf, type Digest } from '../digest.ts';
+import { LAYER_MEDIA_TYPES } from '../oci/schema.ts';
 import type { Store } from '../store/store.ts';
 import type { PackedChunk } from './archive/pack.ts';
 
+/** A blob of ours, or one of the layers of a base that is an image. */
+export type PackedBlob = Omit<PackedChunk, 'mediaType'> & { readonly mediaType: string };
+
 export interface PackedLayer {
   /** In the order in which they are applied; at least one. */
-  readonly chunks: readonly PackedChunk[];
+  readonly chunks: readonly PackedBlob[];
 }
 
 /** As the store and caches of layers write it down. */
@@ -16,7 +20,7 @@ export const PackedLayerRecord = z.object({
     .array(
       z.object({
         name: z.string(),
-        mediaType: z.literal('application/vnd.oci.image.layer.v1.tar+zstd'),
+        mediaType: z.enum([...LAYER_MEDIA_TYPES]),
         diffId: DigestText,
         digest: DigestText,
         size: z.int(),

@@ -1,19 +1,18 @@
 /** How each kind of step fills its tree. */
-import { mkdir } from 'node:fs/promises';
+import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
 
 import type { Location } from '../errors.ts';
 import type { PlannedTree, SealInput } from '../plan/plan.ts';
-import { MountNamespace } from '../proc/mount-namespace.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { dpkgUnpackArgv } from '../tools/dpkg.ts';
-import { mountOverlayArgv } from '../tools/mount.ts';
 import { allowServices, bootstrapRoot, forbidServices, packageInside } from './debian/bootstrap.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
 import { runDpkg } from './debian/run-dpkg.ts';
-import { assertNoOverlap, dropNeedlessOpaqueMarks } from './layer-overlap.ts';
+import { assertNoOverlap } from './layer-overlap.ts';
 import { assertLints, LINTS } from './lint.ts';
+import { inOverlay, type BelowTree } from './overlay.ts';
 import { writePlannedFiles } from './planned-files.ts';
 import { RootFs } from './root-fs.ts';
 import type { SandboxOptions } from './sandbox.ts';
@@ -28,13 +27,6 @@ export interface StepOptions {
   readonly signal?: AbortSignal | undefined;
   readonly scriptSilenceMs?: number | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
-}
-
-export interface BelowTree {
-  readonly name: string;
-  readonly root: string;
-  /** Names of the steps it stands on. */
-  readonly needs: readonly string[];
 }
 
 /** A configured root from nothing but packages, in the layout of a bootable container. */
@@ -110,28 +102,6 @@ export async function makeSealTree(
   });
 }
 
-/** Mounts an overlay whose upper directory is `root`, where only this work and its sandboxes see it. */
-async function inOverlay(
-  root: string,
-  below: readonly BelowTree[],
-  options: StepOptions,
-  work: (merged: string, namespace: MountNamespace, fs: RootFs) => Promise<void>,
-): Promise<void> {
-  await using scratch = await options.store.scratch('overlay');
-  await using namespace = await MountNamespace.open({ signal: options.signal });
-  const target = join(scratch.path, 'merged');
-  const workDirectory = join(scratch.path, 'work');
-  await mkdir(target);
-  await mkdir(workDirectory);
-  const lower = below.map((tree) => tree.root);
-  await namespace.run(mountOverlayArgv({ lower, upper: root, work: workDirectory, target }), {
-    signal: options.signal,
-  });
-  await work(target, namespace, new RootFs(namespace.outsidePath(target)));
-  await namespace[Symbol.asyncDispose](); // the upper directory may change only when it is no longer mounted
-  await dropNeedlessOpaqueMarks(root, lower, options.signal);
-}
-
 /** Directories of the node's own become links into /var; /sysroot and /ostree are where ostree wants them. */
 async function layOutForOstree(fs: RootFs): Promise<void> {
   for (const name of ['home', 'srv', 'mnt']) await fs.link(`/${name}`, `var/${name}`);
@@ -160,7 +130,19 @@ function isLeftOut(path: string): boolean {
   return NOT_IN_LAYERS.test(path) || DEBRIS.test(path) || SEALED_DATABASE.test(path);
 }
 
-/** True for paths (relative to the tree) that the step's archive leaves out. */
-export function leftOutOf(step: PlannedTree): (path: string) => boolean {
-  return step.kind === 'seal' ? (path) => NOT_IN_LAYERS.test(path) || DEBRIS.test(path) : isLeftOut;
+/**
+ * True for paths (relative to the tree) that the step's archive leaves out.
+ *
+ * @param base root of the image that this one is built on: what the seal takes away of it is taken away wherever it is
+ */
+export function leftOutOf(step: PlannedTree, tree: string, base: string | undefined): (path: string) => boolean {
+  if (step.kind !== 'seal') return isLeftOut;
+  if (base === undefined) return (path) => NOT_IN_LAYERS.test(path) || DEBRIS.test(path);
+  return (path) => {
+    if (!isLeftOut(path)) return false;
+    const stats = lstatSync(join(tree, path), { throwIfNoEntry: false });
+    const isRemoval = stats?.isCharacterDevice() === true && stats.rdev === 0;
+    if (isRemoval) return lstatSync(join(base, path), { throwIfNoEntry: false }) === undefined;
+    return !SEALED_DATABASE.test(path);
+  };
 }

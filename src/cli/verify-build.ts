@@ -68,6 +68,9 @@ export async function verifyBuild(
       if (errnoOf(error) !== 'EEXIST') throw error; // two layers share it
     });
   }
+  for (const { digest } of plan.steps[0]?.image?.layers ?? []) {
+    await link(inUse.store.blobPath(hexOf(digest)), store.blobPath(hexOf(digest)));
+  }
   const locate = spec.sources.at.bind(spec.sources);
   const silence = scriptSilenceMs(context.env);
   const { digest, manifest } = await buildImage({

@@ -7,7 +7,7 @@ import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
 import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
-import { GROUP_BYTES, planChunks, type PlanChunk } from './chunks.ts';
+import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
 import type { Plan, PlannedFile, PlannedTree, PlannedUnit, PlanStep, SealInput } from './plan.ts';
@@ -39,17 +39,24 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
   const base = lock.layers[0];
   if (base === undefined) throw new TypeError('a lock has at least the base layer');
   const keys = new Map<string, Digest>();
-  for (const layer of lock.layers) {
+  const onImage = planImageBase(lock, common);
+  steps.push(...onImage);
+  for (const step of onImage) keys.set(step.name, step.treeKey);
+  for (const layer of onImage.length > 0 ? lock.layers.slice(1) : lock.layers) {
     const isBase = layer === base;
     // Just what the layer says it needs, so that a change in another one leaves this one alone.
-    const needs = requests.get(layer.name)?.below ?? [];
+    const below = requests.get(layer.name)?.below ?? [];
+    const needs = [
+      ...onImage.map(({ name }) => name),
+      ...below.filter((name) => !onImage.some((step) => step.name === name)),
+    ];
     const definition = layers.get(layer.name);
     const files = [...layerFiles(definition, lock), ...quadlets(definition, layer, lock)];
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : 'unpack';
     const packages = layer.packages.map(inputOf);
-    const below = needs.map((name) => keys.get(name));
-    const treeKey = digestOfJson({ ...common, kind, packages, files, epoch, below });
+    const belowKeys = needs.map((name) => keys.get(name));
+    const treeKey = digestOfJson({ ...common, kind, packages, files, epoch, below: belowKeys });
     keys.set(layer.name, treeKey);
     steps.push({
       name: layer.name,
@@ -103,7 +110,14 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
 }
 
 /** What turns each tree into blobs. All steps at once, since they share the number of blobs an image may have. */
-function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest | undefined): PlanStep[] {
+function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | undefined): PlanStep[] {
+  const [base] = all;
+  // The layers of an image are divided as they are, whatever this code is.
+  const given: PlanStep[] =
+    base?.image === undefined
+      ? []
+      : [{ ...base, key: digestOfJson({ kind: base.kind, image: base.image.digest }), chunks: [] }];
+  const steps = all.slice(given.length);
   const extra = [initramfsChunk(lock), BYTECODE];
   const chunks = planChunks(
     steps.map((step) => ({
@@ -112,8 +126,9 @@ function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest |
       packages: step.kind === 'modules' ? [] : step.packages,
       extra: [...blobChunks(step), ...(step.kind === 'seal' ? extra : [])],
     })),
+    MAX_CHUNKS - (base?.image?.layers.length ?? 0),
   );
-  return steps.map((step, index) => {
+  const divided = steps.map((step, index) => {
     const own = chunks[index] ?? [];
     const key = digestOfJson({
       tree: step.treeKey,
@@ -124,6 +139,40 @@ function divideSteps(steps: readonly PlannedTree[], lock: Lock, packer: Digest |
     });
     return { ...step, key, chunks: own };
   });
+  return [...given, ...divided];
+}
+
+/** The image that is built on, and what makes room for ours on it. */
+function planImageBase(
+  { base, created }: Lock,
+  common: { readonly builder: Digest; readonly architecture: string },
+): PlannedTree[] {
+  if (base.image === undefined) return [];
+  const { reference, digest, family, database, layers } = base.image;
+  const image = { reference, digest, family, ...(database !== undefined && { database }), layers };
+  const shared = { packages: [], files: [], image };
+  const treeKey = digestOfJson({ ...common, kind: 'image-base', digest });
+  const epoch = secondsOf(created);
+  return [
+    {
+      ...shared,
+      name: 'base',
+      kind: 'image-base',
+      treeKey,
+      needs: [],
+      epoch: 0, // never archived
+      summary: `${reference}, ${layers.length} layers`,
+    },
+    {
+      ...shared,
+      name: 'settle',
+      kind: 'settle',
+      treeKey: digestOfJson({ ...common, kind: 'settle', epoch, below: [treeKey] }),
+      needs: ['base'],
+      epoch,
+      summary: 'package database, /var',
+    },
+  ];
 }
 
 /** Large files each for itself, and without a time of the layer's: the same as long as their bytes are. */
@@ -249,5 +298,6 @@ function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, Cat
       ({ values }) => values.length > 0,
     ),
     health: [...layerHealth, ...image.health],
+    ...(lock.base.image !== undefined && { family: lock.base.image.family }),
   };
 }

@@ -6,6 +6,7 @@ import type { Digest } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import type { Group, HealthCheck, User } from '../spec/node-image.ts';
 import type { PlanChunk } from './chunks.ts';
+import type { LockedBaseImage } from '../resolve/lock.ts';
 import type { ImageFacts } from './image-facts.ts';
 
 /** A file that is written into a tree as is: its text, or a blob of the store. */
@@ -56,11 +57,23 @@ export interface ModulesInput {
   readonly known: readonly string[];
 }
 
+/** An image whose layers are the lowest of the planned one, as they are. */
+export interface PlannedImage {
+  /** As the declaration has it. */
+  readonly reference: string;
+  readonly digest: Digest;
+  readonly family: LockedBaseImage['family'];
+  /** Folder of its package database. */
+  readonly database?: string;
+  /** Lowest first. */
+  readonly layers: LockedBaseImage['layers'];
+}
+
 /** A tree of files to make: a layer, kernel modules, the seal, or the tools root. */
 export interface PlannedTree {
-  /** `base`, a layer's name, `modules-` and the layer they are of, `seal`, or `tools`. */
+  /** `base`, `settle`, a layer's name, `modules-` and the layer they are of, `seal`, or `tools`. */
   readonly name: string;
-  readonly kind: 'base' | 'unpack' | 'modules' | 'seal';
+  readonly kind: 'base' | 'image-base' | 'settle' | 'unpack' | 'modules' | 'seal';
   /** Digest over everything that can change the tree's bits. */
   readonly treeKey: Digest;
   /** Names of the steps this one is built on, lowest first. */
@@ -73,6 +86,8 @@ export interface PlannedTree {
   readonly summary: string;
   /** Of the kind `modules` alone. */
   readonly modules?: ModulesInput;
+  /** Of the kinds `image-base` and `settle`. */
+  readonly image?: PlannedImage;
 }
 
 /** A tree that becomes blobs of the image. */
@@ -95,6 +110,8 @@ export interface SealInput {
   /** By who asks for them, lowest layer first. */
   readonly kernelArguments: readonly { readonly origin: string; readonly values: readonly string[] }[];
   readonly health: readonly HealthCheck[];
+  /** For an image on another one: what packages that has. */
+  readonly family?: LockedBaseImage['family'];
 }
 
 export interface Plan {

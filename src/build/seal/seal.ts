@@ -25,11 +25,10 @@ import { settleIds } from './stable-ids.ts';
 import { enabledUnits, listUnits, missingUnits, refuse, staticUnits, unitArgvs, unitPresets } from './units.ts';
 import { varTmpfiles } from './var.ts';
 
-export interface SealOptions {
+/** What every seal takes, whatever it is over. */
+export interface SealContext {
   readonly input: SealInput;
   readonly files: readonly PlannedFile[];
-  readonly baseDatabase: DpkgDatabase;
-  readonly layerDatabases: readonly DpkgDatabase[];
   readonly sandbox: SandboxOptions;
   readonly store: Store;
   /** Where the files are that the seal writes: the overlay's upper directory. */
@@ -39,6 +38,11 @@ export interface SealOptions {
   readonly scriptSilenceMs?: number | undefined;
   /** The place of `path` in the declaration, for findings. */
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
+}
+
+export interface SealOptions extends SealContext {
+  readonly baseDatabase: DpkgDatabase;
+  readonly layerDatabases: readonly DpkgDatabase[];
 }
 
 /** Where the image's own health checks are, as JSON: `[{name, run, timeoutSeconds}]`. */
@@ -68,7 +72,7 @@ export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> 
   for (const path of ['/var', '/run', '/tmp']) await fs.empty(path);
 }
 
-function refuseUnknownUnits(options: SealOptions, available: ReadonlySet<string>): void {
+export function refuseUnknownUnits(options: SealContext, available: ReadonlySet<string>): void {
   const { locate } = options;
   refuse(
     missingUnits(
@@ -80,7 +84,7 @@ function refuseUnknownUnits(options: SealOptions, available: ReadonlySet<string>
   );
 }
 
-async function makeAccounts(fs: RootFs, options: SealOptions): Promise<void> {
+export async function makeAccounts(fs: RootFs, options: SealContext): Promise<void> {
   const { users, groups } = options.input;
   const lines = declaredSysusers({ users, groups }, await readAccounts(fs), options.locate);
   if (lines === '') return;
@@ -94,7 +98,7 @@ async function makeAccounts(fs: RootFs, options: SealOptions): Promise<void> {
   }
 }
 
-async function writeDeclaredFiles(fs: RootFs, options: SealOptions): Promise<void> {
+export async function writeDeclaredFiles(fs: RootFs, options: SealContext): Promise<void> {
   const accounts = await readAccounts(fs);
   for (const [index, file] of options.files.entries()) {
     const known =
@@ -127,7 +131,7 @@ async function settleUnits(fs: RootFs, options: SealOptions): Promise<void> {
   await fs.writeFile('/usr/lib/systemd/system-preset/99-ingot.preset', 'disable *\n');
 }
 
-async function refuseStaticUnits({ input, sandbox, signal, locate }: SealOptions): Promise<void> {
+export async function refuseStaticUnits({ input, sandbox, signal, locate }: SealContext): Promise<void> {
   const names = enabledUnits(input.units).map(({ name }) => name);
   if (names.length === 0) return;
   const { stdout } = await runInSandbox(['systemctl', '--root=/', 'is-enabled', ...names], sandbox, {

@@ -13,6 +13,7 @@ import type { BuildVerification } from '../verify-build.ts';
 import type { LayerCache } from '../../build/layer-cache.ts';
 import { RegistryLayerCache } from '../../publish/registry-layer-cache.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { baseSource } from '../base-image.ts';
 import { writeLastPlan } from '../last-plan.ts';
 import { loadModuleSigner } from '../module-key.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
@@ -120,6 +121,13 @@ export async function buildDeclaration(
     mirrors: async () => withRepositories(await loadMirrors(context.env, signal), lock.archives),
     reporter,
     signal,
+    openBase: baseSource(spec, {
+      cwd,
+      store,
+      registries: () => Promise.resolve(registries),
+      reporter,
+      signal,
+    }),
     scriptSilenceMs: silenceMs,
     moduleSigner,
     locate: (path) => spec.sources.at(path),

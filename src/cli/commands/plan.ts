@@ -7,7 +7,7 @@ import { openTreeStore } from '../../build/trees.ts';
 import { reasonsToBuild, type Reason } from '../../compare/plan-record.ts';
 import { hexOf } from '../../digest.ts';
 import type { LockedPackage } from '../../packages/package.ts';
-import type { ModulesInput, PlanStep } from '../../plan/plan.ts';
+import type { ModulesInput, Plan, PlanStep } from '../../plan/plan.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
@@ -103,9 +103,13 @@ async function showPlan(context: CommandContext, file: string, options: PlanOpti
     },
     text:
       options.graph === undefined
-        ? renderPlan(`${plan.name} ${plan.version}, kernel ${plan.kernelRelease}`, rows, fetch)
+        ? renderPlan(titleOf(plan), rows, fetch)
         : renderGraph(graph, options.graph),
   };
+}
+
+function titleOf({ name, version, kernelRelease }: Plan): string {
+  return `${name} ${version}, ${kernelRelease === '' ? 'no kernel' : `kernel ${kernelRelease}`}`;
 }
 
 function jsonOf({ step, layer, packageBytes, size, reasons }: Row): Readonly<Record<string, unknown>> {
