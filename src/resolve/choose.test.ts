@@ -94,6 +94,26 @@ describe('choose', () => {
     );
   });
 
+  it('refuses a digest where it is open which release it is of', () => {
+    const digest = `sha256:${'0'.repeat(64)}` as NonNullable<NodeImage['runtimes']>[0]['digest'] & string;
+    const asked = (runtime: object): ChoiceResult['problems'] =>
+      choose(
+        imageOf({ gpus: ['h100-sxm'], driver: NVIDIA, runtimes: [{ use: 'vllm', digest, ...runtime }] }),
+        catalog,
+      ).problems;
+    const [open, ...others] = asked({});
+    expect(others).toEqual([]);
+    expect(open?.path).toEqual(['runtimes', 0, 'digest']);
+    expect(open?.message).toMatch(
+      /^a digest is of one release of vllm: add its `version` \(0\.28\.0, 0\.20\.2, .*\)$/,
+    );
+    expect(asked({ version: '0' })).toMatchObject([{ path: ['runtimes', 0, 'digest'] }]);
+    expect(asked({ version: '0.20.2' })).toEqual([]);
+    expect(asked({ version: '0.20' })).toEqual([]);
+    // There is just one of it.
+    expect(asked({ use: 'ollama' })).toEqual([]);
+  });
+
   it('refuses a digest of what is no container', () => {
     const digest = `sha256:${'0'.repeat(64)}` as NonNullable<NodeImage['runtimes']>[0]['digest'] & string;
     expect(problem({ runtimes: [{ use: 'onnxruntime', digest }] })?.path).toEqual(['runtimes', 0, 'digest']);

@@ -147,16 +147,23 @@ class Chooser {
         return [best];
       }
       const pinned = digest ?? best.offer?.digest;
+      // Which of several it will be hangs on the driver too, so that no tag can be named here.
+      const versions = [
+        ...new Set(fitting.filter(({ layer }) => layer === best.layer).map(({ offer }) => offer?.version)),
+      ];
+      const isOpen = versions.length > 1;
+      const choice = `\`version\` (${versions.join(', ')})`;
       if (pinned === undefined) {
-        // Which of several it will be hangs on the driver too, so that no tag can be named here.
-        const versions = fitting.flatMap(({ offer }) => offer?.version ?? []);
-        const isOpen = version === undefined && versions.length > 1;
         const image = isOpen ? container.image : `${container.image}:${best.offer?.tag ?? 'latest'}`;
-        const add = isOpen ? `\`version\` (${versions.join(', ')}) and its \`digest\`` : '`digest`';
+        const add = isOpen ? `${choice} and its \`digest\`` : '`digest`';
         this.#refuse(
           path,
           `${use} is the container ${image}, and the catalogue does not know its digest: add ${add}`,
         );
+        return [];
+      }
+      if (digest !== undefined && isOpen) {
+        this.#refuse([...path, 'digest'], `a digest is of one release of ${use}: add its ${choice}`);
         return [];
       }
       return [{ ...best, digest: pinned }];

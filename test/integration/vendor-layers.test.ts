@@ -59,7 +59,13 @@ async function copyLayer(file: string): Promise<void> {
 
 const RUNTIMES = ['ollama', 'sglang', 'tensorrt-llm', 'triton', 'vllm'];
 const DIGESTS = new Map(RUNTIMES.map((name, at) => [name, `sha256:${String(at + 1).repeat(64)}`]));
-const withDigests = RUNTIMES.map((name) => `{use: ${name}, digest: '${DIGESTS.get(name) ?? ''}'}`);
+/** Where there are several releases: a digest is of one of them. */
+const VERSIONS: Readonly<Record<string, string>> = { triton: '25.06', vllm: '0.28.0' };
+const withDigests = RUNTIMES.map((name) => {
+  const version = VERSIONS[name];
+  const asked = version === undefined ? '' : `version: '${version}', `;
+  return `{use: ${name}, ${asked}digest: '${DIGESTS.get(name) ?? ''}'}`;
+});
 
 interface Case {
   readonly declaration: string;
