@@ -22,6 +22,7 @@ import { describeBaseLayers, fetchBaseLayers, unpackBase } from './image-base/ba
 import { makeSealOnImageTree, makeSettleTree } from './image-base/steps.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
+import { keepTrees, restoreTrees } from './cached-trees.ts';
 import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
@@ -29,6 +30,7 @@ import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } fro
 import { RootFs } from './root-fs.ts';
 import type { BelowTree } from './overlay.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree } from './steps.ts';
+import { settleTimes } from './tree-times.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
 
 export interface BuildOptions {
@@ -91,6 +93,7 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
   });
   const manifest = await assembleImage(store, { plan, layers: built });
   await keepLayers(built, options);
+  await keepTrees(built, trees, options);
   return {
     digest: manifest.digest,
     manifest,
@@ -114,6 +117,7 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
       hint: 'run the same command as root, for example with sudo',
     });
   }
+  await restoreTrees(trees, found, options);
   await fetchWhatIsMissing(plan, trees, found, options);
   // One step's failure ends the others; all of them are waited for before the error goes on.
   const failure = new AbortController();
@@ -269,28 +273,10 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
     trees.ensure(
       step.treeKey,
       step.name,
-      (root) => {
-        switch (step.kind) {
-          case 'base':
-            return makeBaseTree(root, step, run);
-          case 'image-base':
-            return unpackBase(root, imageOf(step), { ...run, openBase: openerOf(run) });
-          case 'settle':
-            return makeSettleTree(root, step, imageOf(step), below, run);
-          case 'unpack':
-            return makeUnpackTree(root, step, below, run);
-          case 'modules':
-            return makeModulesTree(root, step, {
-              ...run,
-              created: new Date(run.plan.epoch * 1000),
-              signer: run.moduleSigner,
-            });
-          case 'seal':
-            if (run.plan.seal.family !== undefined) {
-              return makeSealOnImageTree(root, step, run.plan.seal, below, run);
-            }
-            return makeSealTree(root, step, run.plan.seal, below, run);
-        }
+      async (root) => {
+        await fillTree(root, step, below, run);
+        // The times in a base that is an image are that image's own.
+        if (step.kind !== 'image-base') settleTimes(root, step.epoch);
       },
       {
         signal,
@@ -300,6 +286,35 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
       },
     ),
   );
+}
+
+function fillTree(
+  root: string,
+  step: PlanStep,
+  below: readonly BelowTree[],
+  run: StepRun,
+): Promise<void> {
+  switch (step.kind) {
+    case 'base':
+      return makeBaseTree(root, step, run);
+    case 'image-base':
+      return unpackBase(root, imageOf(step), { ...run, openBase: openerOf(run) });
+    case 'settle':
+      return makeSettleTree(root, step, imageOf(step), below, run);
+    case 'unpack':
+      return makeUnpackTree(root, step, below, run);
+    case 'modules':
+      return makeModulesTree(root, step, {
+        ...run,
+        created: new Date(run.plan.epoch * 1000),
+        signer: run.moduleSigner,
+      });
+    case 'seal':
+      if (run.plan.seal.family !== undefined) {
+        return makeSealOnImageTree(root, step, run.plan.seal, below, run);
+      }
+      return makeSealTree(root, step, run.plan.seal, below, run);
+  }
 }
 
 /** Packages of every tree that has to be made, in one go and before any work. */

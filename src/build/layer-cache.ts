@@ -12,6 +12,7 @@ import { formatBytes } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
+import type { TreeRemainder } from './tree-remainder.ts';
 
 export interface LayerCache {
   /** As messages name it. */
@@ -27,6 +28,21 @@ export interface LayerCache {
   ): Promise<PackedLayer | undefined>;
   /** Keeps a layer of the store. */
   keep(key: Digest, layer: PackedLayer, options: { readonly signal?: AbortSignal | undefined }): Promise<void>;
+  /**
+   * Brings what the layer's tree has beyond it into the store, verified. Undefined when the cache does not have it.
+   *
+   * @throws IngotError like `fetch`
+   */
+  fetchTree(
+    key: Digest,
+    options: { readonly signal?: AbortSignal | undefined },
+  ): Promise<TreeRemainder | undefined>;
+  /** Keeps what is in the store of the layer's tree. */
+  keepTree(
+    key: Digest,
+    remainder: TreeRemainder,
+    options: { readonly signal?: AbortSignal | undefined },
+  ): Promise<void>;
 }
 
 export interface LayerCaches {
@@ -128,7 +144,8 @@ function requireChunksOf(step: PlanStep, { chunks }: PackedLayer, { shown }: Lay
   throw new IngotError('IMAGE_INVALID', `${shown} has a layer of other chunks than ${step.name} has`);
 }
 
-function warnOrThrow(error: unknown, reporter: Reporter, then: string): void {
+/** Of a cache that fails: the build goes on without. */
+export function warnOrThrow(error: unknown, reporter: Reporter, then: string): void {
   const isFinal = !(error instanceof IngotError) || ['INTERRUPTED', 'DISK_FULL'].includes(error.code);
   if (isFinal) throw error;
   reporter.warning(`${error.message}; ${then}`);

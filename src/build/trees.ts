@@ -29,6 +29,10 @@ export interface TreeStore {
     make: (root: string) => Promise<void>,
     wait: { readonly signal?: AbortSignal | undefined; readonly onWait?: () => void },
   ): Promise<string>;
+  /** Digest over all that the tree holds (`hashTrees`), in hex, where that was noted. */
+  contents(key: Digest): Promise<string | undefined>;
+  /** Notes the digest of a tree that this build has made, for who has just taken it. */
+  noteContents(key: Digest, contents: string): void;
   /** Makes every tree made since survive a power loss, and notes what is in it for `ingot store verify`. */
   sync(signal?: AbortSignal): Promise<void>;
 }
@@ -67,11 +71,22 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
       unsynced.set(folder, record);
       return join(folder, 'root');
     },
+    async contents(key) {
+      const record = await readTreeRecord(folderOf(key));
+      return record === 'damaged' ? undefined : record?.contents;
+    },
+    noteContents(key, contents) {
+      const record = unsynced.get(folderOf(key));
+      if (record !== undefined) unsynced.set(folderOf(key), { ...record, contents });
+    },
     async sync(signal) {
       if (unsynced.size === 0) return;
-      const folders = [...unsynced.keys()];
       await run(['sync', '--file-system', store.root], { signal });
-      const hashes = await hashTrees(folders.map(rootIn), { signal });
+      const unknown = [...unsynced].filter(([, record]) => record.contents === undefined);
+      const hashes = await hashTrees(
+        unknown.map(([folder]) => rootIn(folder)),
+        { signal },
+      );
       for (const [folder, record] of unsynced) {
         const hash = hashes.get(rootIn(folder));
         const contents = hash !== undefined && 'hex' in hash ? { contents: hash.hex } : {};

@@ -1,12 +1,14 @@
 /**
  * Layers kept in a registry: for each key the tag `layer-<hex>`, an artifact whose layers are the layer's blobs and
- * whose configuration is the store's record of them. Registries keep blobs that images share only once.
+ * whose configuration is the store's record of them. Registries keep blobs that images share only once. Beside it
+ * `tree-<hex>`, of the same form, with what the layer's tree has beyond it.
  */
 import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 
 import type { LayerCache } from '../build/layer-cache.ts';
 import { PackedLayerRecord, type PackedLayer } from '../build/packed-layer.ts';
+import { TreeRemainder } from '../build/tree-remainder.ts';
 import { canonicalJson, type Digest, digestOf, DigestText, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES, verifiedChunks } from '../oci/blob.ts';
@@ -23,6 +25,21 @@ export const LAYER_ARTIFACT = 'application/vnd.ingot.layer.v1';
 const LAYER_CONFIG = 'application/vnd.ingot.layer.config.v1+json';
 
 const LayerConfig = PackedLayerRecord.extend({ key: DigestText });
+
+export const TREE_ARTIFACT = 'application/vnd.ingot.tree.v1';
+const TREE_CONFIG = 'application/vnd.ingot.tree.config.v1+json';
+
+const TreeConfig = TreeRemainder.extend({ key: DigestText });
+
+interface Artifact {
+  readonly artifactType: string;
+  readonly configType: string;
+  readonly tag: string;
+}
+
+interface NamedBlob extends Descriptor {
+  readonly name: string;
+}
 
 interface Options {
   readonly signal?: AbortSignal | undefined;
@@ -57,46 +74,79 @@ export class RegistryLayerCache implements LayerCache {
     key: Digest,
     { stage, signal }: Options & { readonly stage: Stage },
   ): Promise<PackedLayer | undefined> {
-    const document = await this.#source.manifest(tagOf(key), { signal }).catch((error: unknown) => {
+    const artifact = layerArtifact(key);
+    const found = await this.#fetch(artifact, LayerConfig, signal);
+    if (found === undefined) return undefined;
+    const { chunks } = found.config;
+    if (found.config.key !== key || !isSame(chunks, found.layers)) throw this.#invalid(artifact);
+    const total = chunks.reduce((sum, { size }) => sum + size, 0);
+    let before = 0;
+    for (const chunk of chunks) {
+      const done = before;
+      const onProgress = (bytes: number): void => {
+        stage.progress(done + bytes, total, 'bytes', chunk.name);
+      };
+      await this.#bring(chunk, { signal, onProgress });
+      before += chunk.size;
+    }
+    return { chunks };
+  }
+
+  async keep(key: Digest, { chunks }: PackedLayer, { signal }: Options): Promise<void> {
+    await this.#keep(layerArtifact(key), { key, chunks }, chunks, signal);
+  }
+
+  async fetchTree(key: Digest, { signal }: Options): Promise<TreeRemainder | undefined> {
+    const artifact = treeArtifact(key);
+    const found = await this.#fetch(artifact, TreeConfig, signal);
+    if (found === undefined) return undefined;
+    const { key: said, ...remainder } = found.config;
+    const { archive } = remainder;
+    if (said !== key || !isSame([archive], found.layers)) throw this.#invalid(artifact);
+    await this.#bring(archive, { signal });
+    return remainder;
+  }
+
+  async keepTree(key: Digest, remainder: TreeRemainder, { signal }: Options): Promise<void> {
+    const blobs = [{ ...remainder.archive, name: 'tree' }];
+    await this.#keep(treeArtifact(key), { key, ...remainder }, blobs, signal);
+  }
+
+  /** The configuration, and the blobs that the manifest names. Undefined when there is no such tag. */
+  async #fetch<Schema extends z.ZodType>(
+    { artifactType, tag }: Artifact,
+    schema: Schema,
+    signal: AbortSignal | undefined,
+  ): Promise<{ readonly config: z.infer<Schema>; readonly layers: readonly Descriptor[] } | undefined> {
+    const document = await this.#source.manifest(tag, { signal }).catch((error: unknown) => {
       if (error instanceof IngotError && error.code === 'NOT_FOUND') return undefined;
       throw error;
     });
     if (document === undefined) return undefined;
     const manifest = this.#parse(Manifest, document.bytes);
     const { config, layers } = manifest;
-    if (manifest.artifactType !== LAYER_ARTIFACT || config.size > MAX_JSON_BYTES) throw this.#invalid(key);
-    const text = Buffer.concat(await Array.fromAsync(this.#source.blob(config, { signal })));
-    const { key: said, chunks } = this.#parse(LayerConfig, text);
-    const isSame =
-      said === key &&
-      chunks.length === layers.length &&
-      chunks.every(({ digest, size }, at) => layers[at]?.digest === digest && layers[at].size === size);
-    if (!isSame) throw this.#invalid(key);
-    const total = chunks.reduce((sum, { size }) => sum + size, 0);
-    let before = 0;
-    for (const chunk of chunks) {
-      const { mediaType, digest, size, diffId, uncompressedSize } = chunk;
-      const done = before;
-      const onProgress = (bytes: number): void => {
-        stage.progress(done + bytes, total, 'bytes', chunk.name);
-      };
-      const path = await this.#blobFile({ mediaType, digest, size }, { signal, onProgress });
-      await this.#requireContents(path, { mediaType, digest, size }, diffId, uncompressedSize, signal);
-      before += size;
+    if (manifest.artifactType !== artifactType || config.size > MAX_JSON_BYTES) {
+      throw this.#invalid({ tag });
     }
-    return { chunks };
+    const text = Buffer.concat(await Array.fromAsync(this.#source.blob(config, { signal })));
+    return { config: this.#parse(schema, text), layers };
   }
 
-  async keep(key: Digest, { chunks }: PackedLayer, { signal }: Options): Promise<void> {
-    const text = Buffer.from(canonicalJson({ key, chunks }));
-    const config = { mediaType: LAYER_CONFIG, digest: digestOf(text), size: text.length };
+  async #keep(
+    { artifactType, configType, tag }: Artifact,
+    configuration: object,
+    blobs: readonly NamedBlob[],
+    signal: AbortSignal | undefined,
+  ): Promise<void> {
+    const text = Buffer.from(canonicalJson(configuration));
+    const config = { mediaType: configType, digest: digestOf(text), size: text.length };
     const bytes = Buffer.from(
       canonicalJson({
         schemaVersion: 2,
         mediaType: MEDIA_TYPES.manifest,
-        artifactType: LAYER_ARTIFACT,
+        artifactType,
         config,
-        layers: chunks.map(({ mediaType, digest, size, name }) => ({
+        layers: blobs.map(({ mediaType, digest, size, name }) => ({
           mediaType,
           digest,
           size,
@@ -107,10 +157,10 @@ export class RegistryLayerCache implements LayerCache {
     const descriptor = { mediaType: MEDIA_TYPES.manifest, digest: digestOf(bytes), size: bytes.length };
     if (await this.#target.hasManifest(descriptor, { signal })) {
       // The tag may still lead elsewhere.
-      await this.#target.putManifest({ descriptor, bytes }, [tagOf(key)], { signal });
+      await this.#target.putManifest({ descriptor, bytes }, [tag], { signal });
       return;
     }
-    for (const { mediaType, digest, size } of chunks) {
+    for (const { mediaType, digest, size } of blobs) {
       const blob = { mediaType, digest, size };
       if (await this.#target.hasBlob(blob, { signal })) continue;
       const path = this.#store.blobPath(hexOf(digest));
@@ -123,7 +173,17 @@ export class RegistryLayerCache implements LayerCache {
       };
       await this.#target.putBlob(config, { open }, { signal });
     }
-    await this.#target.putManifest({ descriptor, bytes }, [tagOf(key)], { signal });
+    await this.#target.putManifest({ descriptor, bytes }, [tag], { signal });
+  }
+
+  /** The blob into the store, when it holds what is said of it. */
+  async #bring(
+    blob: Descriptor & { readonly diffId: Digest; readonly uncompressedSize: number },
+    { signal, onProgress = () => undefined }: Options & { readonly onProgress?: (bytes: number) => void },
+  ): Promise<void> {
+    const { mediaType, digest, size, diffId, uncompressedSize } = blob;
+    const path = await this.#blobFile({ mediaType, digest, size }, { signal, onProgress });
+    await this.#requireContents(path, { mediaType, digest, size }, diffId, uncompressedSize, signal);
   }
 
   async #blobFile(
@@ -175,13 +235,27 @@ export class RegistryLayerCache implements LayerCache {
     }
   }
 
-  #invalid(key: Digest): IngotError {
-    return new IngotError('IMAGE_INVALID', `what ${this.shown} has under ${tagOf(key)} is not that layer`);
+  #invalid({ tag }: Pick<Artifact, 'tag'>): IngotError {
+    return new IngotError('IMAGE_INVALID', `what ${this.shown} has under ${tag} is not that layer`);
   }
 }
 
-function tagOf(key: Digest): string {
-  return `layer-${hexOf(key)}`;
+function layerArtifact(key: Digest): Artifact {
+  return { artifactType: LAYER_ARTIFACT, configType: LAYER_CONFIG, tag: `layer-${hexOf(key)}` };
+}
+
+function treeArtifact(key: Digest): Artifact {
+  return { artifactType: TREE_ARTIFACT, configType: TREE_CONFIG, tag: `tree-${hexOf(key)}` };
+}
+
+function isSame(
+  blobs: readonly Pick<Descriptor, 'digest' | 'size'>[],
+  layers: readonly Descriptor[],
+): boolean {
+  return (
+    blobs.length === layers.length &&
+    blobs.every(({ digest, size }, at) => layers[at]?.digest === digest && layers[at].size === size)
+  );
 }
 
 async function* contentFrom(path: string, blob: Descriptor, offset: number): AsyncGenerator<Buffer> {

@@ -11,6 +11,7 @@ import { basename, join } from 'node:path';
 import { errnoOf, IngotError } from '../errors.ts';
 import { run } from '../proc/run.ts';
 import { chattrMutableArgv } from '../tools/chattr.ts';
+import { CLAIMING_RECORDS } from './layer-claims.ts';
 import type { Store } from './store.ts';
 import { isBlobRecord, listEntries, recordKind, totalBytes, type StoreEntry } from './usage.ts';
 
@@ -118,9 +119,10 @@ export function chooseEntries(entries: readonly StoreEntry[], options: ChooseOpt
   }
   const names = new Set(chosen.map((entry) => entry.name));
   const blobs = new Set(chosen.filter(({ kind }) => kind === 'blobs').map(({ name }) => name));
-  // A layer's record says that the store has its blobs; what other records name may be made or fetched again.
+  // Some records say that the store has blobs; what others name may be made or fetched again.
   const isBroken = (record: StoreEntry): boolean =>
-    recordKind(record) === 'layers' && !blobs.isDisjointFrom(options.mentions?.(record) ?? NOTHING);
+    CLAIMING_RECORDS.has(recordKind(record) ?? '') &&
+    !blobs.isDisjointFrom(options.mentions?.(record) ?? NOTHING);
   const records = entries.filter(
     (entry) => entry.kind === 'records' && (names.has(entry.name) || isBroken(entry)),
   );

@@ -1,4 +1,4 @@
-/** What a record of a layer says that the store has: the blobs of every descriptor in it. */
+/** What a record of a layer, or of what its tree has beyond it, says that the store has: the blobs of every descriptor in it. */
 import { z } from 'zod';
 
 import { DigestText, hexOf } from '../digest.ts';
@@ -7,6 +7,9 @@ export interface ClaimedBlob {
   readonly hex: string;
   readonly size: number;
 }
+
+/** Kinds of such records. */
+export const CLAIMING_RECORDS: ReadonlySet<string> = new Set(['layers', 'remainders']);
 
 const Claim = z.object({ digest: DigestText, size: z.int().nonnegative() });
 

@@ -160,6 +160,7 @@ async function checkRecord(
   }
   switch (recordKind(record)) {
     case 'layers':
+    case 'remainders':
       for (const { hex, size } of claimedBlobs(value)) {
         if (damaged.has(hex) || (await sizeOf(store.blobPath(hex))) !== size) {
           complain(record, `names the blob ${hex}, which the store does not have whole`);

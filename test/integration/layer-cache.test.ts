@@ -1,5 +1,6 @@
 /** Layers of a real image kept in Debian's registry, and fetched by a machine that has nothing. */
-import { mkdtemp, rm } from 'node:fs/promises';
+import { randomUUID } from 'node:crypto';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -7,6 +8,8 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { packTree } from '../../src/build/archive/pack.ts';
 import { findLayers } from '../../src/build/layer-cache.ts';
 import type { PackedLayer } from '../../src/build/packed-layer.ts';
+import type { TreeRemainder } from '../../src/build/tree-remainder.ts';
+import { lockPathOf } from '../../src/cli/load-lock.ts';
 import { digestOf } from '../../src/digest.ts';
 import { RegistryAccess } from '../../src/oci/registry/access.ts';
 import type { Plan } from '../../src/plan/plan.ts';
@@ -54,6 +57,36 @@ test('a machine with nothing but the cache makes the same image, without a mirro
       ({ cache: from }) => from === undefined,
     ),
   ).toBe(true);
+});
+
+test('where only the seal differs, only the seal is built, and from no package', async () => {
+  const built = await builtImage();
+  const cache = `${registry.host}/ci/trees`;
+  const passed = { ...env, HOME: process.env['HOME'] ?? '/root' };
+  const common = ['--output', join(scratch, 'changed'), '--insecure', registry.host];
+  await ingotJson(['build', built.declaration, ...common, '--store', built.store, '--cache-to', cache], {
+    env: passed,
+  });
+
+  const folder = join(scratch, 'changed-declaration');
+  await mkdir(folder);
+  const declaration = join(folder, 'debian-minimal.yaml');
+  const text = await readFile(built.declaration, 'utf8');
+  await writeFile(declaration, `${text}\nkernelArguments: [ingot.changed=yes]\n`);
+  await copyFile(lockPathOf(built.declaration), lockPathOf(declaration));
+  await ingotJson(['--store', built.store, 'lock', declaration]);
+  const build = ['build', declaration, ...common, '--store'];
+  const elsewhere = join(scratch, 'sealed');
+  const unreachable = { ...passed, INGOT_MIRROR: 'http://127.0.0.1:1/debian' };
+  const sealed = await ingotJson([...build, elsewhere, '--cache-from', cache], { env: unreachable });
+
+  const layers = sealed['layers'] as readonly { readonly name: string; readonly cached: boolean }[];
+  expect(layers.filter(({ cached }) => !cached).map(({ name }) => name)).toEqual(['seal']);
+  expect(await readdir(join(elsewhere, 'packages'))).toEqual([]);
+  expect(sealed['digest']).not.toBe(built.digest);
+  await ingotJson(['store', 'verify', '--trees', '--store', elsewhere], { env: passed });
+  const ordinary = await ingotJson([...build, built.store], { env: passed });
+  expect(sealed['digest']).toBe(ordinary['digest']);
 });
 
 test.each(['--cache-from', '--cache-to'])('%s takes a repository', async (option) => {
@@ -169,5 +202,44 @@ describe('a cache entry', () => {
       code: 'IMAGE_INVALID',
     });
     expect(await cache.fetch(digestOf('a third key'), { stage })).toBeUndefined();
+  });
+});
+
+describe('the rest of a tree', () => {
+  const key = digestOf('a key with a tree');
+  let full: Store;
+  let kept: TreeRemainder;
+
+  beforeAll(async () => {
+    full = await Store.open(join(scratch, 'full-trees'));
+    const { name: _name, ...archive } = await packTree(full, import.meta.dirname, { epoch: 1_700_000_000 });
+    kept = { contents: key.slice(7), layer: [digestOf('a layer')], archive };
+  });
+
+  /** Keeps it under the key, and gives what a fresh store fetches under another one. */
+  async function fetchTree(remainder: TreeRemainder, asked = key): Promise<TreeRemainder | undefined> {
+    await using registries = await RegistryAccess.open({ env, insecure: [registry.host], pace: 0.01 });
+    const name = `${registry.host}/trees-${randomUUID()}`;
+    await RegistryLayerCache.open(name, registries, full).keepTree(key, remainder, {});
+    const fresh = await Store.open(join(scratch, `fresh-${randomUUID()}`));
+    const fetched = await RegistryLayerCache.open(name, registries, fresh).fetchTree(asked, {});
+    if (fetched !== undefined) {
+      expect(await fresh.blobSize(fetched.archive.digest.slice(7))).toBe(fetched.archive.size);
+    }
+    return fetched;
+  }
+
+  test('is found again under its key alone', async () => {
+    expect(await fetchTree(kept)).toEqual(kept);
+    expect(await fetchTree(kept, digestOf('another key'))).toBeUndefined();
+  });
+
+  test.each<readonly [string, (archive: TreeRemainder['archive']) => object, string]>([
+    ['is not what it says', () => ({ diffId: digestOf('x') }), 'DIGEST_MISMATCH'],
+    ['unpacks to more than it says', () => ({ uncompressedSize: 1000 }), 'DIGEST_MISMATCH'],
+    ['says to be huge', () => ({ uncompressedSize: 2 ** 40 }), 'IMAGE_INVALID'],
+  ])('that %s is refused', async (_name, change, code) => {
+    const archive = { ...kept.archive, ...change(kept.archive) };
+    await expect(fetchTree({ ...kept, archive })).rejects.toMatchObject({ code });
   });
 });
