@@ -58,7 +58,7 @@ async function readRecord(indexes: Indexes, sought: Sought, stamp: Digest): Prom
 }
 
 /** Raised when the recorded form or what counts as a kernel changes. */
-const RECORD_VERSION = 1;
+const RECORD_VERSION = 2;
 
 function keyOf({ release, architecture }: Indexes, sought: Sought, stamp: Digest): string {
   return hexOf(digestOfJson({ version: RECORD_VERSION, stamp, release, architecture, ...sought }));

@@ -77,6 +77,20 @@ describe('kernel images', () => {
     ]);
   });
 
+  it('tell whose headers are gone, or are of another version', () => {
+    const headers = (release: string, version: string): string =>
+      `\nPackage: linux-headers-${release}-amd64\nVersion: ${version}\n`;
+    const text = SECURITY + headers('6.12.94+deb13', '6.12.94-2') + headers('6.12.115+deb13.1', '6.12.115-2');
+    const index = new PackageIndex([{ archive: 'debian', data: Buffer.from(text) }]);
+    expect(
+      kernelImages(index, 'linux-image-amd64').map(({ version, lacksHeaders }) => [version, lacksHeaders]),
+    ).toEqual([
+      ['6.12.115-2', undefined],
+      ['6.12.115-1', true],
+      ['6.12.94-1', true],
+    ]);
+  });
+
   it('answer to the start of their version or release', () => {
     const image = { name: 'linux-image-6.12.94+deb13-amd64', version: '6.12.94-1' };
     expect(kernelRelease(image)).toBe('6.12.94+deb13-amd64');

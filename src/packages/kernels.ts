@@ -11,8 +11,15 @@ export const KernelImage = z.strictObject({
   version: z.string(),
   /** Of its flavour; with a version where that stands for this very image. */
   metapackage: z.strictObject({ name: z.string(), version: z.string().optional() }),
+  /** Modules cannot be built for it: archives keep images of earlier updates whose headers are gone. */
+  lacksHeaders: z.literal(true).optional(),
 });
 export type KernelImage = z.infer<typeof KernelImage>;
+
+/** The package with the headers of a kernel. */
+export function headersOf({ release }: { readonly release: string }): string {
+  return `linux-headers-${release}`;
+}
 
 /** What `uname -r` says where it runs. */
 export function kernelRelease({ name }: Pick<KernelImage, 'name'>): string {
@@ -40,7 +47,12 @@ export function kernelImages(index: PackageIndex, meta: string): KernelImage[] {
         depends.some((one) => one.name === image.name && admitsVersion(one, image.version)),
       );
       const { version } = standing ?? {};
-      return { ...image, metapackage: { name: meta, ...(version !== undefined && { version }) } };
+      const headers = index.versions(headersOf({ release: kernelRelease(image) }));
+      return {
+        ...image,
+        metapackage: { name: meta, ...(version !== undefined && { version }) },
+        ...(!headers.includes(image.version) && { lacksHeaders: true }),
+      };
     })
     .sort(compareImages);
 }

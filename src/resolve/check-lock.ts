@@ -1,4 +1,5 @@
 /** Whether a lock still holds for its declaration, the catalogue and this builder. Pure. */
+import { headersOf } from '../packages/kernels.ts';
 import type { Catalog } from '../catalog/layer.ts';
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
@@ -6,7 +7,6 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
 import { choiceOf, contradictions } from './choice.ts';
-import { headersOf } from './compile-packages.ts';
 import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import type { Lock } from './lock.ts';

@@ -80,6 +80,24 @@ const CASES: Readonly<Record<string, Case>> = {
   'driver-known': ['warning', { driver: 'auto' }, { drivers: [{ ...DRIVER, version: '999.10' as never }] }],
   'kernel-minimum': ['refused', { driver: '580', kernel: '4.14' }],
   'kernel-report': ['refused', { driver: '580.142', kernel: '7.1' }],
+  'kernel-headers': [
+    'refused',
+    { gpus: ['a30'], driver: '580' },
+    {
+      kernels: [
+        {
+          layer: 'generic',
+          version: '6.12.96' as never,
+          image: {
+            name: 'linux-image-6.12.96+deb13-amd64',
+            version: '6.12.96-1',
+            metapackage: { name: 'linux-image-amd64' },
+            lacksHeaders: true,
+          },
+        },
+      ],
+    },
+  ],
   'kernel-prepared': ['warning', { driver: '580.105.08', kernel: '6.17' }],
   'kernel-gpu': ['refused', { gpus: ['mi300x'], driver: 'auto', use: 'amdgpu', kernel: '5.10' }],
   'kernel-module': ['refused', { gpus: ['mi300x'], driver: 'auto', use: 'amdgpu', flavour: 'small' }, SMALL],

@@ -36,6 +36,12 @@ export const KERNEL_RULES: readonly Rule[] = [
     judge: kernelReports,
   },
   {
+    id: 'kernel-headers',
+    statement: 'A driver whose modules are built from source needs the headers of its kernel.',
+    stage: 'kernel',
+    judge: kernelHeaders,
+  },
+  {
     id: 'kernel-prepared',
     statement: 'A driver may not build on a kernel newer than the newest it was prepared for.',
     stage: 'kernel',
@@ -138,6 +144,12 @@ function couldAdmit(report: KernelReport, kernel: KernelCandidate): boolean {
 
 function speaksOfReleases({ kernel }: KernelReport): boolean {
   return kernel.bounds.some(({ version }) => version.split('.').length > 2);
+}
+
+function kernelHeaders({ driver, kernel }: Candidate): Judgement[] {
+  if (driver?.version === undefined || kernel?.image?.lacksHeaders !== true) return [];
+  const message = `the package indexes have no headers of the kernel ${kernel.image.version}: the modules of driver ${driver.version} cannot be built for it`;
+  return [refuseSurely(message, [], ABOUT)];
 }
 
 function kernelPrepared({ driver, kernel }: Candidate, problem: Problem): Judgement[] {
