@@ -120,8 +120,11 @@ const CASES: readonly Case[] = [
     lock: { ...ON_DEBIAN, cuda: { layer: 'cuda-runtime', version: '12.4' } },
   },
   {
-    declaration: 'gpus: [h100-sxm]\ndriver: nvidia@550\naddons: [fabric-manager]\n',
-    layers: { 'addon/fabric-manager': ['nvidia-fabricmanager-550=550.163.01-1 nvidia-cuda-debian12'] },
+    declaration: 'gpus: [h100-sxm]\ndriver: nvidia@550\naddons: [fabric-manager, nvlsm]\n',
+    layers: {
+      'addon/fabric-manager': ['nvidia-fabricmanager-550=550.163.01-1 nvidia-cuda-debian12'],
+      'addon/nvlsm': ['nvlsm=2025.10.14-1 nvidia-cuda-debian12'],
+    },
     lock: ON_DEBIAN,
   },
   {
@@ -212,6 +215,7 @@ const MISSING: Readonly<Record<string, string>> = {
   'cuda/compat-13.0': 'cuda-compat-13-0',
   'addon/dcgm': 'datacenter-gpu-manager-4-cuda12',
   'addon/fabric-manager': 'nvidia-fabricmanager-550',
+  'addon/nvlsm': 'nvlsm',
   'addon/container-toolkit': 'nvidia-container-toolkit',
 };
 

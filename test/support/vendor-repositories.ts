@@ -158,6 +158,7 @@ const REPOSITORIES: Readonly<Record<string, Packages>> = {
     ...fabricManager('550', '550.90.07'),
     ...fabricManager('550', '550.163.01'),
     ...fabricManager('575', '575.57.08'),
+    { name: 'nvlsm', version: '2025.10.14-1', depends: ['libc6', 'libibumad3'] },
   ],
   'nvidia.github.io/libnvidia-container/stable/deb/amd64': [
     ...containerToolkit('1.19.0-1'),
