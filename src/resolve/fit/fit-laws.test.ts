@@ -10,7 +10,7 @@ import type { FitContext, FitRequest } from './request.ts';
 
 /** Seeds differ, so that the runs are of different declarations. */
 const RUNS = [1, 2, 3, 4].map((seed) => ({ seed, numRuns: 2500 }));
-const TIMEOUT = 120_000;
+const TIMEOUT = 600_000;
 
 const BY_OFFERS: FitContext = { facts: FACTS, now: NOW, offers: offersOfFacts() };
 
