@@ -191,7 +191,7 @@ describe('a container, with its package database in /var', () => {
     ]);
     expect(stdout).toBe('');
     const hello = await run(['chroot', result, '/usr/bin/hello']);
-    expect(hello.stdout).toBe('Hello, world!\n');
+    expect(hello.stdout).toBe('Hello, world!');
     const { stdout: capability } = await run(['getcap', join(result, 'usr/lib/capable')]);
     expect(capability).toContain('cap_net_raw=ep');
   }, 600_000);

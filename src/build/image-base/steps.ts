@@ -26,13 +26,14 @@ export async function makeSettleTree(
 ): Promise<void> {
   await inOverlay(root, below, options, async (merged, namespace, fs) => {
     const sandbox: SandboxOptions = { root: merged, namespace, epoch: step.epoch };
+    // First: the image may have a line that makes the link, in the place of whatever stands there.
+    if (image.family === 'debian') await moveDatabase(fs, image.database);
     if (await fs.exists('/usr/bin/systemd-tmpfiles')) {
       await runInSandbox(['systemd-tmpfiles', '--create', '--prefix=/var'], sandbox, {
         signal: options.signal,
         okExitCodes: TMPFILES_PARTLY,
       });
     }
-    if (image.family === 'debian') await moveDatabase(fs, image.database);
   });
 }
 
