@@ -45,7 +45,7 @@ export const EXPECTED: readonly ExpectedDifference[] = [
     why: 'State of package tools and logs of installing: nothing is installed on a node.',
     what: 'by apt-get alone',
     paths:
-      /^var\/(?:backups|cache\/(?:debconf|ldconfig|apt|man)|lib\/(?:ucf|pam|dracut|shells\.state|apt|initramfs-tools)|lib\/systemd\/deb-systemd-[a-z-]+|log\/(?:alternatives|dpkg|bootstrap|fontconfig)\.log|log\/apt)(?:\/|$)/,
+      /^var\/(?:backups|cache\/(?:debconf|ldconfig|apt|man)|lib\/(?:ucf|pam|dracut|shells\.state|apt|initramfs-tools)|lib\/systemd\/deb-systemd-[a-z-]+|log\/(?:(?:alternatives|dpkg|bootstrap|fontconfig)\.log|apt|btmp|lastlog|wtmp))(?:\/|$)/,
   },
   {
     why: 'The node makes it at each boot, from what the image holds.',
@@ -76,7 +76,7 @@ export const EXPECTED: readonly ExpectedDifference[] = [
   {
     why: 'Packages make a file or link that systemd-tmpfiles makes a little differently on a node.',
     what: 'differs',
-    paths: /^var\/(?:run|lib\/dbus\/machine-id)$/,
+    paths: /^var\/(?:lock|run|lib\/dbus\/machine-id)$/,
   },
 ];
 

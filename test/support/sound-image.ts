@@ -13,6 +13,7 @@ import { planOf, type UnpackedRoot } from './unpacked-root.ts';
 /** What `dpkg --verify` says of any image; docs/sequential-install.md has the reasons. */
 const VERIFY = [
   /^\?\?5\?{6}\s+\/usr\/lib\/os-release$/,
+  /^missing\s+\/boot\/(?:System\.map|config|vmlinuz)-\S+$/,
   /^missing\s+\/var\/(?:backups|cache\/(?:apt\S*|debconf|ldconfig|man)|lib\/(?:apt\S*|dracut|initramfs-tools|pam|ucf)|log\/apt)$/,
 ];
 
