@@ -14,6 +14,7 @@ import { imagePackages } from '../resolve/compare-locks.ts';
 import type { Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
 import { compileRequests } from '../resolve/compile-packages.ts';
+import { asksForAccelerators } from '../resolve/fit/from-image.ts';
 import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import type { FitOffers } from '../resolve/fit/request.ts';
 import type { KernelCandidate } from '../resolve/fit/rule.ts';
@@ -119,6 +120,7 @@ export class LockSession {
         compressor: facts.compressor,
         agent: facts.agent,
         now,
+        facts: asksForAccelerators(image) ? (await openFacts(context)).digest : undefined,
         gpus: image.gpus === undefined ? [] : lockGpus(image, await openFacts(context)),
         previous,
       });

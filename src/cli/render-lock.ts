@@ -13,6 +13,7 @@ const TITLES: Readonly<Record<Move['what'], string>> = {
   runtime: 'runtime',
   container: 'container',
   agent: 'agent',
+  facts: 'facts',
 };
 
 /** A line each for what has a name of its own, then the packages, security fixes apart. */

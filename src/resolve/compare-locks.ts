@@ -19,7 +19,8 @@ export interface LockChanges {
 
 /** Something that a person knows by name and that came, went or moved. */
 export interface Move {
-  readonly what: 'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container' | 'agent';
+  readonly what:
+    'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container' | 'agent' | 'facts';
   readonly name: string;
   /** Undefined when it was not there. */
   readonly from?: string;
@@ -127,6 +128,7 @@ function thingsOf({
   containers = [],
   modules = [],
   agent,
+  facts,
 }: Lock): Thing[] {
   const versionOf = (thing: NonNullable<Lock['cuda']>): string =>
     thing.package ?? thing.version ?? `with kernel ${kernel.version}`;
@@ -163,6 +165,7 @@ function thingsOf({
     ...(agent === undefined
       ? []
       : [{ what: 'agent' as const, name: agent.name, version: agent.version, build: buildOf(agent) }]),
+    ...(facts === undefined ? [] : [{ what: 'facts' as const, name: 'facts', version: shortened(facts) }]),
   ];
 }
 

@@ -132,6 +132,8 @@ export const Lock = z.strictObject({
   variant: z.string().optional(),
   /** Digest of the normalised declaration. A build refuses a lock made for another one. */
   declaration: DigestText,
+  /** Digest of the facts by which driver, CUDA, runtimes and kernel were judged; none where nothing was to judge. */
+  facts: DigestText.optional(),
   /** When the lock was made, to the second. Its seconds are SOURCE_DATE_EPOCH of every build of it. */
   created: z.iso.datetime(),
   /** Image version: declared, or the lock's date and a counter. */

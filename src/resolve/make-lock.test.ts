@@ -6,7 +6,7 @@ import { declarationDigest } from '../spec/normalise.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import type { Choice } from './choice.ts';
 import { checkLock, requireFresh } from './check-lock.ts';
-import { compareLocks } from './compare-locks.ts';
+import { compareLocks, differenceOf } from './compare-locks.ts';
 import { layersOf } from './layers.ts';
 import type { Lock } from './lock.ts';
 import { makeLock, nextVersion, type LockInput } from './make-lock.ts';
@@ -68,6 +68,17 @@ describe('a lock', () => {
       ['kernel', [KERNEL, 'linux-image-cloud-amd64']],
       ['addon-ssh', ['openssh-server']],
     ]);
+  });
+
+  test('names the facts it was judged by, and is no new image for others that choose the same', () => {
+    const [old, fresh] = [digestOf('facts'), digestOf('facts, a row later')];
+    const first = lockOf(IMAGE, { facts: old });
+    const tomorrow = new Date(NOW.getTime() + 86_400_000);
+    const later = lockOf(IMAGE, { facts: fresh, now: tomorrow, previous: first });
+    expect(first.facts).toBe(old);
+    expect(later).toEqual({ ...first, facts: fresh });
+    expect(differenceOf(first, later).moves).toMatchObject([{ what: 'facts' }]);
+    expect(lockOf(IMAGE)).not.toHaveProperty('facts');
   });
 
   test('marks the essential packages and what they pull in', () => {

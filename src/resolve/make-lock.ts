@@ -42,6 +42,8 @@ export interface LockInput {
   /** For an image with an agent. */
   readonly agent?: AgentFacts | undefined;
   readonly now: Date;
+  /** Digest of the facts, for an image that was judged by them. */
+  readonly facts?: Digest | undefined;
   /** What the declaration's GPUs are, by the facts. */
   readonly gpus?: readonly LockedGpu[] | undefined;
   /** The lock that this one replaces. */
@@ -64,6 +66,7 @@ export function makeLock(input: LockInput): Lock {
     name: image.name,
     ...(image.variant !== undefined && { variant: image.variant }),
     declaration: declarationDigest(image),
+    ...(input.facts !== undefined && { facts: input.facts }),
     created,
     version: image.version ?? nextVersion(now, previous?.version),
     base:
@@ -99,9 +102,14 @@ export function makeLock(input: LockInput): Lock {
   // A version that somebody wrote into the lock and that cannot be one is not kept.
   const kept = ImageVersion.safeParse(previous.version).success ? previous.version : lock.version;
   const version = image.version ?? kept;
-  return canonicalJson({ ...lock, created: previous.created, version }) === canonicalJson(previous)
-    ? previous
-    : lock;
+  const again = { ...lock, created: previous.created, version };
+  if (canonicalJson(again) === canonicalJson(previous)) return previous;
+  // Other facts that choose the same are no new image.
+  return canonicalJson(withoutFacts(again)) === canonicalJson(withoutFacts(previous)) ? again : lock;
+}
+
+function withoutFacts({ facts: _facts, ...rest }: Lock): Omit<Lock, 'facts'> {
+  return rest;
 }
 
 function lockLayers(
