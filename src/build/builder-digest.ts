@@ -19,8 +19,8 @@ export async function builderDigest(): Promise<Digest> {
 
 /** What makes a root from packages, for programs to run from. */
 const ROOT_CODE = ['build/debian/bootstrap.ts', 'build/sandbox.ts', 'tools/bubblewrap.ts', 'tools/dpkg.ts'];
-/** What makes kernel modules in such a root. */
-const MODULE_CODE = ['build/modules', 'tools/bubblewrap.ts'];
+/** What makes kernel modules in such a root. The initramfs takes modules with their times. */
+const MODULE_CODE = ['build/modules', 'build/tree-times.ts', 'tools/bubblewrap.ts'];
 /** What makes blobs of them. */
 const PACKING_CODE = ['build/archive', 'build/debian/package-files.ts'];
 
