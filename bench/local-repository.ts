@@ -3,7 +3,7 @@ import pLimit from 'p-limit';
 import { createHash } from 'node:crypto';
 import { link, mkdir, writeFile } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import type { LockedPackage } from '../src/packages/package.ts';
 import { run } from '../src/proc/run.ts';
@@ -28,7 +28,10 @@ export async function makeRepository(root: string, options: RepositoryOptions): 
   const stanzas = await Promise.all(
     packages.map((file) =>
       limit(async () => {
-        const path = `pool/${file.sha256}.deb`;
+        // mkosi takes a package's name from its file's.
+        const folder = `pool/${file.sha256.slice(0, 2)}`;
+        await mkdir(join(root, folder), { recursive: true });
+        const path = `${folder}/${basename(file.filename)}`;
         await link(store.packagePath(file.sha256), join(root, path));
         const { stdout } = await run(['dpkg-deb', '--field', join(root, path)], { signal });
         return `${stdout}\nFilename: ${path}\nSize: ${file.size}\nSHA256: ${file.sha256}\n`;

@@ -18,11 +18,13 @@ import { createPalette, wantsColor } from '../src/report/palette.ts';
 import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
+import { build } from './build.ts';
 import { resolve } from './resolve.ts';
 import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult } from './result.ts';
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['base', base],
+  ['build', build],
   ['resolve', resolve],
 ]);
 
