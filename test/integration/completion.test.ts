@@ -30,7 +30,7 @@ test('bash completes commands from the printed script', async () => {
     'bash',
     await script('bash'),
   ]);
-  expect(stdout).toBe('df gc\ncomplete -F _ingot ingot');
+  expect(stdout).toBe('df gc verify\ncomplete -F _ingot ingot');
 });
 
 test('fish completes commands, options, choices and files from the printed script', async () => {
@@ -46,9 +46,9 @@ test('fish completes commands, options, choices and files from the printed scrip
     return stdout.split('\n').map((offer) => offer.replace(/\t.*/, ''));
   };
   expect(await offered('ingot comp')).toEqual(['completion']);
-  expect((await offered('ingot store ')).toSorted()).toEqual(['df', 'gc']);
+  expect((await offered('ingot store ')).toSorted()).toEqual(['df', 'gc', 'verify']);
   expect(await offered('ingot completion z')).toEqual(['zsh']);
-  expect(await offered('ingot store gc --ke')).toEqual(['--keep']);
+  expect(await offered('ingot store gc --ke')).toEqual(['--keep', '--keep-days']);
   expect((await offered('ingot validate my')).join()).toContain('my node.yaml');
 });
 
@@ -71,7 +71,7 @@ test('zsh completes commands, options, choices and files from the printed script
     return stdout.split('\n');
   };
   expect(await offered('')).toContain('completion');
-  expect(await offered('store', '')).toEqual(['df', 'gc']);
+  expect(await offered('store', '')).toEqual(['df', 'gc', 'verify']);
   expect(await offered('completion', '')).toEqual(['bash', 'zsh', 'fish']);
   expect(await offered('store', 'gc', '--')).toContain('--keep');
   expect(await offered('--store', 'store', 'validate', '')).toContain('my node.yaml');
