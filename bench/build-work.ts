@@ -37,7 +37,7 @@ export interface BuildWork {
   /** A later version of every package of the driver's layer; of every one of CUDA's. */
   readonly driver: Variant;
   readonly cuda: Variant;
-  /** What the peers see as /work: `repository`, `context`, and what they make. */
+  /** What the peers see as /peers: `repository`, `context`, and what they make. */
   readonly peersWork: string;
   readonly peersRoot: string;
   readonly peersSpare: string;

@@ -157,7 +157,7 @@ function oursOf(
 }
 
 /** Where buildah keeps its images, and how it runs: as root in a root of its own, without a runtime or a network. */
-const BUILDAH = 'buildah --root /work/storage --runroot /run/containers --storage-driver overlay';
+const BUILDAH = 'buildah --root /peers/storage --runroot /run/containers --storage-driver overlay';
 const LIMITS = '--ulimit "nofile=$(ulimit -Hn):$(ulimit -Hn)" --ulimit "nproc=$(ulimit -Hu):$(ulimit -Hu)"';
 
 /** The base image, made as Debian makes roots, and the modules as the Containerfile copies them. */
@@ -184,7 +184,7 @@ async function prepareBuildahBase(work: BuildWork, context: BenchContext): Promi
       ],
       { signal },
     );
-    const script = `c=$(${BUILDAH} from scratch) && ${BUILDAH} add -q $c /work/base.tar / && ${BUILDAH} commit -q $c localhost/base && ${BUILDAH} rm $c`;
+    const script = `c=$(${BUILDAH} from scratch) && ${BUILDAH} add -q $c /peers/base.tar / && ${BUILDAH} commit -q $c localhost/base && ${BUILDAH} rm $c`;
     await run(apart(inPeers(work, script)), { signal });
   });
 }
@@ -194,7 +194,7 @@ function buildahOf(
   { signal }: BenchContext,
 ): Record<'cold' | 'driver' | 'cuda' | 'nothing', Program> {
   const build = (name: string, more = ''): string =>
-    `${BUILDAH} build ${LIMITS} --isolation chroot --network none --layers ${more} --volume /work/repository:/repository:ro --file /work/context/${name} --tag localhost/${name} /work/context`;
+    `${BUILDAH} build ${LIMITS} --isolation chroot --network none --layers ${more} --volume /peers/repository:/repository:ro --file /peers/context/${name} --tag localhost/${name} /peers/context`;
   const program = (title: string, variant: Variant, kind: string | undefined, more?: string): Program => {
     const name = kind === undefined ? 'initial' : `${kind}-changed`;
     return {
@@ -206,7 +206,7 @@ function buildahOf(
       argv: () => inPeers(work, build(name, more)),
       bytes: async () => {
         const push = (image: string): string =>
-          `rm -rf /work/pushed/${image} && mkdir -p /work/pushed && ${BUILDAH} push -q --compression-format zstd --compression-level 3 localhost/${image} oci:/work/pushed/${image}`;
+          `rm -rf /peers/pushed/${image} && mkdir -p /peers/pushed && ${BUILDAH} push -q --compression-format zstd --compression-level 3 localhost/${image} oci:/peers/pushed/${image}`;
         const layout = (image: string): string => join(work.peersWork, 'pushed', image);
         if (more === undefined && kind === undefined) return sizeOf(layout('initial'), signal);
         await run(apart(inPeers(work, push(name))), { signal });
@@ -237,7 +237,7 @@ function mkosiOf(work: BuildWork, { signal }: BenchContext): Program {
       await mkdir(folder, { recursive: true });
       await writeFile(join(folder, 'mkosi.conf'), renderMkosi(work.initial.lock));
     },
-    argv: () => inPeers(work, 'cd /work/mkosi && mkosi --force build'),
+    argv: () => inPeers(work, 'cd /peers/mkosi && mkosi --force build'),
     bytes: () => sizeOf(output, signal),
   };
 }

@@ -75,7 +75,7 @@ async function solveFor(
 }
 
 /**
- * Makes an overlay of the root the program's own root, with `work` in it at /work, and becomes the program. For a
+ * Makes an overlay of the root the program's own root, with `work` in it at /peers, and becomes the program. For a
  * mount namespace of its own: nothing is unmounted.
  */
 const ENTER = `
@@ -83,8 +83,8 @@ root=$1 work=$2 spare=$3; shift 3
 mkdir -p "$spare/upper" "$spare/own" "$spare/root"
 mount -t overlay overlay -o "lowerdir=$root,upperdir=$spare/upper,workdir=$spare/own" "$spare/root"
 cd "$spare/root"
-mkdir -p work proc sys dev run tmp
-mount --rbind "$work" work
+mkdir -p peers proc sys dev run tmp
+mount --rbind "$work" peers
 mount -t proc proc proc
 mount --rbind /sys sys
 mount --rbind /dev dev
@@ -92,14 +92,14 @@ mount -t tmpfs tmpfs run
 mount -t tmpfs tmpfs tmp
 pivot_root . .
 umount -l .
-cd /work
+cd /peers
 exec "$@"
 `;
 
 /**
  * @param root of `ensurePeers`
- * @param work folder that the program sees as /work
- * @param spare a folder on the same file system, for what is written outside of /work
+ * @param work folder that the program sees as /peers
+ * @param spare a folder on the same file system, for what is written outside of /peers
  */
 export function inPeersArgv(root: string, work: string, spare: string, program: Argv): Argv {
   const environment = ['env', '-i', 'PATH=/usr/sbin:/usr/bin', 'HOME=/root', 'LC_ALL=C.UTF-8'];
