@@ -5,7 +5,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import { type Digest, digestOf, hexOf, isDigest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES, parseJson } from './blob.ts';
-import { MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
+import { describeReferrer, MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
 import type { BlobOptions, ImageSource, ManifestDocument } from './image-transfer.ts';
 import { chooseByName } from './layout.ts';
 import { type Descriptor, Index, LayoutFile } from './schema.ts';
@@ -89,7 +89,8 @@ export class ArchiveSource implements ImageSource {
     for (const entry of this.#index.manifests) {
       if (!MANIFEST_MEDIA_TYPES.has(entry.mediaType)) continue;
       const document = await this.manifest(entry);
-      if (readDocument(document, this.shown).subject?.digest === subject) found.push(document.descriptor);
+      if (readDocument(document, this.shown).subject?.digest === subject)
+        found.push(describeReferrer(document));
     }
     return found;
   }

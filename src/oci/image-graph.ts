@@ -8,7 +8,7 @@ import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { ImageSource, ManifestDocument, TransferOptions } from './image-transfer.ts';
 import { MAX_INDEX_DEPTH } from './layout.ts';
-import { Descriptor, MEDIA_TYPES } from './schema.ts';
+import { Descriptor, Index, Manifest, MEDIA_TYPES } from './schema.ts';
 
 /** Docker's names for the same documents. */
 export const DOCKER_MEDIA_TYPES = {
@@ -148,6 +148,25 @@ export function readDocument({ descriptor, bytes }: ManifestDocument, shown: str
     if (size > MAX_BLOB_BYTES) throw invalid(shown, `${digest} is said to have ${size} bytes`);
   }
   return { children, blobs, subject, artifactType };
+}
+
+/** As the referrers API would list it: with its annotations, and its type (distribution-spec, "Listing Referrers"). */
+export function describeReferrer({ descriptor, bytes }: ManifestDocument): Descriptor {
+  const value: unknown = JSON.parse(bytes.toString());
+  const manifest = Manifest.safeParse(value);
+  const index = Index.safeParse(value);
+  const { mediaType, digest, size } = descriptor;
+  const artifactType = manifest.success
+    ? (manifest.data.artifactType ?? manifest.data.config.mediaType)
+    : index.data?.artifactType;
+  const annotations = manifest.success ? manifest.data.annotations : index.data?.annotations;
+  return {
+    mediaType,
+    digest,
+    size,
+    ...(artifactType !== undefined && { artifactType }),
+    ...(annotations !== undefined && { annotations }),
+  };
 }
 
 function requireSame(shown: string, named: Descriptor, found: Descriptor): void {

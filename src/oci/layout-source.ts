@@ -2,7 +2,7 @@
 import { type Digest, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { layoutBlobPath, readSmallBlob, verifiedChunks } from './blob.ts';
-import { INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
+import { describeReferrer, INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
 import type { BlobOptions, ImageSource, ManifestDocument } from './image-transfer.ts';
 import { chooseByName, readLayout } from './layout.ts';
 import type { Descriptor } from './schema.ts';
@@ -51,7 +51,8 @@ export class LayoutSource implements ImageSource {
     for (const entry of index.manifests) {
       if (!MANIFEST_MEDIA_TYPES.has(entry.mediaType)) continue;
       const document = await this.manifest(entry);
-      if (readDocument(document, this.shown).subject?.digest === subject) found.push(document.descriptor);
+      if (readDocument(document, this.shown).subject?.digest === subject)
+        found.push(describeReferrer(document));
     }
     return found;
   }

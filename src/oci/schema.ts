@@ -13,6 +13,8 @@ export const MEDIA_TYPES = {
   layer: 'application/vnd.oci.image.layer.v1.tar',
   layerGzip: 'application/vnd.oci.image.layer.v1.tar+gzip',
   layerZstd: 'application/vnd.oci.image.layer.v1.tar+zstd',
+  /** `{}`: what an artifact has for a configuration. */
+  empty: 'application/vnd.oci.empty.v1+json',
 } as const;
 
 export const LAYER_MEDIA_TYPES: ReadonlySet<string> = new Set([

@@ -41,7 +41,7 @@ const amd64 = document({ config, layers: [blob('one'), blob('two'.repeat(1000))]
 const arm64 = document({ config, layers: [blob('one'), blob('')] }, MEDIA_TYPES.manifest);
 const index = document({ manifests: [amd64.descriptor, arm64.descriptor] }, MEDIA_TYPES.index);
 const signature = document(
-  { config, layers: [blob('signed')], subject: index.descriptor },
+  { artifactType: 'test/signature', config, layers: [blob('signed')], subject: index.descriptor },
   MEDIA_TYPES.manifest,
 );
 
@@ -80,7 +80,9 @@ async function check(source: ImageSource): Promise<void> {
     expect(Buffer.concat(chunks)).toEqual(blobs.get(descriptor.digest));
   }
   expect(await source.manifest(index.descriptor.digest)).toEqual(index);
-  expect(await source.referrers(index.descriptor.digest)).toEqual([signature.descriptor]);
+  expect(await source.referrers(index.descriptor.digest)).toEqual([
+    { ...signature.descriptor, artifactType: 'test/signature' },
+  ]);
   await expect(source.manifest('other')).rejects.toMatchObject({ code: 'NOT_FOUND' });
   await expect(source.manifest(digestOf('other'))).rejects.toMatchObject({ code: 'NOT_FOUND' });
 }

@@ -5,7 +5,7 @@ import pLimit from 'p-limit';
 import { canonicalJson, type Digest } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';
 import { MAX_JSON_BYTES } from '../blob.ts';
-import { INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, readDocument } from '../image-graph.ts';
+import { describeReferrer, INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, readDocument } from '../image-graph.ts';
 import type {
   BlobContent,
   ImageSource,
@@ -15,7 +15,7 @@ import type {
   TransferOptions,
 } from '../image-transfer.ts';
 import { isTag } from '../reference.ts';
-import { type Descriptor, Index, Manifest, MEDIA_TYPES } from '../schema.ts';
+import { type Descriptor, type Index, MEDIA_TYPES } from '../schema.ts';
 import type { RepositoryClient } from './client.ts';
 import { readBody } from './http.ts';
 import { fallbackTag, getFallbackIndex, RegistrySource } from './registry-source.ts';
@@ -150,7 +150,7 @@ export class RegistryTarget implements ImageTarget {
    * moment, and written again when another client's version has taken its place.
    */
   async #refer(subject: Digest, document: ManifestDocument, options: TransferOptions): Promise<void> {
-    const entry = referrerEntry(document);
+    const entry = describeReferrer(document);
     for (let attempt = 1; attempt <= FALLBACK_TRIES; attempt += 1) {
       const index = await getFallbackIndex(this.#client, subject, options);
       if (index.manifests.some(({ digest }) => digest === entry.digest)) return;
@@ -182,25 +182,6 @@ export class RegistryTarget implements ImageTarget {
       .catch(() => undefined); // the registry ends what nobody goes on with
     response?.body.destroy();
   }
-}
-
-/** As the referrers API would list it: with its annotations, and its type (distribution-spec, "Listing Referrers"). */
-function referrerEntry({ descriptor, bytes }: ManifestDocument): Descriptor {
-  const value: unknown = JSON.parse(bytes.toString());
-  const manifest = Manifest.safeParse(value);
-  const index = Index.safeParse(value);
-  const { mediaType, digest, size } = descriptor;
-  const artifactType = manifest.success
-    ? (manifest.data.artifactType ?? manifest.data.config.mediaType)
-    : index.data?.artifactType;
-  const annotations = manifest.success ? manifest.data.annotations : index.data?.annotations;
-  return {
-    mediaType,
-    digest,
-    size,
-    ...(artifactType !== undefined && { artifactType }),
-    ...(annotations !== undefined && { annotations }),
-  };
 }
 
 function requireTag(name: string): void {
