@@ -13,6 +13,8 @@ const PackageLock = z.object({
       license: z.string().optional(),
       dev: z.boolean().optional(),
       optional: z.boolean().optional(),
+      /** An optional peer of what is bundled, and there for the tests. */
+      devOptional: z.boolean().optional(),
     }),
   ),
 });
@@ -21,7 +23,7 @@ const PackageLock = z.object({
 export async function collectLicenses(productRoot: string): Promise<string> {
   const lock = PackageLock.parse(JSON.parse(await readFile(join(productRoot, 'package-lock.json'), 'utf8')));
   const bundled = Object.entries(lock.packages)
-    .filter(([, { dev, optional }]) => dev !== true && optional !== true)
+    .filter(([, { dev, optional, devOptional }]) => ![dev, optional, devOptional].includes(true))
     .sort(([left], [right]) => (left < right ? -1 : 1));
   const sections = bundled.map(async ([path, { version, license }]) => {
     const name = path === '' ? 'ingot' : path.replace(/^.*node_modules\//, '');

@@ -20,6 +20,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['pull', async () => (await import('./commands/pull.ts')).pullCommand],
   ['copy', async () => (await import('./commands/copy.ts')).copyCommand],
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
+  ['sbom', async () => (await import('./commands/sbom.ts')).sbomCommand],
   ['disk', async () => (await import('./commands/disk.ts')).diskCommand],
   ['test', async () => (await import('./commands/test.ts')).testCommand],
   ['store', async () => (await import('./commands/store.ts')).storeCommand],

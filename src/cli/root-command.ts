@@ -59,7 +59,7 @@ function findProductRoot(folder: string): string {
   return findProductRoot(dirname(folder));
 }
 
-function readVersion(): string {
+export function readVersion(): string {
   const text = readFileSync(join(PRODUCT_ROOT, 'package.json'), 'utf8');
   const { version } = JSON.parse(text) as { version: string };
   return version;

@@ -5,6 +5,9 @@ import type { Argv } from '../proc/run.ts';
 const BANNER = `import { createRequire as createBundleRequire } from 'node:module';
 const require = createBundleRequire(import.meta.url);`;
 
+/** What @cyclonedx/cyclonedx-library would load for XML, where it is installed. */
+const NEVER_LOADED = ['libxmljs2', 'xmlbuilder2'];
+
 /**
  * One ES module of `entry` and everything that it loads, on stdout. To be run in the folder that paths in comments
  * are to be relative to, and the entry too: where a checkout lies must not show.
@@ -21,6 +24,7 @@ export function bundleArgv(esbuild: string, entry: string, nodeMajor: number): A
     '--legal-comments=none', // licences go along in a file of their own
     '--preserve-symlinks', // a node_modules that is a link must not show either
     '--log-level=warning',
+    ...NEVER_LOADED.map((name) => `--external:${name}`),
     `--banner:js=${BANNER}`,
   ];
 }

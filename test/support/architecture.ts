@@ -12,7 +12,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['node', 'disk'],
   ['publish'],
   ['build'],
-  ['compare'],
+  ['compare', 'sbom'],
   ['plan'],
   ['resolve'],
   ['packages', 'agent'],
@@ -24,7 +24,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['digest.ts', 'errors.ts'],
 ];
 
-const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare']);
+const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare', 'sbom']);
 /** What a pure module may import from Node.js: computation alone. */
 const PURE_MODULES: ReadonlySet<string> = new Set([
   'node:crypto',

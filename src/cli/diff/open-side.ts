@@ -50,7 +50,8 @@ export async function openSides(
   );
 }
 
-async function openSide(
+/** One of them. The caller closes an image. */
+export async function openSide(
   { cwd, signal }: CommandContext,
   argument: string,
   registries: RegistryAccess,

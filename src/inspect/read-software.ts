@@ -1,0 +1,208 @@
+/**
+ * What software an image has: its package database, the copyright files, and whose layers they came with. Read from
+ * the layers as data from a stranger: what it may cost in memory is bounded, and links lead nowhere but to other
+ * copyright files.
+ */
+import { posix } from 'node:path';
+
+import { IngotError } from '../errors.ts';
+import { decompressLayer } from '../oci/layer-contents.ts';
+import type { Descriptor } from '../oci/schema.ts';
+import { TarParser, type ContentSink, type TarMember } from '../oci/tar-parser.ts';
+import { parseStanzas } from '../packages/stanzas.ts';
+import type { Stage } from '../report/events.ts';
+import type { InstalledPackage, Software } from '../sbom/software.ts';
+import type { ImageReader } from './image-reader.ts';
+import { osReleaseField } from './read-base.ts';
+
+export interface ReadSoftwareOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly stage?: Stage | undefined;
+}
+
+const STATUS = ['usr/lib/sysimage/dpkg/status', 'var/lib/dpkg/status'];
+const OS_RELEASE = ['usr/lib/os-release', 'etc/os-release'];
+const DOCUMENTATION = /^usr\/share\/doc\/([^/]+)(?:\/copyright)?$/;
+const MAX_STATUS_BYTES = 32 * 1024 * 1024;
+const MAX_COPYRIGHT_BYTES = 4 * 1024 * 1024;
+const MAX_TEXT_BYTES = 256 * 1024 * 1024;
+const MAX_FILES = 500_000;
+const MAX_LINKS = 8;
+
+/** @throws IngotError IMAGE_UNREADABLE for what is no layer, INTERRUPTED, and what the image throws */
+export async function readSoftware(
+  image: ImageReader,
+  { signal, stage }: ReadSoftwareOptions = {},
+): Promise<Software> {
+  const files = new SoftwareFiles();
+  const total = image.layers.reduce((sum, { size }) => sum + size, 0);
+  let done = 0;
+  for (const layer of image.layers) {
+    await readLayerInto(files, image, layer, signal, (bytes) => {
+      done += bytes;
+      stage?.progress(done, total, 'bytes');
+    });
+  }
+  const osRelease = OS_RELEASE.map((path) => files.text(path)).find((text) => text !== undefined) ?? '';
+  const status = STATUS.map((path) => files.text(path)).find((text) => text !== undefined);
+  const field = (key: 'id' | 'release' | 'codename', name: string): Partial<Record<typeof key, string>> => {
+    const value = osReleaseField(osRelease, name);
+    return value === undefined ? {} : { [key]: value };
+  };
+  const packages = status === undefined ? undefined : installedIn(status);
+  return {
+    digest: image.digest,
+    annotations: { ...image.config.config?.Labels, ...image.annotations },
+    os: { ...field('id', 'ID'), ...field('release', 'VERSION_ID'), ...field('codename', 'VERSION_CODENAME') },
+    architecture: image.config.architecture,
+    packages,
+    copyrights: new Map(
+      (packages ?? []).flatMap(({ name }) => {
+        const text = files.text(`usr/share/doc/${name}/copyright`);
+        return text === undefined ? [] : [[name, text] as const];
+      }),
+    ),
+    layers: new Map(
+      (packages ?? []).flatMap(({ name }) => {
+        const layer =
+          files.layerOf(`usr/share/doc/${name}`) ?? files.layerOf(`usr/share/doc/${name}/copyright`);
+        return layer === undefined ? [] : [[name, layer] as const];
+      }),
+    ),
+  };
+}
+
+async function readLayerInto(
+  files: SoftwareFiles,
+  image: ImageReader,
+  layer: Descriptor,
+  signal: AbortSignal | undefined,
+  onBytes: (bytes: number) => void,
+): Promise<void> {
+  files.nextLayer(layer.annotations?.['dev.ingot.layer']);
+  const parser = new TarParser((member) => files.see(member));
+  const counted = async function* (): AsyncGenerator<Buffer> {
+    for await (const chunk of image.blob(layer)) {
+      if (signal?.aborted === true)
+        throw new IngotError('INTERRUPTED', 'interrupted while reading the image');
+      onBytes(chunk.length);
+      yield chunk;
+    }
+  };
+  try {
+    for await (const chunk of decompressLayer(counted(), layer.mediaType)) parser.write(chunk);
+    parser.end();
+  } catch (error) {
+    if (error instanceof IngotError) throw error;
+    throw new IngotError(
+      'IMAGE_UNREADABLE',
+      `${image.shown}: the layer ${layer.digest} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
+      { hint: 'copy or build the image again', cause: error },
+    );
+  }
+}
+
+/** In name order. Of several architectures of one package, the first. */
+function installedIn(status: string): InstalledPackage[] {
+  const found = new Map<string, InstalledPackage>();
+  for (const stanza of parseStanzas(status)) {
+    const [name, version] = [stanza.get('package'), stanza.get('version')];
+    const isInstalled = stanza.get('status')?.endsWith(' installed') === true;
+    if (name === undefined || version === undefined || !isInstalled || found.has(name)) continue;
+    // `util-linux (2.41.5-0+deb13u1)`: the version is said where it is another.
+    const [, source = name, sourceVersion = version] =
+      /^(\S+)(?:\s+\(([^)]+)\))?/.exec(stanza.get('source') ?? '') ?? [];
+    found.set(name, {
+      name,
+      version,
+      architecture: stanza.get('architecture') ?? 'all',
+      source: { name: source, version: sourceVersion },
+      maintainer: stanza.get('maintainer'),
+      homepage: stanza.get('homepage'),
+      depends: [stanza.get('pre-depends'), stanza.get('depends')].filter(Boolean).join(', '),
+      provides: stanza.get('provides') ?? '',
+    });
+  }
+  return [...found.values()].sort((left, right) =>
+    left.name < right.name ? -1 : left.name > right.name ? 1 : 0,
+  );
+}
+
+interface Entry {
+  /** Of a file that tells something. */
+  text?: string;
+  /** Of a symbolic link. */
+  readonly target?: string | undefined;
+  readonly layer: string | undefined;
+}
+
+/** The files that tell, as the layers so far have them. */
+class SoftwareFiles {
+  readonly #entries = new Map<string, Entry>();
+  /** What this layer has brought, which its own removals leave alone. */
+  readonly #fresh = new Set<string>();
+  #layer: string | undefined;
+  #bytes = 0;
+
+  nextLayer(name: string | undefined): void {
+    this.#layer = name;
+    this.#fresh.clear();
+  }
+
+  see(member: TarMember): ContentSink | undefined {
+    const { path, type, size, target } = member;
+    const slash = path.lastIndexOf('/') + 1;
+    const name = path.slice(slash);
+    if (name === '.wh..wh..opq') this.#forget(path.slice(0, slash));
+    else if (name.startsWith('.wh.')) this.#forget(`${path.slice(0, slash)}${name.slice(4)}`);
+    const isStatus = STATUS.includes(path);
+    const isText = isStatus || OS_RELEASE.includes(path) || path.endsWith('/copyright');
+    if (!isStatus && !OS_RELEASE.includes(path) && !DOCUMENTATION.test(path)) return undefined;
+    if (this.#entries.size >= MAX_FILES)
+      throw new Error('it has more packages than an image can sensibly have');
+    // Layers above have a folder again when they put something into it: who brought it first has it.
+    if (type === 'directory' && this.#entries.has(path)) return undefined;
+    const leads =
+      type === 'symlink' ? posix.join(posix.dirname(`/${path}`), target ?? '') : `/${target ?? ''}`;
+    const isLink = type === 'symlink' || type === 'hardlink';
+    const absolute = type === 'symlink' && target?.startsWith('/') === true ? posix.normalize(target) : leads;
+    const entry: Entry = { layer: this.#layer, ...(isLink && { target: absolute.replace(/^\/+/, '') }) };
+    this.#entries.set(path, entry);
+    this.#fresh.add(path);
+    if (!isText || type !== 'file') return undefined;
+    this.#bytes += size;
+    if (size > (isStatus ? MAX_STATUS_BYTES : MAX_COPYRIGHT_BYTES) || this.#bytes > MAX_TEXT_BYTES) {
+      throw new Error(`/${path} is larger than any such file can be`);
+    }
+    const chunks: Buffer[] = [];
+    return {
+      write: (bytes) => chunks.push(Buffer.from(bytes)),
+      end: () => {
+        entry.text = Buffer.concat(chunks).toString('utf8');
+      },
+    };
+  }
+
+  layerOf(path: string): string | undefined {
+    return this.#entries.get(path)?.layer;
+  }
+
+  /** Of a file, or of what a link at it or at its folder leads to. */
+  text(path: string, links = 0): string | undefined {
+    if (links > MAX_LINKS) return undefined;
+    const entry = this.#entries.get(path);
+    if (entry?.text !== undefined) return entry.text;
+    if (entry?.target !== undefined) return this.text(entry.target, links + 1);
+    const folder = this.#entries.get(posix.dirname(path));
+    if (folder?.target === undefined) return undefined;
+    return this.text(posix.join(folder.target, posix.basename(path)), links + 1);
+  }
+
+  /** A path, or with a slash at its end all that is below it. */
+  #forget(path: string): void {
+    const below = path === '' || path.endsWith('/') ? path : `${path}/`;
+    for (const file of this.#entries.keys()) {
+      if (!this.#fresh.has(file) && (file === path || file.startsWith(below))) this.#entries.delete(file);
+    }
+  }
+}

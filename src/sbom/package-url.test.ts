@@ -1,0 +1,37 @@
+import { describe, expect, it } from 'vitest';
+
+import { debianPurl, ociPurl } from './package-url.ts';
+
+describe('package URLs', () => {
+  it.each([
+    [
+      { name: 'bash', version: '5.2.37-2+b10' },
+      'pkg:deb/debian/bash@5.2.37-2%2Bb10?arch=amd64&distro=trixie',
+    ],
+    [
+      { name: 'bsdutils', version: '1:2.41~rc1-1' },
+      'pkg:deb/debian/bsdutils@1:2.41~rc1-1?arch=amd64&distro=trixie',
+    ],
+    [{ name: 'libstdc++6', version: '14' }, 'pkg:deb/debian/libstdc%2B%2B6@14?arch=amd64&distro=trixie'],
+  ])('of Debian packages', (one, expected) => {
+    expect(debianPurl({ vendor: 'debian', architecture: 'amd64', distribution: 'trixie', ...one })).toBe(
+      expected,
+    );
+  });
+
+  it('say whose a package is that is not the distribution’s', () => {
+    const one = { vendor: 'nvidia-cuda', name: 'cuda', version: '13.0', architecture: 'amd64' };
+    expect(debianPurl({ ...one, repository: 'https://example.com/cuda?x' })).toBe(
+      'pkg:deb/nvidia-cuda/cuda@13.0?arch=amd64&repository_url=https://example.com/cuda%3Fx',
+    );
+  });
+
+  it('of images have the digest, and the repository where there is one', () => {
+    const digest = `sha256:${'ab'.repeat(32)}` as const;
+    const version = `sha256%3A${'ab'.repeat(32)}`;
+    expect(ociPurl('node', digest)).toBe(`pkg:oci/node@${version}`);
+    expect(ociPurl('ghcr.io/org/vLLM', digest, 'v1')).toBe(
+      `pkg:oci/vllm@${version}?repository_url=ghcr.io/org/vLLM&tag=v1`,
+    );
+  });
+});
