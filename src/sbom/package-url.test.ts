@@ -1,5 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
+import { digestOf } from '../digest.ts';
+
 import { debianPurl, ociPurl } from './package-url.ts';
 
 describe('package URLs', () => {
@@ -27,8 +29,8 @@ describe('package URLs', () => {
   });
 
   it('of images have the digest, and the repository where there is one', () => {
-    const digest = `sha256:${'ab'.repeat(32)}` as const;
-    const version = `sha256%3A${'ab'.repeat(32)}`;
+    const digest = digestOf('node');
+    const version = digest.replace(':', '%3A');
     expect(ociPurl('node', digest)).toBe(`pkg:oci/node@${version}`);
     expect(ociPurl('ghcr.io/org/vLLM', digest, 'v1')).toBe(
       `pkg:oci/vllm@${version}?repository_url=ghcr.io/org/vLLM&tag=v1`,
