@@ -8,7 +8,9 @@
 import { readFile } from 'node:fs/promises';
 
 import { IngotError } from '../errors.ts';
-import { machineIndexTargets, machineProxies, type IndexTarget } from '../tools/apt.ts';
+import { together } from '../proc/together.ts';
+import type { IndexTarget } from '../tools/apt.ts';
+import { machineIndexTargets, machineProxies } from '../tools/machine-apt.ts';
 import type { LockedArchive } from './package.ts';
 
 export interface Mirrors {
@@ -28,8 +30,11 @@ const PROXY_VARIABLES = ['http_proxy', 'https_proxy', 'no_proxy'] as const;
 /** @throws IngotError ENVIRONMENT when a variable does not hold an address. */
 export async function loadMirrors(env: Environment, signal?: AbortSignal): Promise<Mirrors> {
   const given = env['INGOT_MIRROR'] !== undefined && env['INGOT_MIRROR'] !== '';
-  const targets = given || !(await isDebian()) ? [] : await machineIndexTargets(signal);
-  return mirrorsFrom(env, targets, await machineProxies(signal));
+  const [targets, proxies] = await together(
+    (async () => (given || !(await isDebian()) ? [] : machineIndexTargets(signal)))(),
+    machineProxies(signal),
+  );
+  return mirrorsFrom(env, targets, proxies);
 }
 
 /** The decision itself. `targets` are the machine's package indexes, `proxies` those of its apt. */

@@ -6,7 +6,6 @@ import {
   armourKeyring,
   parseIndexTargets,
   parseDownloads,
-  parseProxies,
   renderAptState,
   renderPins,
   solveArgv,
@@ -168,11 +167,6 @@ test('index targets, before and after the first update', () => {
       file: '/lists/x',
     },
   ]);
-});
-
-test('proxies', () => {
-  const dump = 'Acquire::http::Proxy "http://proxy.example:3128";\nAcquire::https::Proxy "DIRECT";\n';
-  expect(parseProxies(dump)).toEqual({ http_proxy: 'http://proxy.example:3128' });
 });
 
 test('what apt said is not in an error: it names the mirror', async () => {

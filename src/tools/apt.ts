@@ -188,7 +188,7 @@ export async function updateAptState(
 
 const TARGET_FORMAT = ['$(REPO_URI)', '$(RELEASE)', '$(LABEL)', '$(COMPONENT)', '$(FILENAME)'].join('\t');
 
-function indexTargetsArgv(): Argv {
+export function indexTargetsArgv(): Argv {
   return ['apt-get', 'indextargets', '--format', TARGET_FORMAT, 'Created-By: Packages'];
 }
 
@@ -203,40 +203,6 @@ export function parseIndexTargets(output: string): IndexTarget[] {
 /** Package indexes of a private state. */
 export async function aptIndexTargets(folder: string, options: AptOptions): Promise<IndexTarget[]> {
   return parseIndexTargets((await apt(folder, indexTargetsArgv(), options)).stdout);
-}
-
-/** Package indexes of the machine itself. None where there is no apt. */
-export async function machineIndexTargets(signal?: AbortSignal): Promise<IndexTarget[]> {
-  const result = await tolerant(indexTargetsArgv(), signal);
-  return result === undefined ? [] : parseIndexTargets(result);
-}
-
-/** Proxies that the machine's apt is told to use, as `http_proxy` and `https_proxy`. */
-export async function machineProxies(signal?: AbortSignal): Promise<Record<string, string>> {
-  const result = await tolerant(
-    ['apt-config', 'dump', 'Acquire::http::Proxy', 'Acquire::https::Proxy'],
-    signal,
-  );
-  return result === undefined ? {} : parseProxies(result);
-}
-
-export function parseProxies(dump: string): Record<string, string> {
-  return Object.fromEntries(
-    [...dump.matchAll(/^Acquire::(https?)::Proxy "([^"]+)";$/gim)].flatMap(([, scheme, address]) =>
-      scheme === undefined || address === undefined || address === 'DIRECT'
-        ? []
-        : [[`${scheme.toLowerCase()}_proxy`, address]],
-    ),
-  );
-}
-
-async function tolerant(argv: Argv, signal?: AbortSignal): Promise<string | undefined> {
-  try {
-    return (await withoutOutput(run(argv, { signal, timeoutMs: 60_000 }))).stdout;
-  } catch (error) {
-    if (error instanceof IngotError && ['TOOL_MISSING', 'TOOL_FAILED'].includes(error.code)) return undefined;
-    throw error;
-  }
 }
 
 /** Files that a solution depends on besides the indexes. */
