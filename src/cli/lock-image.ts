@@ -4,9 +4,10 @@ import type { ToolsDefinition } from '../catalog/tools.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
+import { kernelRelease, type KernelImage } from '../packages/kernels.ts';
 import { openIndexes, requireIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
-import { solveAll, solvePackages, type SolveRequest } from '../packages/solve.ts';
+import { solvePackages, type SolveRequest } from '../packages/solve.ts';
 import type { Solution } from '../packages/solution.ts';
 import { together } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
@@ -26,11 +27,11 @@ import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
 import { modulePair, patchesFor } from '../resolve/module-reports.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
-import { pinBase } from './base-image.ts';
+import { pinBase, type PinnedBase } from './base-image.ts';
 import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
 import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
-import { isOnImage, pinnedDigest, solveOnImage } from './lock-on-image.ts';
+import { isOnImage, pinnedDigest, solveOnImage, type SolvedOnImage } from './lock-on-image.ts';
 import { keptOf, requestsOf, requireKnown, sourcesOf, type Updates } from './package-requests.ts';
 
 export interface LockSessionOptions {
@@ -64,105 +65,115 @@ export class LockSession {
   /** @throws IngotError and FindingsError as `updateIndexes`, `solvePackages` and `makeLock` do; USAGE */
   async lock(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Lock> {
     if (isOnImage(parsed.image)) return this.#lockOnImage(parsed, previous, updates);
-    const { catalog, reporter, signal, now } = this.#options;
+    const { catalog, reporter, now } = this.#options;
     const { image } = parsed;
     const tools = requireTools(catalog);
     const facts = await this.#builder.factsFor(image, catalog);
     const context = { productRoot: this.#options.productRoot, now: () => now };
-    const [{ choice, layers, baseIndexes, kept, kernel }, toolsIndexes] = await together(
-      this.#choose(parsed, previous, updates),
-      this.#open(toolsBase(tools), []),
+    // The tools do not depend on the image: apt is at them while the image's choices are made.
+    const [solved, toolsSolution] = await together(
+      this.#solveImage(parsed, previous, updates),
+      this.#solveTools(tools, previous, updates),
     );
+    const { choice, solution, modules } = solved;
+    const lock = makeLock({
+      image,
+      catalog,
+      choice,
+      solution,
+      tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+      modules,
+      compressor: facts.compressor,
+      agent: facts.agent,
+      now,
+      facts: asksForAccelerators(image) ? (await openFacts(context)).digest : undefined,
+      gpus: image.gpus === undefined ? [] : lockGpus(image, await openFacts(context)),
+      previous,
+    });
+    const findings = await judgeLock(context, parsed, catalog, lock);
+    if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
+    for (const { message } of findings) reporter.warning(`${titleOf(parsed)}: ${message}`);
+    return lock;
+  }
+
+  /** The image's packages, and beside them what its kernel modules are compiled in. */
+  async #solveImage(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Solved> {
+    const { reporter, signal } = this.#options;
+    const { image } = parsed;
+    const { choice, layers, indexes, kept, kernel } = await this.#choose(parsed, previous, updates);
     for (const { definition } of layers) {
       if (definition?.definition.status !== 'unverified') continue;
       reporter.warning(`${definition.file} is unverified: no lock was made with it when it was written`);
     }
-    const wanted = requestsOf(parsed, layers, kernel?.image);
     const compileBefore =
-      previous?.base.suite === baseIndexes.release.suite ? (previous.compile?.packages ?? []) : [];
-    const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
+      previous?.base.suite === indexes.release.suite ? (previous.compile?.packages ?? []) : [];
+    const keep = keptOf(compileBefore, updates);
+    const solveCompile = (chosen: CompileKernel): Promise<Solution> =>
+      solvePackages(indexes, { wanted: compileRequests(chosen), keep }, reporter, signal);
+    const sources = sourcesOf(layers);
+    const expected = sources.length === 0 ? undefined : compileKernelOf(kernel?.image);
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
-      const [solution, toolsSolution] = await solveAll(
-        [
-          {
-            indexes: baseIndexes,
-            request: { wanted, sources: sourcesOf(layers), keep: kept.packages },
-          },
-          {
-            indexes: toolsIndexes,
-            request: toolsRequestOf(tools, toolsBefore, updates),
-          },
-        ],
-        reporter,
-        signal,
+      const wanted = requestsOf(parsed, layers, kernel?.image);
+      const [solution, compile] = await together(
+        solvePackages(indexes, { wanted, sources, keep: kept.packages }, reporter, signal),
+        expected === undefined ? Promise.resolve(undefined) : solveCompile(expected),
       );
-      if (solution === undefined || toolsSolution === undefined) throw new TypeError('a solution is missing');
-      const modules =
-        (solution.sources ?? []).length === 0
-          ? undefined
-          : await this.#solveModules(
-              parsed,
-              choice,
-              layers,
-              baseIndexes,
-              solution,
-              keptOf(compileBefore, updates),
-            );
       const bytes = solution.packages.reduce((sum, item) => sum + item.package.size, 0);
       stage.detail(`${solution.packages.length} packages, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
-      const lock = makeLock({
-        image,
-        catalog,
-        choice,
-        solution,
-        tools: { definition: facts.toolsDefinition, solution: toolsSolution },
-        modules,
-        compressor: facts.compressor,
-        agent: facts.agent,
-        now,
-        facts: asksForAccelerators(image) ? (await openFacts(context)).digest : undefined,
-        gpus: image.gpus === undefined ? [] : lockGpus(image, await openFacts(context)),
-        previous,
-      });
-      const findings = await judgeLock(context, parsed, catalog, lock);
-      if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
-      for (const { message } of findings) reporter.warning(`${titleOf(parsed)}: ${message}`);
-      return lock;
+      if ((solution.sources ?? []).length === 0) return { choice, solution };
+      const found = findKernel(image.kernel.flavour, solution.packages);
+      const isExpected = found.release === expected?.release && found.version === expected.version;
+      const modules = {
+        // Without a look at kernels, or where a layer brings another one, it is known only now.
+        compile: (isExpected ? compile : undefined) ?? (await solveCompile(found)),
+        patches: await this.#patchesFor(image, choice, layers, found, solution),
+      };
+      return { choice, solution, modules };
     });
   }
 
+  async #solveTools(tools: ToolsDefinition, previous: Lock | undefined, updates: Updates): Promise<Solution> {
+    const { reporter, signal } = this.#options;
+    const indexes = await this.#open(toolsBase(tools), []);
+    const before = previous?.tools.suite === indexes.release.suite ? previous.tools.packages : [];
+    return solvePackages(indexes, toolsRequestOf(tools, before, updates), reporter, signal);
+  }
+
   async #lockOnImage(parsed: ParsedSpec, previous: Lock | undefined, updates: Updates): Promise<Lock> {
-    const { catalog, reporter, signal, now } = this.#options;
+    const { catalog, now } = this.#options;
     const { image } = parsed;
     const tools = requireTools(catalog);
     const facts = await this.#builder.factsFor(image, catalog);
-    const [base, toolsIndexes] = await together(
-      pinBase(parsed, pinnedDigest(image, previous, updates), this.#options),
-      this.#open(toolsBase(tools), []),
+    const [{ base, choice, solution }, toolsSolution] = await together(
+      this.#solveOnImage(parsed, previous, updates),
+      this.#solveTools(tools, previous, updates),
     );
+    return makeLock({
+      image,
+      catalog,
+      choice,
+      base,
+      solution,
+      tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+      compressor: facts.compressor,
+      now,
+      previous,
+    });
+  }
+
+  async #solveOnImage(
+    parsed: ParsedSpec,
+    previous: Lock | undefined,
+    updates: Updates,
+  ): Promise<SolvedOnImage & { readonly base: PinnedBase }> {
+    const { catalog, reporter, signal } = this.#options;
+    const base = await pinBase(parsed, pinnedDigest(parsed.image, previous, updates), this.#options);
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const open = this.#open.bind(this);
-      const { choice, solution } = await solveOnImage(parsed, base, previous, updates, {
-        catalog,
-        open,
-        reporter,
-        signal,
-      });
-      const toolsBefore = previous?.tools.suite === toolsIndexes.release.suite ? previous.tools.packages : [];
-      const toolsRequest = toolsRequestOf(tools, toolsBefore, updates);
-      const toolsSolution = await solvePackages(toolsIndexes, toolsRequest, reporter, signal);
-      stage.detail(`${solution.packages.length} packages on ${base.digest}`);
-      return makeLock({
-        image,
-        catalog,
-        choice,
-        base,
-        solution,
-        tools: { definition: facts.toolsDefinition, solution: toolsSolution },
-        compressor: facts.compressor,
-        now,
-        previous,
-      });
+      const options = { catalog, open, reporter, signal };
+      const solved = await solveOnImage(parsed, base, previous, updates, options);
+      stage.detail(`${solved.solution.packages.length} packages on ${base.digest}`);
+      return { ...solved, base };
     });
   }
 
@@ -192,25 +203,21 @@ export class LockSession {
     return {
       choice,
       layers: chosen,
-      baseIndexes: await this.#open(image, chosen),
+      indexes: await this.#open(image, chosen),
       kept,
       kernel: settled.kernel,
     };
   }
 
-  /** What the modules are built with, and the patches that they take for the kernel that was solved. */
-  async #solveModules(
-    { image }: ParsedSpec,
+  /** The patches that the modules take for the kernel that was solved. */
+  async #patchesFor(
+    image: NodeImage,
     choice: Choice,
     layers: readonly LayerRequest[],
-    indexes: Indexes,
+    kernel: Lock['kernel'],
     solution: Solution,
-    keep: SolveRequest['keep'],
-  ): Promise<NonNullable<LockInput['modules']>> {
-    const { reporter, signal, productRoot } = this.#options;
-    const kernel = findKernel(image.kernel.flavour, solution.packages);
-    const wanted = compileRequests(kernel);
-    const compile = await solvePackages(indexes, { wanted, keep }, reporter, signal);
+  ): Promise<Modules['patches']> {
+    const { reporter, productRoot } = this.#options;
     const facts = await openFacts({ productRoot });
     const patches = moduleSources(layers).map(({ layer, name }) => {
       const source = solution.sources?.find((item) => item.name === name);
@@ -220,7 +227,7 @@ export class LockSession {
     for (const [layer, needed] of patches) {
       for (const { name } of needed) reporter.info(`${layer}: modules are built with the patch ${name}`);
     }
-    return { compile, patches: new Map(patches) };
+    return new Map(patches);
   }
 
   async #open(
@@ -245,10 +252,25 @@ export class LockSession {
   }
 }
 
+type Modules = NonNullable<LockInput['modules']>;
+
+interface Solved {
+  readonly choice: Choice;
+  readonly solution: Solution;
+  readonly modules?: Modules;
+}
+
+/** Of which the headers are needed. */
+type CompileKernel = Pick<Lock['kernel'], 'release' | 'version'>;
+
+function compileKernelOf(image: KernelImage | undefined): CompileKernel | undefined {
+  return image === undefined ? undefined : { release: kernelRelease(image), version: image.version };
+}
+
 interface Chosen {
   readonly choice: Choice;
   readonly layers: readonly LayerRequest[];
-  readonly baseIndexes: Indexes;
+  readonly indexes: Indexes;
   readonly kept: Kept;
   readonly kernel: KernelCandidate | undefined;
 }

@@ -6,8 +6,9 @@ import { z } from 'zod';
 
 import { digestOfJson, hexOf, type Digest } from '../digest.ts';
 import type { Reporter } from '../report/events.ts';
-import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
+import type { Indexes } from './indexes.ts';
 import { KernelImage, kernelImages } from './kernels.ts';
+import { openIndex, stampOf } from './read-indexes.ts';
 
 export interface Sought {
   /** Names of metapackages such as `linux-image-cloud-amd64`. */
@@ -29,11 +30,11 @@ export async function findAvailable(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<Available> {
-  await using _held = await holdState(indexes, reporter, signal);
-  const stamp = await stampOf(indexes);
-  const recorded = await readRecord(indexes, sought, stamp);
+  // While they are being moved forward it is the stamp of no moment, and nothing is recorded under it.
+  const recorded = await readRecord(indexes, sought, await stampOf(indexes));
   if (recorded !== undefined) return recorded;
-  const index = await readIndex(indexes, stamp, signal);
+  await using opened = await openIndex(indexes, reporter, signal);
+  const { index, stamp } = opened;
   const found: Available = {
     kernels: Object.fromEntries(sought.kernels.map((meta) => [meta, kernelImages(index, meta)])),
     versions: Object.fromEntries(sought.packages.map((name) => [name, index.versions(name)])),

@@ -1,24 +1,22 @@
 /**
  * Package indexes: one private apt state per release, architecture and mirror, below the store's `apt/`.
  *
- * Each operation holds the state's lock for itself alone. Between two of them another process may move the
- * indexes forward, which is harmless: whatever is chosen afterwards is checked by hash.
+ * Who changes the state holds its lock alone; who reads or solves shares it with others that do. Between two such
+ * operations another process may move the indexes forward, which is harmless: whatever is chosen afterwards is checked
+ * by hash.
  */
 import { isDeepStrictEqual } from 'node:util';
 import { mkdir, readdir, readFile, statfs, writeFile } from 'node:fs/promises';
 
-import { z } from 'zod';
-
 import type { Archive, Release } from '../catalog/layer.ts';
-import { digestOfJson, hexOf, type Digest } from '../digest.ts';
+import { digestOfJson, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import type { Reporter } from '../report/events.ts';
-import { writeFileAtomically, type Store } from '../store/store.ts';
-import { aptIndexTargets, renderAptState, updateAptState, type AptSource } from '../tools/apt.ts';
+import type { Store } from '../store/store.ts';
+import { renderAptState, updateAptState, type AptSource } from '../tools/apt.ts';
 import type { UpdateFailure } from '../tools/apt-failures.ts';
 import { loadKeyring } from './keyring.ts';
 import type { Mirrors } from './mirror.ts';
-import { IndexTable, PackageIndex, type IndexSource } from './stanzas.ts';
 
 /** An archive of a distribution, found through the mirrors, or with `url` a vendor's repository. */
 export interface IndexedArchive extends Archive {
@@ -75,14 +73,19 @@ export async function identifyIndexes(
 
 /** Prepares the state without fetching anything. @throws IngotError ENVIRONMENT without the archive's keyring. */
 export async function openIndexes(options: IndexOptions): Promise<Indexes> {
-  const { store } = options;
   const { indexes, sources } = await identifyIndexes(options);
-  const { key, folder, architecture } = indexes;
-  await using _held = await holdState({ store, key }, options.reporter, options.signal);
+  const { folder, architecture } = indexes;
+  const state = renderAptState(folder, architecture, sources, options.timeoutSeconds);
+  const isPrepared = async (): Promise<boolean> => {
+    const found = await Promise.all([...state.keys()].map((name) => contentOf(`${folder}/${name}`)));
+    return isDeepStrictEqual(found, [...state.values()]);
+  };
+  if (await isPrepared()) return indexes;
+  await using _held = await holdState(indexes, options.reporter, options.signal);
   for (const part of ['lists/partial', 'cache/archives/partial']) {
     await mkdir(`${folder}/${part}`, { recursive: true, mode: 0o700 });
   }
-  for (const [name, content] of renderAptState(folder, architecture, sources, options.timeoutSeconds)) {
+  for (const [name, content] of state) {
     const file = `${folder}/${name}`;
     // apt's cache holds as long as the times of these files do: it takes a second to make again.
     if ((await contentOf(file)) === content) continue;
@@ -101,15 +104,17 @@ async function contentOf(file: string): Promise<string | undefined> {
   }
 }
 
-/** Holds the apt state alone until disposed. */
+/** Holds the apt state until disposed: alone, or with others that do not change it either. */
 export async function holdState(
   { store, key }: Pick<Indexes, 'store' | 'key'>,
   reporter: Reporter,
   signal?: AbortSignal,
+  options: { readonly shared?: boolean } = {},
 ): Promise<AsyncDisposable> {
-  return store.lock(`apt-${key}`, signal, () => {
+  const onWait = (): void => {
     reporter.info('waiting for another ingot that uses the same package indexes');
-  });
+  };
+  return store.lock(`apt-${key}`, signal, onWait, options);
 }
 
 /**
@@ -136,9 +141,10 @@ export async function requireIndexes(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<void> {
+  if (await hasIndexes(indexes)) return;
+  // Another process may be fetching them for the first time.
   await using _held = await holdState(indexes, reporter, signal);
-  const lists = await readdir(`${indexes.folder}/lists`);
-  if (lists.some((name) => RELEASE_FILE.test(name))) return;
+  if (await hasIndexes(indexes)) return;
   throw new IngotError(
     'MIRROR_UNREACHABLE',
     `the store has no package indexes of ${indexes.release.suite} yet with these archives`,
@@ -146,7 +152,13 @@ export async function requireIndexes(
   );
 }
 
-const RELEASE_FILE = /_(?:In)?Release$/;
+async function hasIndexes({ folder }: Indexes): Promise<boolean> {
+  return (await readdir(`${folder}/lists`)).some(isReleaseFile);
+}
+
+export function isReleaseFile(name: string): boolean {
+  return /_(?:In)?Release$/.test(name);
+}
 
 const SPACE_CHECK_MS = 500;
 const FULL_BYTES = 64 * 1024;
@@ -180,80 +192,7 @@ async function freeBytes(folder: string): Promise<number> {
   return bavail * bsize;
 }
 
-/** Digest over the signed Release files: changes exactly when the indexes do. The caller holds the state. */
-export async function stampOf(indexes: Indexes): Promise<Digest> {
-  const lists = `${indexes.folder}/lists`;
-  const releases: [string, string][] = [];
-  for (const name of (await readdir(lists)).sort()) {
-    if (RELEASE_FILE.test(name)) releases.push([name, await readFile(`${lists}/${name}`, 'latin1')]);
-  }
-  return digestOfJson(releases);
-}
-
-/** Tens of megabytes: read once for the several solutions of one process. */
-const readIndexes = new WeakMap<Indexes, { readonly stamp: Digest; readonly index: PackageIndex }>();
-
-/** The downloaded indexes, in the order of the release's archives. The caller holds the state. */
-export async function readIndex(
-  indexes: Indexes,
-  stamp: Digest,
-  signal?: AbortSignal,
-): Promise<PackageIndex> {
-  const known = readIndexes.get(indexes);
-  if (known?.stamp === stamp) return known.index;
-  const targets = await aptIndexTargets(indexes.folder, { signal });
-  const sources = [];
-  for (const archive of indexes.release.archives) {
-    const address = `${addressOf(archive, indexes.mirrors)}/`;
-    for (const target of targets) {
-      if (target.uri !== address || !archive.suites.includes(target.release)) continue;
-      sources.push({ archive: archive.name, data: await readFile(target.file) });
-    }
-  }
-  const index = await indexOf(indexes, stamp, sources);
-  readIndexes.set(indexes, { stamp, index });
-  return index;
-}
-
-/** Raised when the recorded table or the order of the sources changes. */
-const TABLE_VERSION = 1;
-
-const RecordedTable = z.strictObject({
-  version: z.literal(TABLE_VERSION),
-  stamp: z.string(),
-  /** Bytes of each source. */
-  sizes: z.array(z.number()),
-  table: IndexTable,
-});
-
-/** To find sixty thousand stanzas takes longer than to read where they were. The caller holds the state. */
-async function indexOf(
-  { folder }: Indexes,
-  stamp: Digest,
-  sources: readonly IndexSource[],
-): Promise<PackageIndex> {
-  const file = `${folder}/table.json`;
-  const sizes = sources.map(({ data }) => data.length);
-  const recorded = await readTable(file);
-  if (recorded?.stamp === stamp && isDeepStrictEqual(recorded.sizes, sizes)) {
-    return new PackageIndex(sources, recorded.table);
-  }
-  const index = new PackageIndex(sources);
-  const record: z.infer<typeof RecordedTable> = { version: TABLE_VERSION, stamp, sizes, table: index.table };
-  await writeFileAtomically(file, JSON.stringify(record));
-  return index;
-}
-
-async function readTable(file: string): Promise<z.infer<typeof RecordedTable> | undefined> {
-  try {
-    return RecordedTable.safeParse(JSON.parse(await readFile(file, 'utf8'))).data;
-  } catch (error) {
-    if (errnoOf(error) === 'ENOENT' || error instanceof SyntaxError) return undefined;
-    throw error;
-  }
-}
-
-function addressOf(archive: IndexedArchive, mirrors: Mirrors): string {
+export function addressOf(archive: IndexedArchive, mirrors: Mirrors): string {
   return archive.url?.replace(/\/+$/, '') ?? mirrors.urlOf(archive.name);
 }
 

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { isKernelOf, kernelImages, kernelRelease } from './kernels.ts';
-import { PackageIndex } from './stanzas.ts';
+import { PackageIndex, sourceOfText } from './package-index.ts';
 
 /** As in trixie: the release itself, and its security archive, which keeps earlier updates. */
 const RELEASE = `Package: linux-image-6.12.94+deb13-amd64
@@ -51,7 +51,7 @@ Depends: linux-image-6.1.0-40-amd64 (= 6.1.153-1)
 `;
 
 function images(...texts: string[]): string[] {
-  const index = new PackageIndex(texts.map((text) => ({ archive: 'debian', data: Buffer.from(text) })));
+  const index = new PackageIndex(texts.map((text) => sourceOfText('debian', text)));
   return kernelImages(index, 'linux-image-amd64').map(
     ({ name, metapackage }) =>
       `${name}${metapackage.version === undefined ? '' : ` by ${metapackage.version}`}`,
@@ -81,7 +81,7 @@ describe('kernel images', () => {
     const headers = (release: string, version: string): string =>
       `\nPackage: linux-headers-${release}-amd64\nVersion: ${version}\n`;
     const text = SECURITY + headers('6.12.94+deb13', '6.12.94-2') + headers('6.12.115+deb13.1', '6.12.115-2');
-    const index = new PackageIndex([{ archive: 'debian', data: Buffer.from(text) }]);
+    const index = new PackageIndex([sourceOfText('debian', text)]);
     expect(
       kernelImages(index, 'linux-image-amd64').map(({ version, lacksHeaders }) => [version, lacksHeaders]),
     ).toEqual([

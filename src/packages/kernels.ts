@@ -3,7 +3,7 @@ import { z } from 'zod';
 
 import { compareDebVersions, hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import { admitsVersion, parseDependencies } from './dependencies.ts';
-import type { PackageIndex } from './stanzas.ts';
+import type { PackageIndex } from './package-index.ts';
 
 export const KernelImage = z.strictObject({
   /** `linux-image-6.12.57+deb13-cloud-amd64` */

@@ -1,12 +1,12 @@
 import { describe, expect, it } from 'vitest';
 
 import { distributionPins, exactDependencies, sameRelease } from './pins.ts';
-import { PackageIndex } from './stanzas.ts';
+import { PackageIndex, sourceOfText } from './package-index.ts';
 
-function dataOf(
+function textOf(
   ...packages: readonly (readonly [name: string, version: string, depends?: string])[]
-): Buffer {
-  const text = packages
+): string {
+  return packages
     .map(([name, version, depends]) =>
       [
         `Package: ${name}`,
@@ -16,14 +16,13 @@ function dataOf(
       ].join('\n'),
     )
     .join('\n');
-  return Buffer.from(text);
 }
 
 const index = new PackageIndex([
-  { archive: 'debian', data: dataOf(['tool', '1-1'], ['lib', '1-1'], ['other', '3']) },
-  {
-    archive: 'vendor',
-    data: dataOf(
+  sourceOfText('debian', textOf(['tool', '1-1'], ['lib', '1-1'], ['other', '3'])),
+  sourceOfText(
+    'vendor',
+    textOf(
       ['driver', '2-1', 'lib (= 2-1), tool, other | none (= 2-1), late (>= 3)'],
       ['lib', '2-1', 'deep (= 5)'],
       ['lib', '9-1'],
@@ -34,7 +33,7 @@ const index = new PackageIndex([
       ['late', '2-1'],
       ['late', '3'],
     ),
-  },
+  ),
 ]);
 const DRIVER = [{ name: 'driver', version: '2-1' }];
 

@@ -5,7 +5,7 @@
  */
 import type { SolvedVersion } from '../tools/apt.ts';
 import { admitsVersion, parseDependencies, type Dependency } from './dependencies.ts';
-import type { PackageIndex } from './stanzas.ts';
+import type { PackageIndex } from './package-index.ts';
 
 /** What the packages depend on in exactly one version, and what that does. */
 export function exactDependencies(

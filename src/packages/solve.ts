@@ -7,20 +7,20 @@
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { digestOf, digestOfJson, hexOf } from '../digest.ts';
+import { digestOf, digestOfJson, hexOf, type Digest } from '../digest.ts';
 import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
-import { allTogether } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { UnmetDependency } from '../tools/apt-failures.ts';
 import { renderPins, solveInstall, type SolvedVersion } from '../tools/apt.ts';
 import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
-import { holdState, readIndex, stampOf, type Indexes } from './indexes.ts';
+import type { Indexes } from './indexes.ts';
 import { kernelImages } from './kernels.ts';
 import type { LockedPackage } from './package.ts';
 import { distributionPins, exactDependencies, sameRelease } from './pins.ts';
+import { openIndex, stampOf } from './read-indexes.ts';
 import { Solution, type SolvedPackage } from './solution.ts';
-import type { PackageIndex } from './stanzas.ts';
+import type { PackageIndex } from './package-index.ts';
 
 /** A package that somebody asked for. */
 export interface PackageRequest {
@@ -67,30 +67,16 @@ export async function solvePackages(
   reporter: Reporter,
   signal?: AbortSignal,
 ): Promise<Solution> {
-  await using _held = await holdState(indexes, reporter, signal);
-  const stamp = await stampOf(indexes);
+  // While the indexes are being moved forward it is the stamp of no moment, and nothing is recorded under it.
+  const recorded = await readSolution(indexes, keyOf(indexes, request, await stampOf(indexes)));
+  if (recorded !== undefined) return recorded;
+  await using opened = await openIndex(indexes, reporter, signal);
+  const { index, stamp } = opened;
   const keep = [...request.keep].sort(byName);
-  const bare = ({ name, version, series, isVendors }: PackageRequest): unknown => ({
-    name,
-    version,
-    series,
-    isVendors,
-  });
-  const { installed } = request;
-  const asked = {
-    wanted: request.wanted.map(bare),
-    sources: request.sources?.map(bare),
-    keep,
-    ...(installed !== undefined && { installed: digestOf(installed) }),
-  };
-  const key = hexOf(digestOfJson({ version: RECORD_VERSION, stamp, ...asked, ...pick(indexes) }));
-  const recorded = Solution.safeParse(await indexes.store.readRecord('solution', key));
-  if (recorded.success) return recorded.data;
-  const index = await readIndex(indexes, stamp, signal);
   const { wanted, sources = [] } = request;
   requireAll(index, [...wanted, ...sources], indexes.release.suite);
   const terms = chooseTerms(index, wanted);
-  const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal, installed);
+  const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal, request.installed);
   const solution: Solution = {
     suite: indexes.release.suite,
     archives: indexes.release.archives.map(({ name, suites, components, url }) => ({
@@ -104,35 +90,34 @@ export async function solvePackages(
       sources: sources.map((source) => describeSource(index, source, keep)),
     }),
   };
-  await indexes.store.writeRecord('solution', key, solution);
+  await indexes.store.writeRecord('solution', keyOf(indexes, request, stamp), solution);
   return solution;
 }
 
-/** Several solutions: side by side, where they are not of the same indexes. */
-export async function solveAll(
-  asked: readonly { readonly indexes: Indexes; readonly request: SolveRequest }[],
-  reporter: Reporter,
-  signal?: AbortSignal,
-): Promise<readonly Solution[]> {
-  const last = new Map<string, Promise<unknown>>();
-  return allTogether(
-    asked.map(async ({ indexes, request }) => {
-      const before = last.get(indexes.key);
-      const solving = (async () => {
-        await before?.catch(() => undefined);
-        return solvePackages(indexes, request, reporter, signal);
-      })();
-      last.set(indexes.key, solving);
-      return solving;
-    }),
-  );
+async function readSolution({ store }: Indexes, key: string): Promise<Solution | undefined> {
+  return Solution.safeParse(await store.readRecord('solution', key)).data;
 }
 
-function pick({ release, architecture }: Indexes): {
-  readonly release: unknown;
-  readonly architecture: string;
-} {
-  return { release, architecture };
+function keyOf({ release, architecture }: Indexes, request: SolveRequest, stamp: Digest): string {
+  const bare = ({ name, version, series, isVendors }: PackageRequest): unknown => ({
+    name,
+    version,
+    series,
+    isVendors,
+  });
+  const { wanted, sources, keep, installed } = request;
+  return hexOf(
+    digestOfJson({
+      version: RECORD_VERSION,
+      stamp,
+      wanted: wanted.map(bare),
+      sources: sources?.map(bare),
+      keep: [...keep].sort(byName),
+      ...(installed !== undefined && { installed: digestOf(installed) }),
+      release,
+      architecture,
+    }),
+  );
 }
 
 /** Asks apt, letting go of versions that stand in the way, first those that apt complains about. */

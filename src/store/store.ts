@@ -19,7 +19,7 @@ import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'nod
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
-import { acquireFileLock, type FileLock } from '../proc/file-lock.ts';
+import { acquireFileLock, type FileLock, type FileLockOptions } from '../proc/file-lock.ts';
 import { recordLooks, soundSize } from './sound-blob.ts';
 
 export interface ScratchDirectory extends AsyncDisposable {
@@ -96,8 +96,13 @@ export class Store {
    * Holds the store-wide lock `name` (letters, digits, dots, dashes) until disposed. Held locks vanish with their
    * process, however it ends. Waiters are told once through `onWait`.
    */
-  async lock(name: string, signal?: AbortSignal, onWait?: () => void): Promise<FileLock> {
-    return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait });
+  async lock(
+    name: string,
+    signal?: AbortSignal,
+    onWait?: () => void,
+    options: Pick<FileLockOptions, 'shared'> = {},
+  ): Promise<FileLock> {
+    return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait, ...options });
   }
 
   /**
