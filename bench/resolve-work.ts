@@ -5,7 +5,7 @@
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { loadFacts } from '../src/catalog/facts/load.ts';
+import { recallFacts } from '../src/catalog/facts/recall.ts';
 import { loadCatalog } from '../src/catalog/load.ts';
 import { PRODUCT_ROOT } from '../src/cli/root-command.ts';
 import { judgeFit } from '../src/resolve/fit/fit.ts';
@@ -13,7 +13,7 @@ import { offersOf, requestOf } from '../src/resolve/fit/from-image.ts';
 import { loadSpec } from '../src/spec/load.ts';
 
 const [folder = '', count = '1'] = process.argv.slice(2);
-const facts = await loadFacts(join(PRODUCT_ROOT, 'drivers'));
+const facts = await recallFacts(join(PRODUCT_ROOT, 'drivers'));
 const catalog = await loadCatalog([join(PRODUCT_ROOT, 'layers')], { onOverride: () => undefined });
 const names = (await readdir(folder)).filter((name) => name.endsWith('.yaml')).sort();
 const requests = await Promise.all(

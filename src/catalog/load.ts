@@ -4,7 +4,7 @@
  * own; two of the later ones must not claim one name.
  */
 import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
+import { extname, join } from 'node:path';
 
 import { digestOfJson } from '../digest.ts';
 import { errnoOf, FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
@@ -16,6 +16,7 @@ import { nearest } from '../spec/suggest.ts';
 import { readBroughtFile } from './brought-file.ts';
 import { findCircles } from './circles.ts';
 import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
+import { keptValue } from './kept-value.ts';
 import { LayerDefinition, LayerKind, type Catalog, type CatalogLayer } from './layer.ts';
 import { ToolsDefinition } from './tools.ts';
 
@@ -43,7 +44,10 @@ export async function loadCatalog(
   const overrides: (readonly [SourcedLayer, SourcedLayer])[] = [];
   let tools: ToolsDefinition | undefined;
   for (const [place, folder] of folders.entries()) {
-    for (const layer of await reader.readFolder(folder)) {
+    const read = place === 0 ? await recallFolder(folder) : await readFolder(folder);
+    reader.findings.push(...read.findings);
+    reader.names.push(...read.names);
+    for (const layer of read.layers) {
       const key = layerKey(layer.definition);
       const replaced = layers.get(key);
       if (replaced !== undefined) {
@@ -53,7 +57,7 @@ export async function loadCatalog(
       layers.set(key, layer);
       if (place === 0) builtIn.add(layer);
     }
-    tools = (await reader.readTools(folder)) ?? tools;
+    tools = read.tools ?? tools;
   }
   const sorted = [...layers.values()].sort((left, right) =>
     layerKey(left.definition) < layerKey(right.definition) ? -1 : 1,
@@ -66,6 +70,46 @@ export async function loadCatalog(
     tools,
     find: (kind, name) => layers.get(`${kind}/${name}`),
   };
+}
+
+/** What one folder holds, mistakes included. */
+interface ReadFolder {
+  readonly layers: readonly SourcedLayer[];
+  readonly tools: ToolsDefinition | undefined;
+  readonly names: readonly string[];
+  readonly findings: readonly Finding[];
+}
+
+async function readFolder(folder: string): Promise<ReadFolder> {
+  const reader = new CatalogReader();
+  const layers = await reader.readFolder(folder);
+  const tools = await reader.readTools(folder);
+  return { layers, tools, names: reader.names, findings: reader.findings };
+}
+
+const SOURCE = join(import.meta.dirname, '..');
+const EXTENSION = extname(import.meta.filename);
+
+/** What decides which layers are made of a text. */
+export const LAYERS_CODE: readonly string[] = [
+  ...['brought-file', 'check', 'circles', 'constraint', 'layer', 'load', 'tools'].map((name) =>
+    join(SOURCE, `catalog/${name}${EXTENSION}`),
+  ),
+  ...['digest', 'errors'].map((name) => join(SOURCE, `${name}${EXTENSION}`)),
+  join(SOURCE, 'spec'),
+  // Says which parsers there are.
+  join(SOURCE, '../package.json'),
+];
+
+/** The product's own folder, which is the same from run to run. */
+async function recallFolder(folder: string): Promise<ReadFolder> {
+  return keptValue({
+    name: 'layers',
+    folder,
+    code: LAYERS_CODE,
+    make: () => readFolder(folder),
+    isKept: ({ findings }) => findings.length === 0,
+  });
 }
 
 function layerKey(definition: LayerDefinition): string {

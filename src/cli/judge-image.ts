@@ -1,7 +1,7 @@
 /** The solver on a declaration: facts and catalogue read, its answer with the places of the declaration. */
 import { join, relative } from 'node:path';
 
-import { loadFacts } from '../catalog/facts/load.ts';
+import { recallFacts } from '../catalog/facts/recall.ts';
 import type { Row } from '../catalog/facts/types.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import { FindingsError, type FactSource, type Finding } from '../errors.ts';
@@ -25,15 +25,15 @@ export interface JudgedImage {
 }
 
 /** Facts by the folder that they were read from: a command reads them at most once. */
-const factsByFolder = new Map<string, ReturnType<typeof loadFacts>>();
+const factsByFolder = new Map<string, ReturnType<typeof recallFacts>>();
 
 export function openFacts({
   productRoot,
-}: Pick<CommandContext, 'productRoot'>): ReturnType<typeof loadFacts> {
+}: Pick<CommandContext, 'productRoot'>): ReturnType<typeof recallFacts> {
   const folder = join(productRoot, 'drivers');
   const known = factsByFolder.get(folder);
   if (known !== undefined) return known;
-  const loading = loadFacts(folder);
+  const loading = recallFacts(folder);
   factsByFolder.set(folder, loading);
   return loading;
 }

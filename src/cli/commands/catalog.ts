@@ -2,7 +2,7 @@
 import { Command } from 'commander';
 import { join } from 'node:path';
 
-import { loadFacts } from '../../catalog/facts/load.ts';
+import { recallFacts } from '../../catalog/facts/recall.ts';
 import { renderMatches } from '../catalog/render-search.ts';
 import { searchCatalog } from '../catalog/search.ts';
 import { listGpus } from '../catalog/show-gpus.ts';
@@ -75,7 +75,7 @@ async function searchWords(context: CommandContext, words: readonly string[]): P
 async function readAll(context: CommandContext): Promise<ShowInput> {
   const [{ layers }, facts] = await Promise.all([
     openCatalog(context),
-    loadFacts(join(context.productRoot, 'drivers')),
+    recallFacts(join(context.productRoot, 'drivers')),
   ]);
   return { facts, layers, today: context.now() };
 }
