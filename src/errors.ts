@@ -23,6 +23,7 @@ export type ErrorCode =
   | 'IMAGE_UNKNOWN'
   | 'ARCHITECTURE_FOREIGN'
   | 'IMAGE_UNREADABLE'
+  | 'ADVISORIES_UNREADABLE'
   | 'ENVIRONMENT'
   // exit code 1: the operation failed
   | 'NOT_ROOT'
@@ -65,6 +66,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'IMAGE_UNKNOWN',
   'ARCHITECTURE_FOREIGN',
   'IMAGE_UNREADABLE',
+  'ADVISORIES_UNREADABLE',
   'ENVIRONMENT',
 ]);
 

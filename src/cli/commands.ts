@@ -21,6 +21,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['copy', async () => (await import('./commands/copy.ts')).copyCommand],
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
   ['sbom', async () => (await import('./commands/sbom.ts')).sbomCommand],
+  ['audit', async () => (await import('./commands/audit.ts')).auditCommand],
   ['disk', async () => (await import('./commands/disk.ts')).diskCommand],
   ['test', async () => (await import('./commands/test.ts')).testCommand],
   ['store', async () => (await import('./commands/store.ts')).storeCommand],

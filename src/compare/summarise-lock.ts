@@ -1,4 +1,5 @@
 /** What a lock tells of its image. Pure. */
+import { sourceNameOf } from '../packages/package.ts';
 import { factsOfLock } from '../plan/image-facts.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
 import type { Lock } from '../resolve/lock.ts';
@@ -15,8 +16,7 @@ export function summariseLock(lock: Lock, shown: string): ImageSummary {
     packages: imagePackages(lock).map(({ name, version, sha256, size, filename, archive }) => ({
       name,
       version,
-      // pool/main/b/bash/bash_5.2-1_amd64.deb
-      source: /^pool\/(?:[^/]+\/){2}([^/]+)\//.exec(filename)?.[1] ?? name,
+      source: sourceNameOf({ name, filename }),
       sha256,
       bytes: size,
       ...(/(?:^|-)security$/.test(archive) && { security: true }),

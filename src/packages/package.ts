@@ -20,6 +20,11 @@ export const LockedPackage = z.strictObject({
 });
 export type LockedPackage = z.infer<typeof LockedPackage>;
 
+/** Name of the source package, by the folder of `pool/main/b/bash/bash_5.2-1_amd64.deb`; a vendor's repository may have no such folders. */
+export function sourceNameOf({ name, filename }: Pick<LockedPackage, 'name' | 'filename'>): string {
+  return /^pool\/(?:[^/]+\/)+([^/]+)\/[^/]+$/.exec(filename)?.[1] ?? name;
+}
+
 /**
  * An archive of packages. A distribution's has no address: the machine's own mirror configuration gives that. A
  * vendor's repository has one place, which everybody knows.

@@ -62,6 +62,8 @@ export interface Subject {
   readonly architecture: string;
   /** Such as `debian@13`. */
   readonly base?: string | undefined;
+  /** Code name of the distribution's release, such as `trixie`. */
+  readonly distribution?: string | undefined;
   /** In ISO 8601, to the second. */
   readonly created: string;
 }

@@ -1,6 +1,6 @@
 /** The bill of materials of an image: from its lock, from what was read of it, or best from both. Pure. */
 import { digestOfJson } from '../digest.ts';
-import type { LockedArchive, LockedPackage } from '../packages/package.ts';
+import { type LockedArchive, type LockedPackage, sourceNameOf } from '../packages/package.ts';
 import type { Lock, LockedModules } from '../resolve/lock.ts';
 import type { Bill, Component, ModuleBuild, Subject, Supplier } from './bill.ts';
 import { parseCopyright } from './copyright.ts';
@@ -44,6 +44,7 @@ function subjectOf(lock: Lock | undefined, software: Software | undefined): Subj
     lock: locked ?? (lock === undefined ? undefined : digestOfJson(lock)),
     architecture: lock?.base.architecture ?? software?.architecture ?? 'amd64',
     base: lock === undefined ? said['dev.ingot.base'] : `${lock.base.name}@${lock.base.release}`,
+    distribution: originOf(lock, software).distribution,
     created: toSeconds(lock?.created ?? said['org.opencontainers.image.created']),
   };
 }
@@ -160,11 +161,6 @@ function purlOf(
     distribution,
     repository: isForeign ? archive.url : undefined,
   });
-}
-
-/** `pool/main/b/bash/bash_5.2-1_amd64.deb`; a vendor's repository may have no such folders. */
-export function sourceNameOf({ name, filename }: Pick<LockedPackage, 'name' | 'filename'>): string {
-  return /^pool\/(?:[^/]+\/)+([^/]+)\/[^/]+$/.exec(filename)?.[1] ?? name;
 }
 
 /** `Debian Bash Team <bash@packages.debian.org>` */

@@ -12,6 +12,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['node', 'disk'],
   ['publish'],
   ['build'],
+  ['audit'],
   ['compare', 'sbom'],
   ['plan'],
   ['resolve'],
@@ -24,7 +25,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['digest.ts', 'errors.ts'],
 ];
 
-const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare', 'sbom']);
+const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare', 'sbom', 'audit']);
 /** What a pure module may import from Node.js: computation alone. */
 const PURE_MODULES: ReadonlySet<string> = new Set([
   'node:crypto',

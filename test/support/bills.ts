@@ -5,7 +5,7 @@ import { join, resolve } from 'node:path';
 import { digestOf } from '../../src/digest.ts';
 import { parseLock } from '../../src/resolve/lock-text.ts';
 import { Lock } from '../../src/resolve/lock.ts';
-import { sourceNameOf } from '../../src/sbom/make-bill.ts';
+import { sourceNameOf } from '../../src/packages/package.ts';
 import type { InstalledPackage, Software } from '../../src/sbom/software.ts';
 
 const PRODUCT = resolve(import.meta.dirname, '../..');

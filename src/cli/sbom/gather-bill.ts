@@ -13,7 +13,7 @@ import type { Store } from '../../store/store.ts';
 import type { CommandContext } from '../context.ts';
 import { asUnreadable, openSide } from '../diff/open-side.ts';
 import { DECLARATION, findBuiltImage, LOCK_FILE } from '../find-built.ts';
-import { loadLock } from '../load-lock.ts';
+import { loadLock, lockPathOf } from '../load-lock.ts';
 
 export interface GatherOptions {
   readonly registries: RegistryAccess;
@@ -21,6 +21,8 @@ export interface GatherOptions {
   readonly store: Store;
   /** The lock of an image, where the store does not know it. */
   readonly lock?: string | undefined;
+  /** Takes the lock of a declaration alone when no image was built of it. */
+  readonly orLock?: boolean | undefined;
 }
 
 /** What is known of an image, or of one to be. */
@@ -46,8 +48,16 @@ export async function gatherBill(
     return { shown: argument, bill: makeBill({ lock }), lock };
   }
   const built = DECLARATION.test(argument)
-    ? await findBuiltImage(context, argument, { lock: lockFile })
+    ? await findBuiltImage(context, argument, { lock: lockFile }).catch((error: unknown) => {
+        if (options.orLock === true && error instanceof IngotError && error.code === 'NOT_FOUND')
+          return undefined;
+        throw error;
+      })
     : undefined;
+  if (built === undefined && DECLARATION.test(argument)) {
+    const lock = await loadLock(resolve(context.cwd, lockFile ?? lockPathOf(argument)));
+    return { shown: argument, bill: makeBill({ lock }), lock };
+  }
   const side = await openSide(context, built?.ref ?? argument, registries);
   if (side.kind === 'lock') throw new TypeError('an image was asked for');
   await using image = side.image;
