@@ -92,8 +92,17 @@ function lockArgv(
 ): [string, ...string[]] {
   const { productRoot } = context;
   const declaration = join(productRoot, `images/${IMAGE}.yaml`);
-  const main = join(productRoot, 'src/main.ts');
-  return [process.execPath, main, '--store', store, 'lock', declaration, '--output', output, ...options];
+  // As users call it.
+  return [
+    join(productRoot, 'bin/ingot'),
+    '--store',
+    store,
+    'lock',
+    declaration,
+    '--output',
+    output,
+    ...options,
+  ];
 }
 
 /** @param solved what is to be solved again, although a solution of it is recorded */

@@ -27,7 +27,7 @@ import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
 import { modulePair, patchesFor } from '../resolve/module-reports.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
-import { pinBase, type PinnedBase } from './base-image.ts';
+import type { PinnedBase } from './base-image.ts';
 import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
 import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
@@ -167,6 +167,8 @@ export class LockSession {
     updates: Updates,
   ): Promise<SolvedOnImage & { readonly base: PinnedBase }> {
     const { catalog, reporter, signal } = this.#options;
+    // Reads images, of which most declarations have none.
+    const { pinBase } = await import('./base-image.ts');
     const base = await pinBase(parsed, pinnedDigest(parsed.image, previous, updates), this.#options);
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const open = this.#open.bind(this);

@@ -2,7 +2,7 @@
 import type { Command } from 'commander';
 import { resolve } from 'node:path';
 
-import { RegistryAccess } from '../oci/registry/access.ts';
+import type { RegistryAccess } from '../oci/registry/access.ts';
 import type { CommandContext } from './context.ts';
 
 export interface RegistryOptions {
@@ -20,10 +20,12 @@ export function addRegistryOptions(command: Command): Command {
     );
 }
 
-export function openRegistries(
+export async function openRegistries(
   { env, cwd, reporter }: CommandContext,
   { ca = [], insecure = [] }: RegistryOptions,
 ): Promise<RegistryAccess> {
+  // With it comes Node's HTTP, a tenth of the time to start.
+  const { RegistryAccess } = await import('../oci/registry/access.ts');
   return RegistryAccess.open({ env, reporter, insecure, ca: ca.map((file) => resolve(cwd, file)) });
 }
 

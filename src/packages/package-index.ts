@@ -68,6 +68,7 @@ const TAB = 0x09;
 export class PackageIndex {
   readonly #sources: readonly IndexSource[];
   readonly #found = new Map<string, readonly Entry[]>();
+  readonly #read = new Map<Entry, IndexedStanza>();
   readonly table: IndexTable;
 
   /** @param table as it was made of these very sources before */
@@ -115,7 +116,12 @@ export class PackageIndex {
     const entry = this.#entries(name).find((candidate) => candidate.version === version);
     const source = entry === undefined ? undefined : this.#sources[entry.source];
     if (entry === undefined || source === undefined) return undefined;
-    return { archive: source.archive, stanza: parseStanza(source.read(entry.start, entry.end)) };
+    const known = this.#read.get(entry);
+    if (known !== undefined) return known;
+    const { archive } = source;
+    const found: IndexedStanza = { archive, stanza: parseStanza(source.read(entry.start, entry.end)) };
+    this.#read.set(entry, found);
+    return found;
   }
 
   /** Names of packages that are `Essential: yes`, in name order. */

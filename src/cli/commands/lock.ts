@@ -4,7 +4,8 @@ import { resolve } from 'node:path';
 
 import type { LoadedCatalog } from '../../catalog/load.ts';
 import { FindingsError, IngotError } from '../../errors.ts';
-import { loadMirrors } from '../../packages/mirror.ts';
+import { loadMirrors, type Mirrors } from '../../packages/mirror.ts';
+import { together } from '../../proc/together.ts';
 import {
   compareLocks,
   compareTools,
@@ -93,20 +94,38 @@ export async function runLock(
   files: readonly string[],
   options: LockOptions,
 ): Promise<CommandResult> {
-  const declarations = declarationsAmong(files);
-  const catalog = await openCatalog(context, declarations);
-  const jobs: LockJob[] = [];
-  for (const file of declarations) jobs.push(...(await jobsOf(context, catalog, file, options)));
+  const { check, diff } = options;
+  // apt is asked for mirrors beside what needs none.
+  const [{ catalog, jobs }, mirrors] = await together(
+    readDeclarations(context, files, options),
+    check === true || typeof diff === 'string'
+      ? Promise.resolve(undefined)
+      : loadMirrors(context.env, context.signal),
+  );
   if (options.output !== undefined && jobs.length > 1) {
     throw new IngotError('USAGE', `--output names one file, and there are ${jobs.length} locks to make`, {
       hint: 'choose one with --variant',
     });
   }
-  if (options.check === true) return checkLocks(context, catalog, jobs);
-  if (typeof options.diff === 'string') return diffAgainst(context, options.diff, jobs);
-  return options.diff === true
-    ? diffLocks(context, catalog, jobs, options)
-    : makeLocks(context, catalog, jobs, options);
+  if (mirrors === undefined) {
+    return typeof diff === 'string' && check !== true
+      ? diffAgainst(context, diff, jobs)
+      : checkLocks(context, catalog, jobs);
+  }
+  const locks = freshLocks(context, catalog, mirrors, jobs, options);
+  return diff === true ? diffLocks(locks) : makeLocks(context, locks);
+}
+
+async function readDeclarations(
+  context: CommandContext,
+  files: readonly string[],
+  options: LockOptions,
+): Promise<{ readonly catalog: LoadedCatalog; readonly jobs: readonly LockJob[] }> {
+  const declarations = declarationsAmong(files);
+  const catalog = await openCatalog(context, declarations);
+  const jobs: LockJob[] = [];
+  for (const file of declarations) jobs.push(...(await jobsOf(context, catalog, file, options)));
+  return { catalog, jobs };
 }
 
 async function jobsOf(
@@ -126,14 +145,9 @@ async function jobsOf(
   return specs.map((spec) => ({ spec, path: options.output ?? lockPathOf(file, spec.image.variant) }));
 }
 
-async function makeLocks(
-  context: CommandContext,
-  catalog: LoadedCatalog,
-  jobs: readonly LockJob[],
-  options: LockOptions,
-): Promise<CommandResult> {
+async function makeLocks(context: CommandContext, locks: AsyncIterable<FreshLock>): Promise<CommandResult> {
   const outcomes: LockOutcome[] = [];
-  for await (const { spec, path, previous, lock } of freshLocks(context, catalog, jobs, options)) {
+  for await (const { spec, path, previous, lock } of locks) {
     const text = renderLock(lock);
     const written = previous === undefined || renderLock(previous) !== text;
     if (written) await writeFileAtomically(resolve(context.cwd, path), text);
@@ -143,14 +157,9 @@ async function makeLocks(
 }
 
 /** What would be written, held against what is there. */
-async function diffLocks(
-  context: CommandContext,
-  catalog: LoadedCatalog,
-  jobs: readonly LockJob[],
-  options: LockOptions,
-): Promise<CommandResult> {
+async function diffLocks(locks: AsyncIterable<FreshLock>): Promise<CommandResult> {
   const differences: Difference[] = [];
-  for await (const { spec, path, previous, lock } of freshLocks(context, catalog, jobs, options)) {
+  for await (const { spec, path, previous, lock } of locks) {
     if (previous === undefined) {
       throw new IngotError('LOCK_MISSING', `there is no ${path} to compare with`, {
         hint: `make it with: ingot lock ${spec.file}`,
@@ -194,6 +203,7 @@ interface FreshLock extends LockJob {
 async function* freshLocks(
   context: CommandContext,
   catalog: LoadedCatalog,
+  mirrors: Mirrors,
   jobs: readonly LockJob[],
   options: LockOptions,
 ): AsyncGenerator<FreshLock> {
@@ -203,7 +213,6 @@ async function* freshLocks(
   await using _used = await store.use(signal, () => {
     reporter.info('waiting for `ingot store gc`');
   });
-  const mirrors = await loadMirrors(context.env, signal);
   await using registries = lazyRegistries(context, options);
   const session = new LockSession({
     store,
