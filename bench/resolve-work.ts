@@ -1,6 +1,7 @@
 /**
- * Solves declarations of a folder one after the other and prints seconds of the first, the middle and the 99th of a hundred: `resolve-work.ts FOLDER COUNT`.
- * Files, facts and layers are read before; the solver's answer, with findings and suggestions, is what is measured.
+ * Solves declarations of a folder one after the other and prints seconds of the first, the middle and the 99th of a
+ * hundred, by the clock and of this thread's own processor time: `resolve-work.ts FOLDER COUNT`. Files, facts and
+ * layers are read before; the solver's answer, with findings and suggestions, is what is measured.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -32,22 +33,27 @@ const requests = await Promise.all(
 );
 
 const now = '2026-11-22';
-const times: number[] = [];
-const before = process.cpuUsage();
+const walls: number[] = [];
+const cpus: number[] = [];
 for (let index = 0; index < Number(count); index += 1) {
   const { request, offers } = requests[index % requests.length] ?? {};
   if (request === undefined) throw new TypeError(`there are no declarations in ${folder}`);
+  const before = process.threadCpuUsage();
   const start = performance.now();
   judgeFit(request, { facts, now, ...(offers !== undefined && { offers }) });
-  times.push((performance.now() - start) / 1000);
+  walls.push((performance.now() - start) / 1000);
+  const { user, system } = process.threadCpuUsage(before);
+  cpus.push((user + system) / 1e6);
 }
-const { user, system } = process.cpuUsage(before);
-const sorted = times.toSorted((left, right) => left - right);
+const rank = (share: number): object => ({ wall: nth(walls, share), cpu: nth(cpus, share) });
 process.stdout.write(
   `${JSON.stringify({
-    first: times[0],
-    middle: sorted[times.length >> 1],
-    late: sorted[Math.floor(times.length * 0.99)],
-    cpu: (user + system) / 1e6 / times.length,
+    first: { wall: walls[0], cpu: cpus[0] },
+    middle: rank(0.5),
+    late: rank(0.99),
   })}\n`,
 );
+
+function nth(values: readonly number[], share: number): number | undefined {
+  return values.toSorted((left, right) => left - right)[Math.floor(values.length * share)];
+}
