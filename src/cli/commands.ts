@@ -19,6 +19,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['push', async () => (await import('./commands/push.ts')).pushCommand],
   ['pull', async () => (await import('./commands/pull.ts')).pullCommand],
   ['copy', async () => (await import('./commands/copy.ts')).copyCommand],
+  ['index', async () => (await import('./commands/image-index.ts')).imageIndexCommand],
   ['inspect', async () => (await import('./commands/inspect.ts')).inspectCommand],
   ['sbom', async () => (await import('./commands/sbom.ts')).sbomCommand],
   ['audit', async () => (await import('./commands/audit.ts')).auditCommand],

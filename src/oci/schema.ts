@@ -80,6 +80,7 @@ export const ImageConfig = z.object({
   author: z.string().optional(),
   architecture: z.string(),
   os: z.string(),
+  variant: z.string().optional(),
   config: z
     .object({
       Env: z.array(z.string()).optional(),

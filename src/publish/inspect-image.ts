@@ -1,10 +1,12 @@
 /** What an image is, from its documents alone: none of its layers is read. */
+import { z } from 'zod';
+
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES } from '../oci/blob.ts';
 import { readDocument } from '../oci/image-graph.ts';
 import type { ImageSource, TransferOptions } from '../oci/image-transfer.ts';
-import { type Descriptor, ImageConfig, Manifest, MEDIA_TYPES } from '../oci/schema.ts';
+import { type Descriptor, ImageConfig, MEDIA_TYPES } from '../oci/schema.ts';
 
 export interface InspectedImage {
   readonly digest: Digest;
@@ -21,6 +23,9 @@ export interface InspectedImage {
   readonly referrers: readonly Descriptor[];
 }
 
+/** Of manifests and indexes alike. */
+const Annotated = z.object({ annotations: z.record(z.string(), z.string()).optional() });
+
 /** @throws IngotError NOT_FOUND, IMAGE_INVALID, DIGEST_MISMATCH */
 export async function inspectImage(
   source: ImageSource,
@@ -31,14 +36,14 @@ export async function inspectImage(
   const { digest, mediaType } = document.descriptor;
   const { children, blobs, artifactType } = readDocument(document, source.shown);
   const referrers = await source.referrers(digest, options);
-  const manifest = Manifest.safeParse(JSON.parse(document.bytes.toString()));
+  const { annotations = {} } = Annotated.parse(JSON.parse(document.bytes.toString()));
   const config = blobs[0]?.mediaType === MEDIA_TYPES.config ? blobs[0] : undefined;
   return {
     digest,
     mediaType,
     manifests: children,
     layers: blobs.slice(1),
-    annotations: manifest.data?.annotations ?? {},
+    annotations,
     artifactType,
     config: config === undefined ? undefined : await readConfig(source, config, options),
     bytes: blobs.reduce((sum, { size }) => sum + size, 0),

@@ -10,11 +10,20 @@ import { LayoutSource } from '../oci/layout-source.ts';
 import { LayoutTarget } from '../oci/layout-target.ts';
 import { type ImageReference, parseImageReference } from '../oci/reference.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
+import { JoinedSource } from './joined-source.ts';
 
 export type ImageLocation =
   | { readonly kind: 'layout'; readonly path: string; readonly name: string | undefined }
   | { readonly kind: 'archive'; readonly path: string; readonly name: string | undefined }
   | { readonly kind: 'registry'; readonly reference: ImageReference };
+
+/** Where an image comes from: a place, or several whose images become one of several platforms. */
+export type ImageOrigin =
+  | ImageLocation
+  | {
+      readonly kind: 'joined';
+      readonly images: readonly { readonly text: string; readonly location: ImageLocation }[];
+    };
 
 const ARCHIVE = 'oci-archive:';
 
@@ -45,12 +54,15 @@ export function parseLocation(text: string, cwd: string): ImageLocation {
 }
 
 /** What a source is asked for. */
-export function wantedOf(location: ImageLocation): string | undefined {
+export function wantedOf(location: ImageOrigin): string | undefined {
+  if (location.kind === 'joined') return undefined;
   return location.kind === 'registry' ? (location.reference.digest ?? location.reference.tag) : location.name;
 }
 
-export async function openSource(location: ImageLocation, registries: RegistryAccess): Promise<ImageSource> {
+export async function openSource(location: ImageOrigin, registries: RegistryAccess): Promise<ImageSource> {
   switch (location.kind) {
+    case 'joined':
+      return openJoined(location.images, registries);
     case 'layout':
       return LayoutSource.open(location.path);
     case 'archive':
@@ -58,6 +70,21 @@ export async function openSource(location: ImageLocation, registries: RegistryAc
     case 'registry':
       return registries.source(location.reference);
   }
+}
+
+async function openJoined(
+  images: (ImageOrigin & { readonly kind: 'joined' })['images'],
+  registries: RegistryAccess,
+): Promise<ImageSource> {
+  await using opened = new AsyncDisposableStack();
+  const joined = [];
+  for (const { text, location } of images) {
+    const source = opened.use(await openSource(location, registries));
+    joined.push({ shown: text, source, reference: wantedOf(location) });
+  }
+  const source = await JoinedSource.join(joined);
+  opened.move(); // its own from here on
+  return source;
 }
 
 /** `scratch` is a folder of the caller's for what a target has to write down meanwhile. */

@@ -4,7 +4,14 @@ import type { RegistryAccess } from '../oci/registry/access.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { type CopiedImage, copyImage } from './copy-image.ts';
-import { type ImageLocation, nameAt, openSource, openTarget, wantedOf } from './location.ts';
+import {
+  type ImageLocation,
+  type ImageOrigin,
+  nameAt,
+  openSource,
+  openTarget,
+  wantedOf,
+} from './location.ts';
 import { StoredSource } from './stored-source.ts';
 
 export interface Destination {
@@ -16,7 +23,7 @@ export interface Destination {
 }
 
 export interface TransferOptions {
-  readonly from: ImageLocation;
+  readonly from: ImageOrigin;
   readonly to: readonly Destination[];
   readonly withReferrers?: boolean | undefined;
   readonly registries: RegistryAccess;

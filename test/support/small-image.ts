@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
 import { digestOf, hexOf, type Digest } from '../../src/digest.ts';
-import { MEDIA_TYPES, type Descriptor } from '../../src/oci/schema.ts';
+import { MEDIA_TYPES, type Descriptor, type Platform } from '../../src/oci/schema.ts';
 import { run } from '../../src/proc/run.ts';
 
 export interface SmallLayer {
@@ -42,6 +42,7 @@ export async function writeSmallImage(
   layout: string,
   layers: readonly SmallLayer[],
   annotations: Readonly<Record<string, string>> = {},
+  platform: Platform = { os: 'linux', architecture: 'amd64' },
 ): Promise<string> {
   await mkdir(join(layout, 'blobs/sha256'), { recursive: true });
   const addBlob = async (data: Buffer | string): Promise<{ digest: Digest; size: number }> => {
@@ -60,8 +61,7 @@ export async function writeSmallImage(
   }
   const config = await addBlob(
     JSON.stringify({
-      architecture: 'amd64',
-      os: 'linux',
+      ...platform,
       rootfs: { type: 'layers', diff_ids: layers.map(({ archive }) => digestOf(archive)) },
     }),
   );

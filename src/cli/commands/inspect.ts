@@ -2,6 +2,7 @@
 import { Command } from 'commander';
 
 import { inspectImage, type InspectedImage } from '../../publish/inspect-image.ts';
+import { nameOf } from '../../publish/joined-source.ts';
 import { openSource, parseLocation, wantedOf } from '../../publish/location.ts';
 import { formatBytes, formatTable } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
@@ -65,7 +66,7 @@ function renderText(image: InspectedImage): string {
   const columns = [{ title: '' }, { title: 'SIZE', align: 'right' as const }, { title: 'DIGEST' }];
   if (manifests.length > 0) {
     const rows = manifests.map(({ platform, size, digest: child }) => [
-      platform === undefined ? '' : `${platform.os}/${platform.architecture}`,
+      platform === undefined ? '' : nameOf(platform),
       formatBytes(size),
       child,
     ]);

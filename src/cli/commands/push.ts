@@ -4,11 +4,12 @@ import { Command } from 'commander';
 import { parseLocation } from '../../publish/location.ts';
 import { requireRegistry, transferImage } from '../../publish/transfer.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { useStore } from '../use-store.ts';
 
-interface PushOptions extends RegistryOptions {
+interface PushOptions extends RegistryOptions, OriginOptions {
   readonly tag?: readonly string[];
   readonly referrers: boolean;
 }
@@ -16,15 +17,18 @@ interface PushOptions extends RegistryOptions {
 export function pushCommand(bind: Bind): Command {
   const command = new Command('push')
     .description('Send an image to registries. Sends only what they lack; tags move last.')
-    .argument('<image>', 'oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]')
+    .argument('<image>', 'declaration that was built, oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]')
     .argument('<ref...>', 'where to, such as registry.example.com/ai/node:1.0')
     .option('--tag <tag>', 'another tag at every place (repeatable)', collect)
+    .option('--variant <name>', 'this variant of the declaration alone')
+    .option('--layout <dir>', 'where the declaration was built (default: build/NAME)')
     .option('--no-referrers', 'leave behind what refers to the image, such as signatures');
   return addRegistryOptions(command)
     .addHelpText(
       'after',
       `
 Examples:
+  ingot push images/debian-minimal.yaml registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal registry.example.com/ai/node --tag 1.0 --tag stable
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
@@ -42,9 +46,9 @@ async function push(
   options: PushOptions,
 ): Promise<CommandResult> {
   const { reporter, signal, cwd } = context;
-  const from = parseLocation(image, cwd);
   const to = refs.map((text) => ({ text, location: parseLocation(text, cwd), names: options.tag ?? [] }));
   for (const { location, text } of to) requireRegistry(location, text);
+  const { from } = await findOrigin(context, image, options);
   await using inUse = await useStore(context);
   await using registries = await openRegistries(context, options);
   const { store } = inUse;
