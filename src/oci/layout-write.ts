@@ -3,7 +3,8 @@
  *
  * A new layout is made under a temporary name beside its place and renamed. In an existing one blobs are added
  * first, then `index.json` is replaced by rename: that is the moment the new image counts. Blobs that nothing
- * leads to any more are removed last. A layout therefore always holds whole images, whenever a write ends.
+ * leads to any more are removed last. A layout therefore always holds whole images, whenever a write ends. What a
+ * writer that was killed has left goes with the next write to the same place.
  */
 import { randomUUID } from 'node:crypto';
 import type { Stats } from 'node:fs';
@@ -21,7 +22,7 @@ import {
   stat,
   writeFile,
 } from 'node:fs/promises';
-import { basename, dirname, join } from 'node:path';
+import { dirname, join } from 'node:path';
 
 import { canonicalJson, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
@@ -30,6 +31,7 @@ import { requireWritableFolder } from '../proc/writable-place.ts';
 import { layoutBlobPath, readJsonBlob, verifiedChunks } from './blob.ts';
 import { readImageGraph } from './image-graph.ts';
 import { readLayout } from './layout.ts';
+import { lockWhileMaking, sweepBeside, sweepInside, temporaryPrefix } from './layout-leftovers.ts';
 import { LayoutSource } from './layout-source.ts';
 import { type Descriptor, type Index, Manifest, MEDIA_TYPES, REF_NAME } from './schema.ts';
 
@@ -113,6 +115,7 @@ export async function addToLayout(
   options: WriteLayoutOptions = {},
 ): Promise<void> {
   try {
+    await sweepBeside(directory);
     // Not there when asked, there when renaming: somebody else made it meanwhile, so add to theirs.
     const created = (await isAbsentOrEmpty(directory)) && (await create(directory, blobs, entries, options));
     if (!created) await add(directory, blobs, entries, options);
@@ -156,7 +159,8 @@ async function create(
 ): Promise<boolean> {
   const parent = dirname(join(directory));
   await mkdir(parent, { recursive: true });
-  const temporary = await mkdtemp(join(parent, `.${basename(directory)}.tmp-`));
+  await using _making = await lockWhileMaking(directory, options.signal);
+  const temporary = await mkdtemp(join(parent, temporaryPrefix(directory)));
   try {
     await chmod(temporary, 0o755);
     await mkdir(join(temporary, 'blobs/sha256'), { recursive: true });
@@ -183,6 +187,7 @@ async function add(
   await readExisting(directory);
   await using _lock = await acquireFileLock(join(directory, 'oci-layout'), { signal: options.signal });
   const { index } = await readExisting(directory);
+  await sweepInside(directory);
   await mkdir(join(directory, 'blobs/sha256'), { recursive: true });
   for (const blob of blobs) await place(blob, directory, options);
   const replaced = await writeIndex(directory, index, entries);

@@ -19,13 +19,16 @@ export interface FileLockOptions {
   readonly onWait?: (() => void) | undefined;
   /** Any number of owners may share the lock; an exclusive one waits for all of them. Default: exclusive. */
   readonly shared?: boolean;
+  /** `false` fails with TOOL_FAILED when the lock is not free at once. Default: true. */
+  readonly wait?: boolean;
 }
 
 /** @throws IngotError INTERRUPTED when the signal fires while waiting; TOOL_MISSING without util-linux. */
 export async function acquireFileLock(path: string, options: FileLockOptions = {}): Promise<FileLock> {
   await mkdir(dirname(path), { recursive: true });
   const mode = options.shared === true ? '--shared' : '--exclusive';
-  const holder = await startHolder(['flock', mode, path, 'cat'], {
+  const waiting = options.wait === false ? ['--nonblock'] : [];
+  const holder = await startHolder(['flock', ...waiting, mode, path, 'cat'], {
     what: `the lock ${path}`,
     signal: options.signal,
     onWait: options.onWait,
