@@ -1,5 +1,5 @@
 /** Images with driver, CUDA and runtimes: locked afresh from the real archives, and from a vendor's of our own. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -11,6 +11,7 @@ import type { Lock } from '../../src/resolve/lock.ts';
 import { Store } from '../../src/store/store.ts';
 import { ingot, ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
 import { MirrorServer, TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import { TinyProject } from '../support/tiny-project.ts';
 
 let folder: string;
 
@@ -118,9 +119,9 @@ describe('a vendor’s repository', () => {
   let key: TestKey;
   let project: string;
   let vendor: TinyArchive;
-  let base: MirrorServer;
+  let tiny: TinyProject;
   let repository: MirrorServer;
-  let env: Record<string, string>;
+  let env: Readonly<Record<string, string>>;
   let round = 0;
 
   beforeAll(async () => {
@@ -132,43 +133,24 @@ describe('a vendor’s repository', () => {
   });
 
   beforeEach(async () => {
-    project = join(folder, `project ${(round += 1)}`);
-    for (const kind of ['base', 'kernel', 'driver'])
-      await mkdir(join(project, 'layers', kind), { recursive: true });
-    const archives = `[{name: debian, suites: [tiny], components: [main], keyring: '${key.keyring}'}]`;
-    await writeFile(
-      join(project, 'layers/base/tiny.yaml'),
-      `name: tiny\nkind: base\nsummary: x\ndefaultRelease: '1'\nreleases: {'1': {suite: tiny, archives: ${archives}}}\n` +
-        'install: {debian: {packages: [init]}}\n',
-    );
-    await writeFile(
-      join(project, 'layers/kernel/tiny.yaml'),
-      'name: tiny\nkind: kernel\nsummary: x\ninstall: {debian: {packages: [linux-image-tiny]}}\n',
-    );
-    await writeFile(join(project, 'layers/tools.yaml'), "base: tiny\nrelease: '1'\npackages: [hammer]\n");
-    await writeFile(join(project, 'node.yaml'), 'name: node\nbase: tiny\nkernel: tiny\ndriver: nvidia\n');
-    const distribution = new TinyArchive(join(project, 'archive'), key);
-    await distribution.publish(BASE);
+    tiny = await TinyProject.start(join(folder, `project ${(round += 1)}`), key);
+    ({ folder: project, env } = tiny);
+    await tiny.declare('driver: nvidia');
+    await tiny.archive.publish(BASE);
     vendor = new TinyArchive(join(project, 'vendor/tiny1'), key);
     await vendor.publishFlat(VENDOR);
-    base = await MirrorServer.start(distribution.root);
     repository = await MirrorServer.start(join(project, 'vendor'));
-    env = {
-      INGOT_STORE: join(project, 'store'),
-      INGOT_LAYERS: join(project, 'layers'),
-      INGOT_MIRROR: base.url,
-    };
     await driver({});
     return async () => {
-      await base[Symbol.asyncDispose]();
+      await tiny[Symbol.asyncDispose]();
       await repository[Symbol.asyncDispose]();
     };
   });
 
   async function driver(change: { version?: string; fingerprint?: string; keyring?: string }): Promise<void> {
     const fingerprint = change.fingerprint ?? (await key.fingerprint());
-    await writeFile(
-      join(project, 'layers/driver/vendor.yaml'),
+    await tiny.writeLayer(
+      'driver/vendor.yaml',
       `name: vendor
 kind: driver
 summary: A vendor's driver
@@ -219,7 +201,7 @@ install:
     const packages = lock.layers.find(({ name }) => name === 'driver-vendor')?.packages ?? [];
     expect(packages.map(({ name, archive }) => [name, archive])).toEqual([['libcuda1', 'vendor']]);
 
-    const store = await Store.open(join(project, 'store'));
+    const store = await Store.open(env['INGOT_STORE'] ?? '');
     const mirrors = withRepositories(mirrorsFrom(env, []), lock.archives);
     const fetched = await fetchPackages(packages, { store, mirrors, created: new Date() });
     expect(fetched.fetched).toBe(1);

@@ -1,5 +1,5 @@
 /** The kernel of a lock: chosen among those of an archive that keeps several, and told by `explain`. */
-import { mkdir, mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { basename, join } from 'node:path';
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
@@ -14,7 +14,8 @@ import { run } from '../../src/proc/run.ts';
 import { Store } from '../../src/store/store.ts';
 import { TEST_STORE } from '../support/built-image.ts';
 import { ingot, ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
-import { MirrorServer, TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import { TestKey, type TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import { TinyProject } from '../support/tiny-project.ts';
 
 let folder: string;
 
@@ -73,8 +74,8 @@ describe('a small archive', () => {
   let key: TestKey;
   let project: string;
   let archive: TinyArchive;
-  let server: MirrorServer;
-  let env: Record<string, string>;
+  let env: Readonly<Record<string, string>>;
+  let declare: (kernel: string, driver?: string) => Promise<void>;
   let round = 0;
 
   beforeAll(async () => {
@@ -86,22 +87,10 @@ describe('a small archive', () => {
   });
 
   beforeEach(async () => {
-    project = join(folder, `project ${(round += 1)}`);
-    const layer = async (path: string, text: string): Promise<void> => {
-      await mkdir(join(project, 'layers', path, '..'), { recursive: true });
-      await writeFile(join(project, 'layers', path), text);
-    };
-    const archives = `[{name: debian, suites: [tiny], components: [main], keyring: '${key.keyring}'}]`;
-    await layer(
-      'base/tiny.yaml',
-      `name: tiny\nkind: base\nsummary: x\ndefaultRelease: '1'\nreleases: {'1': {suite: tiny, archives: ${archives}}}\n` +
-        'install: {debian: {packages: [init]}}\n',
-    );
-    await layer(
-      'kernel/tiny.yaml',
-      'name: tiny\nkind: kernel\nsummary: x\ninstall: {debian: {packages: [linux-image-tiny]}}\n',
-    );
-    await layer(
+    const tiny = await TinyProject.start(join(folder, `project ${(round += 1)}`), key);
+    ({ folder: project, archive, env } = tiny);
+    declare = (kernel, driver = '') => tiny.declare(driver, kernel);
+    await tiny.writeLayer(
       'driver/vendor.yaml',
       `name: vendor
 kind: driver
@@ -113,17 +102,7 @@ modules: {source: vendor-dkms, flavour: open}
 install: {debian: {packages: [libcuda1], versionOf: [libcuda1]}}
 `,
     );
-    await layer('tools.yaml', "base: tiny\nrelease: '1'\npackages: [hammer]\n");
-    archive = new TinyArchive(join(project, 'archive'), key);
-    server = await MirrorServer.start(archive.root);
-    env = {
-      INGOT_STORE: join(project, 'store'),
-      INGOT_LAYERS: join(project, 'layers'),
-      INGOT_MIRROR: server.url,
-    };
-    return async () => {
-      await server[Symbol.asyncDispose]();
-    };
+    return () => tiny[Symbol.asyncDispose]();
   });
 
   /** Kernels of these versions; the metapackage stands for the last. */
@@ -147,10 +126,6 @@ install: {debian: {packages: [libcuda1], versionOf: [libcuda1]}}
         depends: `linux-image-${newest}-tiny (= ${newest}-1)`,
       },
     ]);
-  }
-
-  async function declare(kernel: string, driver = ''): Promise<void> {
-    await writeFile(join(project, 'node.yaml'), `name: node\nbase: tiny\nkernel: ${kernel}\n${driver}`);
   }
 
   async function lockedKernel(...args: string[]): Promise<[release: string, said: string]> {

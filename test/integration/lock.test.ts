@@ -9,7 +9,9 @@ import { parseLock } from '../../src/resolve/lock-text.ts';
 import type { Lock } from '../../src/resolve/lock.ts';
 import { run } from '../../src/proc/run.ts';
 import { ingot, ingotJson, startIngot, type CliResult } from '../support/cli.ts';
-import { MirrorServer, TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import type { MirrorServer } from '../support/mirror.ts';
+import { TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import { TinyProject } from '../support/tiny-project.ts';
 
 let folder: string;
 
@@ -111,7 +113,8 @@ describe('with a small archive', () => {
   let project: string;
   let archive: TinyArchive;
   let server: MirrorServer;
-  let env: Record<string, string>;
+  let env: Readonly<Record<string, string>>;
+  let declare: TinyProject['declare'];
   let round = 0;
 
   beforeAll(async () => {
@@ -123,37 +126,14 @@ describe('with a small archive', () => {
   });
 
   beforeEach(async () => {
-    project = join(folder, `prøject ${(round += 1)}`);
-    await mkdir(join(project, 'layers/base'), { recursive: true });
-    await mkdir(join(project, 'layers/kernel'));
-    const archives = `[{name: debian, suites: [tiny], components: [main], keyring: '${key.keyring}'}]`;
-    await writeFile(
-      join(project, 'layers/base/tiny.yaml'),
-      `name: tiny\nkind: base\nsummary: x\ndefaultRelease: '1'\nreleases: {'1': {suite: tiny, archives: ${archives}}}\n` +
-        'install: {debian: {packages: [init]}}\n',
-    );
-    await writeFile(
-      join(project, 'layers/kernel/tiny.yaml'),
-      'name: tiny\nkind: kernel\nsummary: x\ninstall: {debian: {packages: [linux-image-tiny]}}\n',
-    );
-    await writeFile(join(project, 'layers/tools.yaml'), "base: tiny\nrelease: '1'\npackages: [hammer]\n");
-    archive = new TinyArchive(join(project, 'archive'), key);
+    const tiny = await TinyProject.start(join(folder, `prøject ${(round += 1)}`), key);
+    ({ folder: project, archive, server } = tiny);
     await archive.publish(FIRST);
-    server = await MirrorServer.start(archive.root);
-    env = {
-      INGOT_STORE: join(project, 'störe'),
-      INGOT_LAYERS: join(project, 'layers'),
-      INGOT_MIRROR: server.url.replace('//', '//user:secret@'),
-    };
+    env = { ...tiny.env, INGOT_MIRROR: server.url.replace('//', '//user:secret@') };
+    declare = (rest) => tiny.declare(rest);
     await declare('packages: [server, other]');
-    return async () => {
-      await server[Symbol.asyncDispose]();
-    };
+    return () => tiny[Symbol.asyncDispose]();
   });
-
-  async function declare(rest: string): Promise<void> {
-    await writeFile(join(project, 'node.yaml'), `name: node\nbase: tiny\nkernel: tiny\n${rest}\n`);
-  }
 
   async function ingotLock(...args: string[]): Promise<CliResult> {
     const result = await ingot(['lock', 'node.yaml', ...args], { cwd: project, env });
