@@ -16,6 +16,7 @@ export type ErrorCode =
   | 'LOCK_MISSING'
   | 'LOCK_INVALID'
   | 'LOCK_STALE'
+  | 'TRUST_INVALID'
   | 'PACKAGE_UNKNOWN'
   | 'OFFER_STALE'
   | 'PACKAGES_CONFLICT'
@@ -59,6 +60,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'LOCK_MISSING',
   'LOCK_INVALID',
   'LOCK_STALE',
+  'TRUST_INVALID',
   'PACKAGE_UNKNOWN',
   'OFFER_STALE',
   'PACKAGES_CONFLICT',

@@ -11,6 +11,7 @@ import { schemaOf } from '../src/cli/schemas.ts';
 import { exitCodeOf, IngotError, type ErrorCode } from '../src/errors.ts';
 import { checkReferences } from '../src/resolve/check-references.ts';
 import { parseSpec } from '../src/spec/parse.ts';
+import { TrustPolicyInput } from '../src/trust/policy-schema.ts';
 import {
   anchorsOf,
   codeSpans,
@@ -117,6 +118,10 @@ describe('YAML', () => {
     }
     if ('kind' in value) {
       expect(LayerDefinition.safeParse(value).error).toBeUndefined();
+      return;
+    }
+    if ('repositories' in value) {
+      expect(TrustPolicyInput.safeParse(value).error).toBeUndefined();
       return;
     }
     // An example may show a part of a declaration.

@@ -3,7 +3,6 @@
  * in memory; descriptors are closed before any program is started that could inherit them.
  */
 import { createPrivateKey, X509Certificate, type KeyObject } from 'node:crypto';
-import { closeSync, readFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
@@ -11,6 +10,7 @@ import { moduleSigner, signWith, type ModuleSigner } from '../build/modules/sign
 import { errnoOf, IngotError } from '../errors.ts';
 import type { CommandContext } from './context.ts';
 import { isPkcs11Uri, parseTokenKeyUri } from './pkcs11-uri.ts';
+import { readDescriptor, readPasswordDescriptor } from './read-descriptor.ts';
 import { openTokenKey } from './token-key.ts';
 
 export interface ModuleKeyOptions {
@@ -44,7 +44,7 @@ export async function loadModuleSigner(
     requireRsa(certificate, moduleCertificate);
     return moduleSigner(await openTokenKey(uri, pin, certificate, context), certificate);
   }
-  const text = readDescriptor(moduleKey, '--module-key');
+  const text = readDescriptor(moduleKey, '--module-key', ', or a PKCS#11 URI');
   const key = parseKey(text, readPassphrase(moduleKeyPassphrase));
   text.fill(0);
   const certificate = await loadCertificate(path, moduleCertificate);
@@ -58,33 +58,7 @@ export async function loadModuleSigner(
 }
 
 function readPassphrase(number: string | undefined): string | undefined {
-  if (number === undefined) return undefined;
-  return readDescriptor(number, '--module-key-passphrase')
-    .toString('utf8')
-    .replace(/\r?\n$/, '');
-}
-
-function readDescriptor(number: string, option: string): Buffer {
-  if (!/^(?:[3-9]|[1-9]\d{1,5})$/.test(number)) {
-    // Not what was given instead: it may be the secret itself.
-    const orUri = option === '--module-key' ? ', or a PKCS#11 URI' : '';
-    throw new IngotError('USAGE', `${option} takes the number of a file descriptor from 3 on${orUri}`, {
-      hint: `such as: ${option} 3 3<FILE`,
-    });
-  }
-  const descriptor = Number(number);
-  try {
-    const content = readFileSync(descriptor);
-    closeSync(descriptor);
-    return content;
-  } catch (error) {
-    const errno = errnoOf(error) ?? 'error';
-    const why = errno === 'EBADF' ? 'it is not open for reading' : errno;
-    throw new IngotError('USAGE', `the file descriptor ${number} of ${option} cannot be read: ${why}`, {
-      hint: `open it for Ingot: ${option} ${number} ${number}<FILE`,
-      cause: error,
-    });
-  }
+  return number === undefined ? undefined : readPasswordDescriptor(number, '--module-key-passphrase');
 }
 
 function parseKey(text: Buffer, passphrase: string | undefined): KeyObject {

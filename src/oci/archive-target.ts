@@ -9,7 +9,7 @@ import { basename, dirname, join } from 'node:path';
 import { canonicalJson, type Digest, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { requireWritableFolder } from '../proc/writable-place.ts';
-import { readDocument } from './image-graph.ts';
+import { describeReferrer, readDocument } from './image-graph.ts';
 import type {
   BlobContent,
   ImageTarget,
@@ -85,7 +85,7 @@ export class ArchiveTarget implements ImageTarget {
       this.#manifests.push({ ...descriptor, annotations: { [REF_NAME]: name } });
     }
     const refers = readDocument(document, this.shown).subject !== undefined;
-    if (names.length === 0 && refers) this.#manifests.push(descriptor);
+    if (names.length === 0 && refers) this.#manifests.push(describeReferrer(document));
   }
 
   async finish({ signal }: TransferOptions = {}): Promise<void> {

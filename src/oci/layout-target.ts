@@ -23,7 +23,7 @@ import {
   requireLayoutName,
   requireLayoutPlace,
 } from './layout-write.ts';
-import { readDocument } from './image-graph.ts';
+import { describeReferrer, readDocument } from './image-graph.ts';
 import type { Descriptor } from './schema.ts';
 
 export class LayoutTarget implements ImageTarget {
@@ -83,7 +83,8 @@ export class LayoutTarget implements ImageTarget {
     for (const name of names) this.#entries.push({ descriptor, name });
     // Found by those who look for what refers to the subject.
     const refers = readDocument(document, this.shown).subject !== undefined;
-    if (names.length === 0 && refers) this.#entries.push({ descriptor, name: undefined });
+    if (names.length === 0 && refers)
+      this.#entries.push({ descriptor: describeReferrer(document), name: undefined });
   }
 
   async finish({ signal }: TransferOptions = {}): Promise<void> {

@@ -179,11 +179,10 @@ async function hashContents(
 
 /** The entry of a name; without one, the only image there is. @throws IngotError NOT_FOUND with the names there are */
 export function chooseByName(index: Index, directory: string, name: string | undefined): Descriptor {
-  const names = index.manifests.map((entry) => entry.annotations?.[REF_NAME]);
+  const images = index.manifests.filter((entry) => !belongsToImage(entry));
+  const names = images.map((entry) => entry.annotations?.[REF_NAME]);
   const matching =
-    name === undefined
-      ? index.manifests
-      : index.manifests.filter((entry) => entry.annotations?.[REF_NAME] === name);
+    name === undefined ? images : index.manifests.filter((entry) => entry.annotations?.[REF_NAME] === name);
   const [first] = matching;
   if (first !== undefined && matching.every((entry) => entry.digest === first.digest)) return first;
   const known = names.filter((known) => known !== undefined).join(', ');
@@ -191,12 +190,20 @@ export function chooseByName(index: Index, directory: string, name: string | und
     'NOT_FOUND',
     name !== undefined && first === undefined
       ? `${directory} has no image ${JSON.stringify(name)}`
-      : `${directory} holds ${index.manifests.length} images`,
+      : `${directory} holds ${images.length} images`,
     {
       hint:
         known === '' ? 'it holds no named image' : `name one of them, as in oci:${directory}:NAME: ${known}`,
     },
   );
+}
+
+/** What is put beside images: referrers, which say their type and have no name, and cosign's older tags. */
+function belongsToImage({ annotations, artifactType }: Descriptor): boolean {
+  const name = annotations?.[REF_NAME];
+  return name === undefined
+    ? artifactType !== undefined
+    : /^sha256-[0-9a-f]{64}(?:\.(?:sig|att|sbom))?$/.test(name);
 }
 
 async function descend(

@@ -8,7 +8,7 @@ import pLimit from 'p-limit';
 import { type Digest, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { type ImageGraph, readGraphFrom, readImageGraph } from '../oci/image-graph.ts';
-import type { ImageSource, ImageTarget } from '../oci/image-transfer.ts';
+import type { ImageSource, ImageTarget, ManifestDocument } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { formatBytes } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
@@ -22,6 +22,8 @@ export interface CopyOptions {
   readonly names: readonly string[];
   /** Takes along what refers to the image. Default: true. */
   readonly withReferrers?: boolean;
+  /** Runs when all is there and before a name leads to it: what refers to it can be put beside it. */
+  readonly beforeNamed?: ((root: ManifestDocument) => Promise<void>) | undefined;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
 }
@@ -65,12 +67,14 @@ export async function copyImage(options: CopyOptions): Promise<CopiedImage> {
   const copied = await reporter.stage(`Copy to ${target.shown}`, async (stage) => {
     const result = await new BlobCopier(options, [...blobs.values()], stage).run();
     for (const document of graph.documents.slice(0, -1)) await target.putManifest(document, [], { signal });
-    if (related.length > 0) await target.putManifest(graph.root, [], { signal });
+    const { beforeNamed } = options;
+    if (related.length > 0 || beforeNamed !== undefined) await target.putManifest(graph.root, [], { signal });
     for (const { graph: belonging, name } of related) {
       for (const document of belonging.documents.slice(0, -1))
         await target.putManifest(document, [], { signal });
       await target.putManifest(belonging.root, name === undefined ? [] : [name], { signal });
     }
+    await beforeNamed?.(graph.root);
     await target.putManifest(graph.root, names, { signal });
     await target.finish({ signal });
     if (result.sent === 0) stage.cached('everything was there');

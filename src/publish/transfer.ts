@@ -1,8 +1,10 @@
 /** The jobs behind `push`, `pull` and `copy`: one image, from one place to others. */
 import { IngotError } from '../errors.ts';
+import type { ManifestDocument } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
+import type { Signer } from '../trust/signer.ts';
 import { type CopiedImage, copyImage } from './copy-image.ts';
 import {
   type ImageLocation,
@@ -12,6 +14,7 @@ import {
   openTarget,
   wantedOf,
 } from './location.ts';
+import { type SignedImage, signImage, type SignOptions } from './sign-image.ts';
 import { StoredSource } from './stored-source.ts';
 
 export interface Destination {
@@ -26,6 +29,8 @@ export interface TransferOptions {
   readonly from: ImageOrigin;
   readonly to: readonly Destination[];
   readonly withReferrers?: boolean | undefined;
+  /** Signs it at each place before a tag leads to it. */
+  readonly signing?: Signing | undefined;
   readonly registries: RegistryAccess;
   /** In use by the caller. */
   readonly store: Store;
@@ -33,7 +38,13 @@ export interface TransferOptions {
   readonly signal?: AbortSignal | undefined;
 }
 
+export interface Signing {
+  readonly signer: Signer;
+  readonly attest?: SignOptions['attest'];
+}
+
 export interface Transferred extends CopiedImage {
+  readonly signed: SignedImage | undefined;
   readonly ref: string;
   readonly names: readonly string[];
 }
@@ -44,7 +55,7 @@ export interface Transferred extends CopiedImage {
  * @throws IngotError USAGE and what `copyImage` throws
  */
 export async function transferImage(options: TransferOptions): Promise<readonly Transferred[]> {
-  const { from, registries, store, reporter, signal, withReferrers = true } = options;
+  const { from, registries, store, reporter, signal, signing, withReferrers = true } = options;
   const plans = options.to.map((destination) => ({ ...destination, names: namesFor(destination) }));
   const results: Transferred[] = [];
   for (const { location, text, names } of plans) {
@@ -54,8 +65,23 @@ export async function transferImage(options: TransferOptions): Promise<readonly 
     const source = location.kind === 'layout' ? new StoredSource(opened, store) : opened;
     await using target = await openTarget(location, registries, scratch.path);
     const reference = wantedOf(from);
-    const copied = await copyImage({ source, reference, target, names, withReferrers, reporter, signal });
-    results.push({ ref: text, names, ...copied });
+    let signed: SignedImage | undefined;
+    const beforeNamed =
+      signing === undefined || location.kind !== 'registry'
+        ? undefined
+        : async ({ descriptor }: ManifestDocument): Promise<void> => {
+            const place = location.reference;
+            await using there = registries.source(place, { mirrors: false });
+            const repository = `${place.registry}/${place.repository}`;
+            const identity = { repository, tags: names };
+            const options = { ...signing, source: there, target, identity, reporter, signal };
+            signed = await signImage({ ...options, reference: descriptor.digest, scratch: scratch.path });
+          };
+    const copied = await copyImage({
+      ...{ source, reference, target, names, withReferrers, reporter, signal },
+      beforeNamed,
+    });
+    results.push({ ref: text, names, ...copied, signed });
   }
   return results;
 }

@@ -18,6 +18,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['resolve'],
   ['packages', 'agent'],
   ['store'],
+  ['trust'],
   ['catalog', 'oci', 'hardware'],
   ['spec'],
   ['tools'],
@@ -25,7 +26,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['digest.ts', 'errors.ts'],
 ];
 
-const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare', 'sbom', 'audit']);
+const PURE_FOLDERS: ReadonlySet<string> = new Set(['resolve', 'plan', 'compare', 'sbom', 'audit', 'trust']);
 /** What a pure module may import from Node.js: computation alone. */
 const PURE_MODULES: ReadonlySet<string> = new Set([
   'node:crypto',

@@ -7,9 +7,10 @@ import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
+import { addSigningOptions, openSigner, type SigningOptions } from '../signing-key.ts';
 import { useStore } from '../use-store.ts';
 
-interface PushOptions extends RegistryOptions, OriginOptions {
+interface PushOptions extends RegistryOptions, OriginOptions, SigningOptions {
   readonly tag?: readonly string[];
   readonly referrers: boolean;
 }
@@ -23,7 +24,7 @@ export function pushCommand(bind: Bind): Command {
     .option('--variant <name>', 'this variant of the declaration alone')
     .option('--layout <dir>', 'where the declaration was built (default: build/NAME)')
     .option('--no-referrers', 'leave behind what refers to the image, such as signatures');
-  return addRegistryOptions(command)
+  return addRegistryOptions(addSigningOptions(command))
     .addHelpText(
       'after',
       `
@@ -31,7 +32,10 @@ Examples:
   ingot push images/debian-minimal.yaml registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal registry.example.com/ai/node --tag 1.0 --tag stable
+  ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --key cosign.key
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
+
+With a key it is signed before a tag leads to it, as by \`ingot sign\`.
 
 Credentials are those of \`skopeo login\`, \`podman login\` and \`docker login\`.
 `,
@@ -48,12 +52,14 @@ async function push(
   const { reporter, signal, cwd } = context;
   const to = refs.map((text) => ({ text, location: parseLocation(text, cwd), names: options.tag ?? [] }));
   for (const { location, text } of to) requireRegistry(location, text);
+  const signer = await openSigner(context, options);
+  const signing = signer === undefined ? undefined : { signer };
   const { from } = await findOrigin(context, image, options);
   await using inUse = await useStore(context);
   await using registries = await openRegistries(context, options);
   const { store } = inUse;
   const withReferrers = options.referrers;
   return renderTransfers(
-    await transferImage({ from, to, registries, store, reporter, signal, withReferrers }),
+    await transferImage({ from, to, registries, store, reporter, signal, withReferrers, signing }),
   );
 }

@@ -56,8 +56,9 @@ export class RegistryAccess implements AsyncDisposable {
     return new RegistryAccess(options, http, conf);
   }
 
-  source(reference: ImageReference): RegistrySource {
-    const [first, ...rest] = this.#clients(reference);
+  /** Without `mirrors` what is there is what the registry itself has: for who changes it. */
+  source(reference: ImageReference, { mirrors = true }: { readonly mirrors?: boolean } = {}): RegistrySource {
+    const [first, ...rest] = this.#clients(reference).slice(mirrors ? 0 : -1);
     if (first === undefined) throw new TypeError('a registry is its own last place');
     return new RegistrySource([first, ...rest], renderImageReference(reference));
   }

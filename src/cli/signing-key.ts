@@ -1,0 +1,131 @@
+/**
+ * The key that images are signed with: a file, a descriptor, or the URI of one in a KMS, which cosign reaches. A key
+ * and its password stay in memory; neither is ever in an argument, a message or a log.
+ */
+import { mkdtemp, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join, resolve } from 'node:path';
+import type { Command } from 'commander';
+
+import { errnoOf, IngotError } from '../errors.ts';
+import { findProgram } from '../proc/find-program.ts';
+import { run } from '../proc/run.ts';
+import { cosignPublicKeyArgv, cosignSignBlobArgv, isKmsUri } from '../tools/cosign.ts';
+import { isEncrypted, parsePrivateKey, type PrivateKey } from '../trust/private-key.ts';
+import { isSignedBy, parsePublicKey } from '../trust/public-key.ts';
+import { type Signer, signerOf } from '../trust/signer.ts';
+import type { CommandContext } from './context.ts';
+import { readDescriptor, readPasswordDescriptor } from './read-descriptor.ts';
+
+export interface SigningOptions {
+  /** A file, or a URI that cosign knows. */
+  readonly key?: string;
+  readonly keyFd?: string;
+  readonly passwordFd?: string;
+}
+
+type KeyContext = Pick<CommandContext, 'cwd' | 'env' | 'signal'>;
+
+const MAX_KEY_BYTES = 64 * 1024;
+/** A KMS may be far away. */
+const KMS_TIMEOUT_MS = 60_000;
+
+export function addSigningOptions(command: Command): Command {
+  return command
+    .option('--key <file>', 'sign with this private key; or with one in a KMS, such as awskms:///alias/node')
+    .option('--key-fd <n>', 'read the private key from this open file descriptor')
+    .option('--password-fd <n>', 'read the password of the key from this one (default: COSIGN_PASSWORD)');
+}
+
+/**
+ * @returns undefined when no key is given
+ * @throws IngotError USAGE for what is no usable key, TOOL_MISSING and TOOL_FAILED for a key in a KMS
+ */
+export async function openSigner(context: KeyContext, options: SigningOptions): Promise<Signer | undefined> {
+  const { key, keyFd, passwordFd } = options;
+  if (key !== undefined && keyFd !== undefined) {
+    throw new IngotError('USAGE', 'the key comes from both --key and --key-fd');
+  }
+  if (key === undefined && keyFd === undefined) {
+    if (passwordFd === undefined) return undefined;
+    throw new IngotError('USAGE', '--password-fd belongs to a key', { hint: 'give the key too: --key FILE' });
+  }
+  if (key !== undefined && isKmsUri(key)) return openKmsKey(key, context);
+  return signerOf(await openPrivateKey(context, options));
+}
+
+/** @throws IngotError USAGE */
+export async function openPrivateKey(
+  { cwd, env }: Pick<KeyContext, 'cwd' | 'env'>,
+  { key, keyFd, passwordFd }: SigningOptions,
+): Promise<PrivateKey> {
+  // Descriptors before anything is awaited.
+  const fromDescriptor = keyFd === undefined ? undefined : readDescriptor(keyFd, '--key-fd');
+  const password =
+    passwordFd === undefined ? env['COSIGN_PASSWORD'] : readPasswordDescriptor(passwordFd, '--password-fd');
+  const shown = key ?? `of descriptor ${keyFd ?? ''}`;
+  const pem = fromDescriptor ?? (await readKeyFile(resolve(cwd, key ?? ''), shown));
+  try {
+    const text = pem.toString();
+    // Empty is what scripts set for "none"; a key may be under the empty password all the same.
+    return parsePrivateKey(text, isEncrypted(text) ? password : undefined, shown);
+  } finally {
+    pem.fill(0);
+  }
+}
+
+/** @throws IngotError USAGE */
+export async function readKeyFile(path: string, shown: string): Promise<Buffer> {
+  try {
+    const status = await stat(path);
+    if (!status.isDirectory() && status.size <= MAX_KEY_BYTES) return await readFile(path);
+  } catch (error) {
+    throw new IngotError('USAGE', `the key ${shown} cannot be read (${errnoOf(error) ?? 'error'})`, {
+      cause: error,
+    });
+  }
+  throw new IngotError('USAGE', `${shown} is no key`, { hint: 'name a file such as cosign.key' });
+}
+
+async function openKmsKey(key: string, context: KeyContext): Promise<Signer> {
+  const { env, signal } = context;
+  if ((await findProgram('cosign')) === undefined) {
+    throw new IngotError(
+      'TOOL_MISSING',
+      `${key} is a key in a KMS, and cosign, which reaches it, is not installed`,
+      {
+        hint: 'apt-get install cosign, or give the key as a file',
+      },
+    );
+  }
+  const options = { env: passedOn(env), label: 'cosign', timeoutMs: KMS_TIMEOUT_MS, signal };
+  const { stdout } = await run(cosignPublicKeyArgv(key), options);
+  const publicKey = parsePublicKey(stdout, key);
+  return {
+    publicKey,
+    sign: async (content) => {
+      const scratch = await mkdtemp(join(tmpdir(), 'ingot-sign-'));
+      try {
+        const file = join(scratch, 'content');
+        const output = join(scratch, 'signature');
+        await writeFile(file, content);
+        await run(cosignSignBlobArgv(key, file, output), options);
+        const signature = Buffer.from(await readFile(output, 'utf8'), 'base64');
+        if (isSignedBy(publicKey, content, signature)) return signature;
+        throw new IngotError('TOOL_FAILED', `what cosign signs is not signed with ${key}`);
+      } finally {
+        await rm(scratch, { recursive: true, force: true });
+      }
+    },
+  };
+}
+
+/** Clouds find their credentials in the user's environment. */
+function passedOn(env: CommandContext['env']): Record<string, string> {
+  const own = /^(?:PATH|LC_.*|LANG|LANGUAGE|TZ|INGOT_.*|COSIGN_PASSWORD)$/;
+  return Object.fromEntries(
+    Object.entries(env).flatMap(([name, value]) =>
+      value === undefined || own.test(name) ? [] : [[name, value]],
+    ),
+  );
+}

@@ -1,0 +1,58 @@
+/** `trust.yaml` as a person writes it. `schema/trust.schema.json` is generated from this. */
+import { z } from 'zod';
+
+const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const HOST =
+  '(?:localhost|[a-z0-9-]+(?:\\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]{1,5}|\\[[0-9a-f:]+\\](?::[0-9]{1,5})?)';
+/** A repository, or all below a place: by whole parts of the path, never by part of a name. */
+const PATTERN = new RegExp(`^${HOST}(?:/${COMPONENT})*(?:/\\*|(?<=/[^/]+))$`);
+
+const Repository = z
+  .string()
+  .regex(new RegExp(`^${HOST}(?:/${COMPONENT})+$`), 'a repository, such as registry.example.com/ai/node');
+
+const RepositoryPattern = z
+  .string()
+  .regex(
+    PATTERN,
+    'a repository, such as registry.example.com/ai/node, or all below a place, such as registry.example.com/ai/*',
+  );
+
+const Key = z.string().min(1);
+
+export const TrustRuleInput = z
+  .union([
+    z.enum(['reject', 'accept']),
+    z.strictObject({
+      keys: z
+        .array(Key)
+        .min(1)
+        .describe(
+          'Public keys, one of which must have signed: paths from the folder of this file, or PEM. Several while one key takes the place of another.',
+        ),
+      signedAs: Repository.optional().describe(
+        'Repository that the signatures name. Default: the one that the image is in. For mirrors.',
+      ),
+      attestations: z
+        .array(z.string().min(1))
+        .optional()
+        .describe(
+          'What must be attested besides, by one of the keys: predicate types, or cosign’s names for them, such as slsaprovenance1.',
+        ),
+    }),
+  ])
+  .describe('What an image of these repositories must have; or `accept`, or `reject`.');
+
+export const TrustPolicyInput = z
+  .strictObject({
+    default: z
+      .enum(['reject', 'accept'])
+      .optional()
+      .describe('For repositories that no rule names. Default: reject.'),
+    repositories: z
+      .record(RepositoryPattern, TrustRuleInput)
+      .optional()
+      .describe('Rules by repository. The one that names it wins, then the longest that ends with /*.'),
+  })
+  .meta({ title: 'Ingot trust policy', description: 'Which repositories need whose signatures.' });
+export type TrustPolicyInput = z.infer<typeof TrustPolicyInput>;

@@ -1,0 +1,106 @@
+/** Which repositories need whose signatures: `trust.yaml`, parsed and asked. */
+import { dirname, isAbsolute, join } from 'node:path';
+
+import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
+import { applySchema } from '../spec/source-schema.ts';
+import { keyLocationAt, locationAt, parseSource } from '../spec/source-tree.ts';
+import { type PublicKey, parsePublicKey } from './public-key.ts';
+import { TrustPolicyInput } from './policy-schema.ts';
+import { PREDICATE_NAMES } from './statement.ts';
+
+export interface TrustRule {
+  /** As written: a repository, or `…/*`. */
+  readonly pattern: string;
+  readonly keys: readonly PublicKey[];
+  /** Repository that signatures name instead of the image's own. */
+  readonly signedAs: string | undefined;
+  /** Predicate types. */
+  readonly attestations: readonly string[];
+  readonly location: Location;
+}
+
+export type Verdict =
+  | { readonly verdict: 'accept' | 'reject'; readonly location: Location | undefined }
+  | { readonly verdict: 'signed'; readonly rule: TrustRule };
+
+export interface TrustPolicy {
+  readonly file: string;
+  readonly default: 'accept' | 'reject';
+  readonly rules: ReadonlyMap<string, Verdict>;
+}
+
+export interface ParsePolicyOptions {
+  /**
+   * Text of a key's file.
+   *
+   * @throws IngotError when it cannot be read; its message becomes the finding.
+   */
+  readonly readKey: (path: string) => Promise<string>;
+}
+
+/**
+ * @param file as findings name it; keys are relative to its folder
+ * @throws FindingsError TRUST_INVALID with everything that is wrong
+ */
+export async function parseTrustPolicy(
+  text: string,
+  file: string,
+  { readKey }: ParsePolicyOptions,
+): Promise<TrustPolicy> {
+  const { root, findings } = parseSource({ file, text }, 'TRUST_INVALID');
+  if (root === undefined) throw new FindingsError(findings);
+  const { value, findings: mistakes } = applySchema(root, TrustPolicyInput, 'TRUST_INVALID');
+  const all: Finding[] = [...findings, ...mistakes.map(({ finding }) => finding)];
+  if (value === undefined) throw new FindingsError(all);
+  const rules = new Map<string, Verdict>();
+  for (const [pattern, rule] of Object.entries(value.repositories ?? {})) {
+    const path = ['repositories', pattern];
+    const location = keyLocationAt(root, path);
+    if (typeof rule === 'string') {
+      rules.set(pattern, { verdict: rule, location });
+      continue;
+    }
+    const keys: PublicKey[] = [];
+    for (const [index, key] of rule.keys.entries()) {
+      try {
+        keys.push(await readPolicyKey(key, file, readKey));
+      } catch (error) {
+        if (!(error instanceof IngotError)) throw error;
+        const where = locationAt(root, [...path, 'keys', index]);
+        all.push({ code: 'TRUST_INVALID', severity: 'error', message: error.message, location: where });
+      }
+    }
+    const attestations = (rule.attestations ?? []).map(predicateType);
+    const { signedAs } = rule;
+    rules.set(pattern, { verdict: 'signed', rule: { pattern, keys, signedAs, attestations, location } });
+  }
+  if (all.some(({ severity }) => severity === 'error')) throw new FindingsError(all);
+  return { file, default: value.default ?? 'reject', rules };
+}
+
+/** The rule for a repository `HOST/PATH`: the one that names it, or the longest that covers it. */
+export function verdictFor({ rules, default: otherwise }: TrustPolicy, repository: string): Verdict {
+  for (let pattern = repository; ;) {
+    const found = rules.get(pattern);
+    if (found !== undefined) return found;
+    const parent = pattern.replace(/(?:\/\*)?$/, '').replace(/\/[^/]*$/, '');
+    if (!pattern.includes('/') || parent === pattern.replace(/\/\*$/, '')) {
+      return { verdict: otherwise, location: undefined };
+    }
+    pattern = `${parent}/*`;
+  }
+}
+
+/** cosign's short name of a predicate type opened; every other text is one. */
+export function predicateType(name: string): string {
+  return PREDICATE_NAMES[name] ?? name;
+}
+
+async function readPolicyKey(
+  key: string,
+  file: string,
+  readKey: ParsePolicyOptions['readKey'],
+): Promise<PublicKey> {
+  if (key.includes('-----BEGIN')) return parsePublicKey(key, 'the key');
+  return parsePublicKey(await readKey(isAbsolute(key) ? key : join(dirname(file), key)), key);
+}
