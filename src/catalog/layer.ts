@@ -191,7 +191,9 @@ export const LayerInstall = z.strictObject({
     .array(PackageName)
     .min(1)
     .optional()
-    .describe('Packages that carry the version that was offered, the telling one first.'),
+    .describe(
+      'Packages that carry the version that was offered, the telling one first. One that another offer brings counts for that one.',
+    ),
   files: z.array(LayerFile).default([]).describe('Files to put into the image.'),
   units: z.array(LayerUnit).default([]).describe('systemd units to enable, disable or mask.'),
   kernelArguments: z.array(KernelArgument).default([]).describe('For the kernel command line.'),

@@ -1,6 +1,7 @@
 /** A declaration and the catalogue, read and checked against each other: where every command on an image begins. */
 import { existsSync } from 'node:fs';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import type { LayerKind } from '../catalog/layer.ts';
 import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
@@ -123,7 +124,11 @@ async function checkImage(
   const more = (judged?.findings ?? []).filter(
     ({ rule, location }) => !(rule === 'unknown' || rule === 'offered') || !known.has(location?.line),
   );
-  return [...references, ...more];
+  // To complete what cannot be there anyhow would be in vain.
+  const refused = more.filter(({ severity }) => severity === 'error').map(({ location }) => location);
+  const isInVain = ({ code, location }: Finding): boolean =>
+    code === 'SPEC_INVALID' && refused.some((place) => isDeepStrictEqual(place, location));
+  return [...references.filter((one) => !isInVain(one)), ...more];
 }
 
 /** Everything that is wrong with a declaration and each of its variants; also that it cannot be read at all. */

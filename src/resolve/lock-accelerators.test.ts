@@ -6,6 +6,8 @@ import { digestOf } from '../digest.ts';
 import type { Solution } from '../packages/solution.ts';
 import { checkLock } from './check-lock.ts';
 import { requireChoice } from './choose.ts';
+import type { LayerRequest } from './layers.ts';
+import { lockAccelerators } from './lock-accelerators.ts';
 import type { Lock } from './lock.ts';
 import { parseLock, renderLock } from './lock-text.ts';
 import { makeLock } from './make-lock.ts';
@@ -171,5 +173,46 @@ describe('a lock with driver, CUDA and a container', () => {
     expect(checkLock(lock, IMAGE, changed, BUILDER).map(({ message }) => message)).toEqual([
       'the definition of the layer driver-nvidia-open has changed',
     ]);
+  });
+});
+
+describe('a layer of which each version has packages of its own', () => {
+  const manager = layerWith(
+    layer('addon', 'manager', [], ['nvidia']),
+    {
+      offers: [
+        { in: IN, version: '550.163.01', packages: ['manager-550'] },
+        { in: IN, version: '580.178.04', packages: ['manager'] },
+      ],
+    },
+    ['manager', 'manager-550'],
+  );
+  const requested = (version: string, name: string): LayerRequest => ({
+    name: 'addon-manager',
+    kind: 'addon',
+    definition: manager,
+    packages: [name],
+    version,
+    below: [],
+  });
+  const lockIt = (version: string, name: string, found: string): unknown =>
+    lockAccelerators(
+      { cuda: [], runtimes: [], addons: [] },
+      [requested(version, name)],
+      solutionOf(solved(name, { version: found })),
+    );
+
+  it.each([
+    ['550.163.01', 'manager-550'],
+    ['580.178.04', 'manager'],
+  ])('is held against the package of %s', (version, name) => {
+    expect(() => lockIt(version, name, `${version}-1`)).not.toThrow();
+    expect(() => lockIt(version, name, '570.1-1')).toThrow(expect.objectContaining({ code: 'OFFER_STALE' }));
+  });
+
+  it('is refused with the package of another version', () => {
+    expect(() => lockIt('580.178.04', 'manager-550', '580.178.04-1')).toThrow(
+      expect.objectContaining({ code: 'CATALOG_INVALID' }),
+    );
   });
 });

@@ -77,7 +77,7 @@ function describeLayer(
   packages: ReadonlyMap<string, LockedPackage>,
 ): NonNullable<Lock['cuda']> {
   const { kind, name, provides, install } = layer.definition;
-  const [telling] = install[FAMILY]?.versionOf ?? [];
+  const telling = install[FAMILY]?.versionOf?.find((name) => packages.has(name));
   const version = telling === undefined ? undefined : packages.get(telling)?.version;
   return {
     name: provides[0] ?? name,
@@ -94,7 +94,7 @@ function requireOffered(
 ): void {
   const offered = layer.version;
   if (offered === undefined) return;
-  for (const name of layer.definition?.definition.install[FAMILY]?.versionOf ?? []) {
+  for (const name of versionCarriers(layer, offered)) {
     const found = packages.get(name);
     if (found === undefined) {
       throw new IngotError(
@@ -104,6 +104,18 @@ function requireOffered(
     }
     requireVersion(layer, found, offered, suite);
   }
+}
+
+/** Of the layer's `versionOf`, what the offer brings: names that other offers alone bring are those of other versions. */
+function versionCarriers({ definition }: LayerRequest, offered: string): readonly string[] {
+  const { offers = [], install } = definition?.definition ?? {};
+  const { versionOf = [], packages = [] } = install?.[FAMILY] ?? {};
+  const own = offers.filter(({ version }) => version === offered).flatMap((offer) => offer.packages ?? []);
+  const others = offers.flatMap((offer) => offer.packages ?? []);
+  const foreign = new Set(others.filter((name) => !own.includes(name) && !packages.includes(name)));
+  const carriers = versionOf.filter((name) => !foreign.has(name));
+  // An offer of which nothing carries the version would be held against nothing.
+  return carriers.length > 0 ? carriers : versionOf;
 }
 
 function requireVersion(layer: LayerRequest, item: LockedPackage, offered: string, suite: string): void {

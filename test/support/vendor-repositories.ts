@@ -96,14 +96,18 @@ function dcgm(core: string, plugins: string): Packages {
   ];
 }
 
-function fabricManager(branch: string, version: string): Packages {
+/** From R580 on without the branch in its name. */
+function fabricManager(version: string): Packages {
+  const branch = version.split('.')[0] ?? '';
+  const [own, other] = ['nvidia-fabricmanager', `nvidia-fabricmanager-${branch}`];
+  const isPlain = Number(branch) >= 580;
   return [
     {
-      name: `nvidia-fabricmanager-${branch}`,
+      name: isPlain ? own : other,
       version: `${version}-1`,
       depends: ['libc6 (>= 2.2.1)'],
-      provides: ['nvidia-fabricmanager'],
-      conflicts: ['nvidia-fabricmanager'],
+      provides: [isPlain ? other : own],
+      conflicts: [isPlain ? other : own],
     },
   ];
 }
@@ -137,6 +141,7 @@ const REPOSITORIES: Readonly<Record<string, Packages>> = {
     ...driver('580.95.05'),
     ...driver('580.178.04'),
     ...driver('610.43.02'),
+    ...['580.95.05', '580.178.04', '610.43.02'].flatMap((version) => fabricManager(version)),
     ...cudaLibraries('13-0', {
       'cuda-cudart': '13.0.96-1',
       'cuda-nvrtc': '13.0.88-1',
@@ -155,9 +160,7 @@ const REPOSITORIES: Readonly<Record<string, Packages>> = {
   ],
   [`${CUDA}/debian12/x86_64`]: [
     ...driver('580.178.04'),
-    ...fabricManager('550', '550.90.07'),
-    ...fabricManager('550', '550.163.01'),
-    ...fabricManager('575', '575.57.08'),
+    ...['550.90.07', '550.163.01', '575.57.08'].flatMap((version) => fabricManager(version)),
     { name: 'nvlsm', version: '2025.10.14-1', depends: ['libc6', 'libibumad3'] },
   ],
   'nvidia.github.io/libnvidia-container/stable/deb/amd64': [

@@ -232,7 +232,7 @@ function idsOf({ judgements }: Outcome): string[] {
   return [...new Set(judgements.map(({ rule }) => rule.id))];
 }
 
-function isSame(a: Element, b: Element): boolean {
+export function isSame(a: Element, b: Element): boolean {
   return a.kind === b.kind && ('index' in a ? a.index : -1) === ('index' in b ? b.index : -1);
 }
 

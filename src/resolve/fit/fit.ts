@@ -3,7 +3,7 @@
  * deterministic: the same request, facts and offers, listed in any order, give the same answer.
  */
 import type { Row } from '../../catalog/facts/types.ts';
-import { findConflicts, type Conflict } from './conflict.ts';
+import { findConflicts, isSame, type Conflict } from './conflict.ts';
 import { poseProblem, type Problem } from './problem.ts';
 import {
   isSameKey,
@@ -77,7 +77,7 @@ function refusal(request: FitRequest, context: FitContext): FitFinding[] {
   const conflicts = findConflicts(request, context);
   const suggestions = suggestChanges(request, conflicts, context);
   const problem = poseProblem(request, context);
-  return distinctCauses(conflicts).map((conflict): FitFinding => {
+  return mostTelling(distinctCauses(conflicts), request).map((conflict): FitFinding => {
     const { elements, judgements, gap } = conflict;
     const rule: Pick<Rule, 'id' | 'statement'> = judgements[0]?.rule ?? GAPS[gap?.rule ?? 'unknown'];
     return {
@@ -106,6 +106,32 @@ function distinctCauses(conflicts: readonly Conflict[]): readonly Conflict[] {
     told.add(only.message);
     return true;
   });
+}
+
+/**
+ * What cannot be together comes before what is only lacking: to add that would not help. And what something brings
+ * along is refused with it: that is not said again where the thing itself is.
+ */
+function mostTelling(conflicts: readonly Conflict[], request: FitRequest): readonly Conflict[] {
+  const isBrought = (element: Element): boolean =>
+    element.kind === 'addon' && request.brought?.includes(request.addons[element.index] ?? '') === true;
+  const bringers = conflicts.filter(
+    ({ elements }) =>
+      elements.some(({ kind }) => kind === 'runtime' || kind === 'addon') && !elements.some(isBrought),
+  );
+  const told = conflicts.filter(
+    ({ elements }) =>
+      !elements.some(isBrought) ||
+      !bringers.some((other) => other.elements.some((one) => one.kind === 'gpu' && has(elements, one))),
+  );
+  const isLack = ({ judgements }: Conflict): boolean =>
+    judgements.length > 0 &&
+    judgements.every(({ remedy }) => remedy !== undefined && 'addons' in remedy && remedy.addons.length > 0);
+  return [...told.filter((one) => !isLack(one)), ...told.filter(isLack)];
+}
+
+function has(elements: readonly Element[], wanted: Element): boolean {
+  return elements.some((one) => isSame(one, wanted));
 }
 
 const GAPS = {

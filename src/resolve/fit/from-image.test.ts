@@ -106,6 +106,56 @@ describe('the kernel layers', () => {
   });
 });
 
+describe('boards with switches', () => {
+  it('have a fabric manager for each driver there is', async () => {
+    for (const [gpu, asked, version] of [
+      ['b200', 'nvidia', '580.178.04'],
+      ['h100-sxm', 'nvidia@580', '580.178.04'],
+      ['h100-sxm', 'nvidia@550', '550.163.01'],
+    ]) {
+      const image = await parse(
+        `gpus: [${gpu ?? ''}]\ndriver: ${asked ?? ''}\ncuda: auto\naddons: [fabric-manager, nvlsm]\n`,
+      );
+      const { verdict, chosen } = judge(image);
+      expect(verdict).not.toBe('refused');
+      if (chosen === undefined) throw new TypeError('nothing was chosen');
+      expect(chosen.driver?.version).toBe(version);
+      const { choice, problems } = choose(settle(image, chosen), catalog);
+      expect(problems).toEqual([]);
+      const manager = choice.addons.find(({ layer }) => layer.definition.name === 'fabric-manager');
+      expect(manager?.offer?.version).toBe(version);
+    }
+  });
+});
+
+describe('the first thing that is said', () => {
+  it.each(['[v100, b200]', '[b200, v100]'])(
+    'of %s is that they cannot be together, not what one of them lacks',
+    async (gpus) => {
+      const { findings } = judge(await parse(`gpus: ${gpus}\ndriver: nvidia\n`));
+      const rules = findings.map(({ rule }) => rule);
+      expect(rules[0]).toBe('modules-mixed');
+      expect(rules.at(-1)).toBe('fabric-components');
+    },
+  );
+
+  it('of a runtime of another vendor’s is the runtime, and nothing of what it needs', async () => {
+    const { findings } = judge(await parse('gpus: [mi300x]\ndriver: amdgpu\nruntimes: [vllm]\n'));
+    expect(findings.map(({ message }) => message)).toEqual([
+      expect.stringContaining('the runtime vllm requires vendor: nvidia'),
+    ]);
+  });
+
+  it('of an addon of another vendor’s that was asked for is that addon', async () => {
+    const { findings } = judge(
+      await parse('gpus: [mi300x]\ndriver: amdgpu\nruntimes: [vllm]\naddons: [container-toolkit]\n'),
+    );
+    expect(findings.map(({ message }) => message)).toContainEqual(
+      expect.stringContaining('the addon container-toolkit requires vendor: nvidia'),
+    );
+  });
+});
+
 describe('a lock', () => {
   interface Parts {
     readonly modules?: string;

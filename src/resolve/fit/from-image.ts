@@ -36,6 +36,7 @@ export function requestOf(image: NodeImage, catalog: Catalog, facts?: Facts): Fi
   const layers = layersOn(image, catalog);
   const served = runtimes.flatMap(({ use }) => runtimeLayers(use, image, layers));
   const implied = impliedAddons([...addons, ...served.flatMap(needsOf)], layers);
+  const brought = implied.filter((name) => !addons.includes(name));
   const bearing = [
     ...served,
     ...layers.filter(({ definition: { kind, name } }) => kind === 'addon' && implied.includes(name)),
@@ -50,7 +51,8 @@ export function requestOf(image: NodeImage, catalog: Catalog, facts?: Facts): Fi
     ...(driver !== undefined && { driver }),
     ...(cuda !== undefined && { cuda }),
     runtimes,
-    addons: [...addons, ...implied.filter((name) => !addons.includes(name))],
+    addons: [...addons, ...brought],
+    ...(brought.length > 0 && { brought }),
     kernelArguments: [...image.kernelArguments, ...moduleOptions(image), ...driverArguments(layers)],
     mig: migAsks(image),
   };

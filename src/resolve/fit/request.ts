@@ -27,6 +27,8 @@ export interface FitRequest {
   readonly cuda?: CudaAsk;
   readonly runtimes: readonly RuntimeAsk[];
   readonly addons: readonly string[];
+  /** Those of them that nobody asked for: what is asked for needs them. */
+  readonly brought?: readonly string[];
   /** Addons that are taken to be there: they meet needs, and nothing is asked of them. */
   readonly assumed?: readonly string[];
   /** Of the kernel command line; `module.option=value` sets a module's option. */
