@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { digestOf } from '../../src/digest.ts';
 import { run, type RunResult } from '../../src/proc/run.ts';
 import { cosignPublicKeyArgv, cosignSignBlobArgv } from '../../src/tools/cosign.ts';
 import { isSignedBy, parsePublicKey } from '../../src/trust/public-key.ts';
@@ -11,6 +12,7 @@ import { ingot, ingotJson } from '../support/cli.ts';
 import { startReferrersProxy } from '../support/referrers-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { type SidTools, sidTools } from '../support/sid-tools.ts';
+import { makeTestImage } from '../support/test-image.ts';
 import { makeTestIndex, type TestIndex } from '../support/test-index.ts';
 
 const PASSWORD = 'correct horse';
@@ -284,6 +286,42 @@ test('an attestation of cosign’s is no signature, and counts as what it is', a
     { predicateType: 'https://slsa.dev/provenance/v1', predicate: { buildDefinition: {} } },
   ]);
   expect((await verify(`${repository}:1.0`, '--key', 'theirs.pub', '--type', 'cyclonedx')).exitCode).toBe(1);
+});
+
+test('what a pushed image was built from is attested, and cosign verifies that', async () => {
+  const lock = digestOf('a lock');
+  const { layout } = await makeTestImage(join(scratch, 'locked'), [10], { 'dev.ingot.lock': lock });
+  const ref = `${registry.host}/signed/locked:1.0`;
+  const push = [
+    'push',
+    `oci:${layout}`,
+    ref,
+    '--insecure',
+    registry.host,
+    '--builder-id',
+    'https://ci.example.com/1',
+  ];
+  await ingotJson([...push, '--key', 'ours.key'], { env, cwd: scratch });
+  expect((await verify(ref, '--key', 'ours.pub', '--type', 'slsaprovenance1')).exitCode).toBe(0);
+  const { stdout } = await cosign(
+    ...['verify-attestation', '--key', 'ours.pub', '--insecure-ignore-tlog', '--allow-http-registry'],
+    ...['--type', 'slsaprovenance1', ref],
+  );
+  const { payload } = JSON.parse(stdout) as { readonly payload: string };
+  expect(JSON.parse(Buffer.from(payload, 'base64').toString())).toMatchObject({
+    predicate: {
+      buildDefinition: { externalParameters: { lock: { sha256: lock.slice(7) } } },
+      runDetails: { builder: { id: 'https://ci.example.com/1' } },
+    },
+  });
+  const again = await ingotJson([...push, '--key', 'ours.key'], { env, cwd: scratch });
+  expect(again['images']).toMatchObject([
+    { signed: { manifests: [{ added: { bundle: false, simpleSignatures: 0, attestations: [] } }] } },
+  ]);
+  for (const more of [[], ['--key', 'ours.key', '--builder-id', 'me']]) {
+    const wrong = more.length === 0 ? push : [...push.slice(0, -2), ...more];
+    expect((await ingot(wrong, { env, cwd: scratch })).exitCode).toBe(2);
+  }
 });
 
 test('cosign reads our keys, and signs for us as it does with those of a KMS', async () => {

@@ -15,7 +15,11 @@ export interface TestImage {
 }
 
 /** One layer for each of `sizes`, with a file of so many random bytes; named `1.0` in the layout `scratch/layout`. */
-export async function makeTestImage(scratch: string, sizes: readonly number[]): Promise<TestImage> {
+export async function makeTestImage(
+  scratch: string,
+  sizes: readonly number[],
+  annotations?: Readonly<Record<string, string>>,
+): Promise<TestImage> {
   await mkdir(scratch, { recursive: true });
   const blobs: LayoutBlob[] = [];
   const layers: Descriptor[] = [];
@@ -54,7 +58,7 @@ export async function makeTestImage(scratch: string, sizes: readonly number[]): 
     MEDIA_TYPES.config,
   );
   const manifest = await document(
-    { schemaVersion: 2, mediaType: MEDIA_TYPES.manifest, config, layers },
+    { schemaVersion: 2, mediaType: MEDIA_TYPES.manifest, config, layers, annotations },
     MEDIA_TYPES.manifest,
   );
   const layout = join(scratch, 'layout');

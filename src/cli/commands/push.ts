@@ -1,18 +1,25 @@
 /** `ingot push`: an image into registries. */
 import { Command } from 'commander';
 
+import { IngotError } from '../../errors.ts';
+import type { ManifestDocument } from '../../oci/image-transfer.ts';
 import { parseLocation } from '../../publish/location.ts';
+import { DEFAULT_BUILDER, provenanceOf } from '../../publish/provenance.ts';
+import type { Attestation } from '../../publish/sign-image.ts';
 import { requireRegistry, transferImage } from '../../publish/transfer.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
+import { readVersion } from '../root-command.ts';
 import { addSigningOptions, openSigner, type SigningOptions } from '../signing-key.ts';
 import { useStore } from '../use-store.ts';
 
 interface PushOptions extends RegistryOptions, OriginOptions, SigningOptions {
   readonly tag?: readonly string[];
   readonly referrers: boolean;
+  readonly provenance: boolean;
+  readonly builderId?: string;
 }
 
 export function pushCommand(bind: Bind): Command {
@@ -23,7 +30,9 @@ export function pushCommand(bind: Bind): Command {
     .option('--tag <tag>', 'another tag at every place (repeatable)', collect)
     .option('--variant <name>', 'this variant of the declaration alone')
     .option('--layout <dir>', 'where the declaration was built (default: build/NAME)')
-    .option('--no-referrers', 'leave behind what refers to the image, such as signatures');
+    .option('--no-referrers', 'leave behind what refers to the image, such as signatures')
+    .option('--no-provenance', 'with a key: do not attest what the image was built from')
+    .option('--builder-id <uri>', 'with a key: who built it, such as the address of a pipeline');
   return addRegistryOptions(addSigningOptions(command))
     .addHelpText(
       'after',
@@ -35,7 +44,8 @@ Examples:
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --key cosign.key
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
 
-With a key it is signed before a tag leads to it, as by \`ingot sign\`.
+With a key it is signed before a tag leads to it, as by \`ingot sign\`, and what it was built from is attested (SLSA
+provenance): all of its lock where a declaration is pushed, the digest of its lock otherwise.
 
 Credentials are those of \`skopeo login\`, \`podman login\` and \`docker login\`.
 `,
@@ -53,8 +63,21 @@ async function push(
   const to = refs.map((text) => ({ text, location: parseLocation(text, cwd), names: options.tag ?? [] }));
   for (const { location, text } of to) requireRegistry(location, text);
   const signer = await openSigner(context, options);
-  const signing = signer === undefined ? undefined : { signer };
-  const { from } = await findOrigin(context, image, options);
+  if (signer === undefined && options.builderId !== undefined) {
+    throw new IngotError('USAGE', '--builder-id is part of what is signed', {
+      hint: 'give a key too: --key FILE',
+    });
+  }
+  if (options.builderId !== undefined && !/^[a-z][a-z0-9+.-]*:\S+$/.test(options.builderId)) {
+    throw new IngotError('USAGE', `--builder-id ${JSON.stringify(options.builderId)} is no URI`, {
+      hint: 'such as https://ci.example.com/pipelines/node',
+    });
+  }
+  const { from, locks } = await findOrigin(context, image, options);
+  const builder = { id: options.builderId ?? DEFAULT_BUILDER, version: readVersion() };
+  const attest = (document: ManifestDocument): Attestation | undefined =>
+    provenanceOf(document, locks, builder);
+  const signing = signer === undefined ? undefined : { signer, ...(options.provenance && { attest }) };
   await using inUse = await useStore(context);
   await using registries = await openRegistries(context, options);
   const { store } = inUse;
