@@ -28,8 +28,11 @@ import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
+import { makeInstallTree } from './rpm/install-tree.ts';
+import { rpmChunksByPath } from './rpm/package-files.ts';
 import type { BelowTree } from './overlay.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree } from './steps.ts';
+import { ensureRoot } from './tools-tree.ts';
 import { settleTimes } from './tree-times.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
 
@@ -204,7 +207,7 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
     packChunks(
       store,
       tree,
-      { chunks: step.chunks, chunksOf: await chunksByPath(new RootFs(tree), step.chunks) },
+      { chunks: step.chunks, chunksOf: await chunksOf(step, tree) },
       {
         epoch: step.epoch,
         level: plan.compressionLevel,
@@ -223,6 +226,10 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
     `${formatBytes(packedBytes(layer))}, ${formatCount(entries, 'entry', 'entries')}, ${formatCount(chunks.length, 'chunk')}`,
   );
   return layer;
+}
+
+function chunksOf({ chunks, rpm }: PlanStep, tree: string): ReturnType<typeof chunksByPath> {
+  return rpm === undefined ? chunksByPath(new RootFs(tree), chunks) : rpmChunksByPath(tree, rpm, chunks);
 }
 
 /** The layers of an image are those of its registry, and only described. */
@@ -303,6 +310,8 @@ function fillTree(
       return makeSettleTree(root, step, imageOf(step), below, run);
     case 'unpack':
       return makeUnpackTree(root, step, below, run);
+    case 'install':
+      return installRpms(root, step, below, run);
     case 'modules':
       return makeModulesTree(root, step, {
         ...run,
@@ -315,6 +324,19 @@ function fillTree(
       }
       return makeSealTree(root, step, run.plan.seal, below, run);
   }
+}
+
+async function installRpms(
+  root: string,
+  step: PlanStep,
+  below: readonly BelowTree[],
+  run: StepRun,
+): Promise<void> {
+  const { rpm } = step;
+  if (rpm === undefined) throw new TypeError(`the step ${step.name} has no rpm`);
+  const created = new Date(run.plan.epoch * 1000);
+  const tools = await ensureRoot(rpm.tools, { ...run, created, title: 'Prepare rpm' });
+  await makeInstallTree(root, step, rpm, below, { ...run, tools: tools.path });
 }
 
 /** Packages of every tree that has to be made, in one go and before any work. */

@@ -25,13 +25,16 @@ export function packagesOf(steps: readonly PlanStep[]): readonly LockedPackage[]
   return steps.flatMap((step) => step.packages);
 }
 
-/** What the steps compile from and with, which is fetched when it comes to that. */
+/** What the steps compile from and with, or install with, which is fetched when it comes to that. */
 export async function compilePackagesOf(
   steps: readonly PlanStep[],
   trees: Pick<TreeStore, 'find'>,
 ): Promise<readonly LockedPackage[]> {
   const lists = await Promise.all(
-    steps.map(async ({ modules }) => {
+    steps.map(async ({ modules, rpm }) => {
+      if (rpm !== undefined) {
+        return (await trees.find(rpm.tools.treeKey)) === undefined ? rpm.tools.packages : [];
+      }
       if (modules === undefined) return [];
       const root = await trees.find(modules.compile.treeKey);
       return [modules.source, ...(root === undefined ? modules.compile.packages : [])];

@@ -15,6 +15,7 @@ import { assertLints, LINTS } from './lint.ts';
 import { inOverlay, type BelowTree } from './overlay.ts';
 import { writePlannedFiles } from './planned-files.ts';
 import { RootFs } from './root-fs.ts';
+import { isLeftToSeal, isSealedDatabase } from './rpm/install-tree.ts';
 import type { SandboxOptions } from './sandbox.ts';
 import { settleKernelFiles } from './seal/boot.ts';
 import { removeIdentity } from './seal/identity.ts';
@@ -136,13 +137,16 @@ function isLeftOut(path: string): boolean {
  * @param base root of the image that this one is built on: what the seal takes away of it is taken away wherever it is
  */
 export function leftOutOf(step: PlannedTree, tree: string, base: string | undefined): (path: string) => boolean {
-  if (step.kind !== 'seal') return isLeftOut;
+  const { rpm } = step;
+  const isLeftOutHere = (path: string): boolean =>
+    isLeftOut(path) || (rpm !== undefined && isLeftToSeal(path, rpm));
+  if (step.kind !== 'seal') return isLeftOutHere;
   if (base === undefined) return (path) => NOT_IN_LAYERS.test(path) || DEBRIS.test(path);
   return (path) => {
-    if (!isLeftOut(path)) return false;
+    if (!isLeftOutHere(path)) return false;
     const stats = lstatSync(join(tree, path), { throwIfNoEntry: false });
     const isRemoval = stats?.isCharacterDevice() === true && stats.rdev === 0;
     if (isRemoval) return lstatSync(join(base, path), { throwIfNoEntry: false }) === undefined;
-    return !SEALED_DATABASE.test(path);
+    return !SEALED_DATABASE.test(path) && (rpm === undefined || !isSealedDatabase(path, rpm));
   };
 }

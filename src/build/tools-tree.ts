@@ -2,6 +2,7 @@
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import { planTools } from '../plan/make-plan.ts';
+import type { PlannedTree } from '../plan/plan.ts';
 import { formatBytes } from '../report/format.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Lock } from '../resolve/lock.ts';
@@ -26,16 +27,28 @@ export interface ToolsOptions {
  * @throws IngotError as building an image does.
  */
 export async function ensureToolsRoot(options: ToolsOptions): Promise<ToolsRoot> {
-  const { lock, store, mirrors, reporter, signal } = options;
+  const { lock } = options;
   const step = planTools(lock, await builderDigest());
+  return ensureRoot(step, { ...options, created: new Date(lock.created), title: 'Prepare tools' });
+}
+
+export interface RootOptions extends Omit<ToolsOptions, 'lock'> {
+  /** When the lock was made: the time that snapshot archives are asked for. */
+  readonly created: Date;
+  /** Of the stage. */
+  readonly title: string;
+}
+
+/** A root of programs that any plan names, in the same way. */
+export async function ensureRoot(step: PlannedTree, options: RootOptions): Promise<ToolsRoot> {
+  const { store, mirrors, created, reporter, title, signal } = options;
   const trees = await openTreeStore(store);
-  return reporter.stage('Prepare tools', async (stage) => {
+  return reporter.stage(title, async (stage) => {
     const existing = await trees.find(step.treeKey);
     if (existing !== undefined) {
       stage.cached(step.summary);
       return openToolsRoot(existing);
     }
-    const created = new Date(lock.created);
     const { fetchedBytes } = await fetchPackages(step.packages, {
       store,
       mirrors: await mirrors(),

@@ -162,9 +162,8 @@ function checkOffers({ definition, source }: SourcedLayer): Finding[] {
   }
   // A version may also be in the names of packages.
   if (container === undefined && offers.some((offer) => offer.packages === undefined)) {
-    for (const [family, { versionOf }] of Object.entries(install)) {
-      if (versionOf !== undefined) continue;
-      findings.push(finding(source, ['install', family], 'a layer with offers needs versionOf'));
+    if (install.debian !== undefined && install.debian.versionOf === undefined) {
+      findings.push(finding(source, ['install', 'debian'], 'a layer with offers needs versionOf'));
     }
   }
   return findings;

@@ -200,6 +200,49 @@ export const LayerInstall = z.strictObject({
 });
 export type LayerInstall = z.infer<typeof LayerInstall>;
 
+/** A name of rpm's, unlike one of Debian's, may have capitals and `_`. */
+export const RpmPackageName = z
+  .string()
+  .regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, 'the name of an rpm package');
+
+/** Repository of a vendor's with rpm packages, besides those that the base image has itself. */
+export const RpmLayerRepository = z.strictObject({
+  name: z.string().regex(/^[A-Za-z0-9][\w.-]*$/, 'letters, digits, and . _ -'),
+  url: z
+    .url({ protocol: /^(?:https?|file)$/ })
+    .describe('Address of its root. `{release}` becomes VERSION_ID of the base, `{arch}` x86_64 or aarch64.'),
+  signs: z
+    .enum(['packages', 'index'])
+    .default('packages')
+    .describe('What it signs: its packages, or repomd.xml, which names them.'),
+  key: Repository.shape.key.describe('What that is signed with.'),
+});
+export type RpmLayerRepository = z.infer<typeof RpmLayerRepository>;
+
+const LayerHealth = z.array(
+  HealthInput.extend({
+    timeout: HealthInput.shape.timeout.unwrap().transform(secondsOf).prefault('30s'),
+  }),
+);
+
+/** What a layer installs on a base image with rpm packages. */
+export const RpmInstall = z.strictObject({
+  status: z
+    .enum(['verified', 'unverified'])
+    .optional()
+    .describe('Unverified until a lock has been made with it on such a base.'),
+  packages: z.array(RpmPackageName).default([]).describe('rpm packages; their dependencies come along.'),
+  repositories: z.array(RpmLayerRepository).optional().describe('Package repositories of vendors.'),
+  files: LayerInstall.shape.files,
+  units: LayerInstall.shape.units,
+  kernelArguments: LayerInstall.shape.kernelArguments,
+  health: LayerHealth.optional().describe('In place of the layer’s own, where units are called otherwise.'),
+});
+export type RpmInstall = z.infer<typeof RpmInstall>;
+
+/** Whose packages: Debian’s and its relatives’, or rpm’s. */
+export type PackageFamily = 'debian' | 'rpm';
+
 /** An archive of a distribution release. `name` is also the archive's name in snapshot services. */
 export const Archive = z.strictObject({
   name: z.string(),
@@ -258,16 +301,13 @@ export const LayerDefinition = z
       .optional()
       .describe('Bases only: the release that the name alone means, as in `base: debian`.'),
     install: z
-      .partialRecord(z.enum(['debian']), LayerInstall)
+      .strictObject({
+        debian: LayerInstall.optional().describe('On Debian and its relatives.'),
+        rpm: RpmInstall.optional().describe('On base images with rpm packages, such as Fedora’s.'),
+      })
       .default({})
       .describe('What it installs, by distribution family.'),
-    health: z
-      .array(
-        HealthInput.extend({
-          timeout: HealthInput.shape.timeout.unwrap().transform(secondsOf).prefault('30s'),
-        }),
-      )
-      .default([])
+    health: LayerHealth.default([])
       .describe('What must hold on a node that has this layer. `timeout` becomes seconds.'),
   })
   .meta({ title: 'Ingot layer', description: 'A building block of images.' });
@@ -278,10 +318,23 @@ export interface CatalogLayer {
   readonly definition: LayerDefinition;
   readonly file: string;
   readonly digest: Digest;
-  /** `content` of every LayerFile of the family but `product`s, `from` already read. Key: path in the image. */
+  /** `content` of every LayerFile of Debian's family but `product`s, `from` already read. Key: path in the image. */
   readonly contents: ReadonlyMap<string, string>;
   /** The text of the container's quadlet, with `{image}` in it. */
   readonly quadlet?: string;
+  /** What it is on rpm, where it is anything there. */
+  readonly rpm?: { readonly digest: Digest; readonly contents: ReadonlyMap<string, string> };
+}
+
+/**
+ * A layer as images of a family have it. Each family has a digest of its own: what a layer installs on the one is
+ * nothing to locks of the other.
+ */
+export function layerOn(layer: CatalogLayer, family: PackageFamily): CatalogLayer {
+  const { rpm, definition } = layer;
+  if (family === 'debian' || rpm === undefined) return layer;
+  const health = definition.install.rpm?.health ?? definition.health;
+  return { ...layer, ...rpm, definition: { ...definition, health } };
 }
 
 export interface Catalog {

@@ -6,7 +6,7 @@
 import { readdir } from 'node:fs/promises';
 import { extname, join } from 'node:path';
 
-import { digestOfJson } from '../digest.ts';
+import { digestOfJson, type Digest } from '../digest.ts';
 import { errnoOf, FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
 import { sortFindings } from '../spec/findings.ts';
 import { applySchema } from '../spec/source-schema.ts';
@@ -17,7 +17,13 @@ import { readBroughtFile } from './brought-file.ts';
 import { findCircles } from './circles.ts';
 import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
 import { keptValue } from './kept-value.ts';
-import { LayerDefinition, LayerKind, type Catalog, type CatalogLayer } from './layer.ts';
+import {
+  LayerDefinition,
+  LayerKind,
+  type Catalog,
+  type CatalogLayer,
+  type PackageFamily,
+} from './layer.ts';
 import { ToolsDefinition } from './tools.ts';
 
 export interface LoadedCatalog extends Catalog {
@@ -178,10 +184,21 @@ class CatalogReader {
       );
     }
     const folder = file.slice(0, -'.yaml'.length);
-    const contents = await this.readContents(definition, source, folder);
+    const contents = await this.readContents(definition, 'debian', source, folder);
     const quadlet = await this.readQuadlet(definition, source, folder);
-    const digest = digestOfJson({ definition, contents: Object.fromEntries(contents), quadlet });
-    return { definition, file, digest, contents, ...(quadlet !== undefined && { quadlet }), source };
+    const { rpm, ...others } = definition.install;
+    const digestOfFamily = (install: object, texts: ReadonlyMap<string, string>): Digest =>
+      digestOfJson({ definition: { ...definition, install }, contents: Object.fromEntries(texts), quadlet });
+    const onRpm = await this.readContents(definition, 'rpm', source, folder);
+    return {
+      definition,
+      file,
+      digest: digestOfFamily(others, contents),
+      contents,
+      ...(quadlet !== undefined && { quadlet }),
+      ...(rpm !== undefined && { rpm: { digest: digestOfFamily({ rpm }, onRpm), contents: onRpm } }),
+      source,
+    };
   }
 
   private async readSource(file: string): Promise<SourceMapping | undefined> {
@@ -209,18 +226,17 @@ class CatalogReader {
   }
 
   private async readContents(
-    definition: LayerDefinition,
+    { install }: LayerDefinition,
+    family: PackageFamily,
     source: SourceMapping,
     folder: string,
   ): Promise<Map<string, string>> {
     const contents = new Map<string, string>();
-    for (const [family, install] of Object.entries(definition.install)) {
-      for (const [index, file] of install.files.entries()) {
-        if (file.product !== undefined) continue; // whoever builds has it
-        const place = keyLocationAt(source, ['install', family, 'files', index, 'from']);
-        const content = file.content ?? (await this.readBrought(folder, file.from ?? '', place));
-        if (content !== undefined) contents.set(file.path, content);
-      }
+    for (const [index, file] of (install[family]?.files ?? []).entries()) {
+      if (file.product !== undefined) continue; // whoever builds has it
+      const place = keyLocationAt(source, ['install', family, 'files', index, 'from']);
+      const content = file.content ?? (await this.readBrought(folder, file.from ?? '', place));
+      if (content !== undefined) contents.set(file.path, content);
     }
     return contents;
   }

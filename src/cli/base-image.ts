@@ -3,7 +3,7 @@ import { dirname, resolve } from 'node:path';
 
 import { type Digest, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
-import { openReader } from '../inspect/image-reader.ts';
+import { openReader, type ImageReader } from '../inspect/image-reader.ts';
 import { BaseFacts, readBase } from '../inspect/read-base.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
@@ -11,7 +11,7 @@ import { type ImageLocation, openSource, parseLocation, wantedOf } from '../publ
 import { StoredSource } from '../publish/stored-source.ts';
 import type { Reporter } from '../report/events.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
-import type { Store } from '../store/store.ts';
+import { type Store, writeFileAtomically } from '../store/store.ts';
 
 export interface PinnedBase {
   readonly reference: string;
@@ -29,7 +29,7 @@ export interface BaseImageOptions {
 }
 
 /** Raised when the recorded form or the way of reading changes. */
-const RECORDS = 'bases-1';
+const RECORDS = 'bases-2';
 
 /**
  * @param pinned the digest to stay with
@@ -78,15 +78,25 @@ async function findBase(
     const reader = await openReader(source, wanted, { shown: reference, isLocal: false, signal });
     const { digest } = reader;
     const known = await recalled(store, digest);
-    const facts = known ?? (await readBase(reader, signal));
-    if (known === undefined) await store.writeRecord(RECORDS, hexOf(digest), facts);
+    const facts = known ?? (await readInto(store, reader, signal));
     stage.detail(`${facts.id} ${facts.release}, ${facts.layers.length} layers`);
     return { reference, digest, facts };
   });
 }
 
+async function readInto(store: Store, reader: ImageReader, signal?: AbortSignal): Promise<BaseFacts> {
+  const { facts, blobs } = await readBase(reader, signal);
+  for (const [sha256, content] of blobs) await writeFileAtomically(store.blobPath(sha256), content);
+  await store.writeRecord(RECORDS, hexOf(reader.digest), facts);
+  return facts;
+}
+
 async function recalled(store: Store, digest: Digest): Promise<BaseFacts | undefined> {
-  return BaseFacts.safeParse(await store.readRecord(RECORDS, hexOf(digest))).data;
+  const facts = BaseFacts.safeParse(await store.readRecord(RECORDS, hexOf(digest))).data;
+  for (const { sha256 } of facts?.rpm?.database ?? []) {
+    if ((await store.blobSize(sha256)) === undefined) return undefined;
+  }
+  return facts;
 }
 
 /** Layouts are looked for from the folder of the declaration. */

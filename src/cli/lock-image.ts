@@ -25,6 +25,7 @@ import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
 import { modulePair, patchesFor } from '../resolve/module-reports.ts';
+import { rpmToolRequests } from '../resolve/rpm-tools.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
 import type { PinnedBase } from './base-image.ts';
@@ -144,7 +145,7 @@ export class LockSession {
     const { image } = parsed;
     const tools = requireTools(catalog);
     const facts = await this.#builder.factsFor(image, catalog);
-    const [{ base, choice, solution }, toolsSolution] = await together(
+    const [{ base, choice, solution, rpm }, toolsSolution] = await together(
       this.#solveOnImage(parsed, previous, updates),
       this.#solveTools(tools, previous, updates),
     );
@@ -155,6 +156,7 @@ export class LockSession {
       base,
       solution,
       tools: { definition: facts.toolsDefinition, solution: toolsSolution },
+      rpm,
       compressor: facts.compressor,
       now,
       previous,
@@ -172,8 +174,16 @@ export class LockSession {
     const base = await pinBase(parsed, pinnedDigest(parsed.image, previous, updates), this.#options);
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
       const open = this.#open.bind(this);
-      const options = { catalog, open, reporter, signal };
-      const solved = await solveOnImage(parsed, base, previous, updates, options);
+      const solved = await solveOnImage(parsed, base, previous, updates, {
+        ...this.#options,
+        offline: this.#options.offline ?? false,
+        open,
+        solveTools: async () => {
+          const indexes = await open(toolsBase(requireTools(catalog)), []);
+          const keep = keptOf(previous?.rpm?.packages ?? [], updates);
+          return solvePackages(indexes, { wanted: rpmToolRequests(), keep }, reporter, signal);
+        },
+      });
       stage.detail(`${solved.solution.packages.length} packages on ${base.digest}`);
       return { ...solved, base };
     });

@@ -1,4 +1,5 @@
 /** Locks an image that is built on another one: that one's digest, and what is added to what it has. */
+import type { PackageFamily } from '../catalog/layer.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import { IngotError } from '../errors.ts';
 import type { Indexes } from '../packages/indexes.ts';
@@ -12,21 +13,21 @@ import { layersOf, type LayerRequest } from '../resolve/layers.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { IMAGE_BASE, type NodeImage, type ParsedSpec } from '../spec/node-image.ts';
 import type { PinnedBase } from './base-image.ts';
+import { refuseForeignAddons, solveOnRpm, type LockOnRpmOptions } from './lock-on-rpm.ts';
 import { keptOf, requestsOf, requireKnown, type Updates } from './package-requests.ts';
 
-export interface OnImageOptions {
-  readonly catalog: LoadedCatalog;
+export interface OnImageOptions extends LockOnRpmOptions {
   readonly open: (
     image: Pick<NodeImage, 'base' | 'architecture'>,
     layers: readonly LayerRequest[],
   ) => Promise<Indexes>;
-  readonly reporter: Reporter;
-  readonly signal?: AbortSignal | undefined;
 }
 
 export interface SolvedOnImage {
   readonly choice: Choice;
   readonly solution: Solution;
+  /** For packages of rpm: what rpm and dnf run from. */
+  readonly rpm?: Solution;
 }
 
 const NOTHING: Solution = { suite: '', archives: [], packages: [] };
@@ -40,13 +41,20 @@ export async function solveOnImage(
   base: PinnedBase,
   previous: Lock | undefined,
   updates: Updates,
-  { catalog, open, reporter, signal }: OnImageOptions,
+  options: OnImageOptions,
 ): Promise<SolvedOnImage> {
+  const { catalog, open, reporter, signal } = options;
   const choice = requireChoice(parsed.image, catalog);
-  const layers = layersOf(parsed.image, catalog, choice);
+  const family = base.facts.family === 'rpm' ? 'rpm' : 'debian';
+  const layers = layersOf(parsed.image, catalog, choice, family);
   requireKnown(updates, previous, layers);
+  warnOfUnverified(layers, family, reporter);
   const wanted = requestsOf(parsed, layers, undefined);
+  if (family === 'rpm') refuseForeignAddons(parsed, layers, base);
   if (wanted.length === 0) return { choice, solution: NOTHING };
+  if (family === 'rpm') {
+    return { choice, ...(await solveOnRpm(parsed, base, layers, wanted, previous, updates, options)) };
+  }
   const { id, release, status } = base.facts;
   const known = catalog.find('base', id)?.definition.releases;
   if (status === undefined || known === undefined || !Object.hasOwn(known, release)) {
@@ -61,6 +69,21 @@ export async function solveOnImage(
   return { choice, solution: await solvePackages(indexes, request, reporter, signal) };
 }
 
+function warnOfUnverified(
+  layers: readonly LayerRequest[],
+  family: PackageFamily,
+  reporter: Reporter,
+): void {
+  for (const { definition } of layers) {
+    if (definition === undefined) continue;
+    const { status, install } = definition.definition;
+    const isUnverified = status === 'unverified' || (family === 'rpm' && install.rpm?.status === 'unverified');
+    if (!isUnverified) continue;
+    const where = family === 'rpm' ? ' on rpm' : '';
+    reporter.warning(`${definition.file} is unverified${where}: no lock was made with it when it was written`);
+  }
+}
+
 /** Who wants packages is told where they are wanted. */
 function noPackages(
   { image, sources }: ParsedSpec,
@@ -72,9 +95,10 @@ function noPackages(
     .flatMap(({ definition: { name, releases = {} } }) =>
       Object.keys(releases).map((release) => `${name} ${release}`),
     );
-  const why = facts.family === 'none' ? 'it has no package database' : `it is ${facts.id} ${facts.release}`;
+  const why =
+    facts.family === 'none' ? 'it has no package database that is known' : `it is ${facts.id} ${facts.release}`;
   return new IngotError('SPEC_INVALID', `packages cannot be added to ${reference}: ${why}`, {
-    hint: `packages and addons can be added to: ${known.join(', ')}; files, users and units to any base`,
+    hint: `packages and addons can be added to: ${known.join(', ')}, and what has rpm packages; files, users and units to any base`,
     location: sources.keyAt([image.packages.length > 0 ? 'packages' : 'addons']),
   });
 }

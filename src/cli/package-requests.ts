@@ -87,6 +87,7 @@ export function requireKnown(
       ...imagePackages(previous),
       ...(previous?.tools.packages ?? []),
       ...(previous?.compile?.packages ?? []),
+      ...(previous?.rpm?.packages ?? []),
     ].map(({ name }) => name),
     ...moduleSources(layers).map(({ name }) => name),
     ...layers.flatMap(({ packages }) => packages.map((term) => parsePackageTerm(term).name)),

@@ -14,7 +14,9 @@ import { layerContents } from '../oci/layer-contents.ts';
 import { resolveImage } from '../oci/layout.ts';
 import { Manifest, type Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
-import { loadMirrors, withRepositories, type Mirrors } from '../packages/mirror.ts';
+import { formatOf } from '../packages/package.ts';
+import { loadMirrors, type Mirrors } from '../packages/mirror.ts';
+import { archiveMirrors } from '../packages/rpm/archive-mirrors.ts';
 import { Store } from '../store/store.ts';
 import type { BuildOutcome } from './commands/build.ts';
 import type { CommandContext } from './context.ts';
@@ -49,22 +51,26 @@ export async function verifyBuild(
   const { reporter, signal } = context;
   const { plan, lock, spec, layout, moduleSigner } = first;
   const mirrors = async (): Promise<Mirrors> =>
-    withRepositories(await loadMirrors(context.env, signal), lock.archives);
+    archiveMirrors(await loadMirrors(context.env, signal), lock.archives, signal);
   await using inUse = await useStore(context);
   await using scratch = await inUse.store.scratch('verify');
   const store = await Store.open(scratch.path);
   reporter.info('building again from nothing, to compare');
-  const packages = plan.steps.flatMap(({ packages: own, modules }) => [
+  const packages = plan.steps.flatMap(({ packages: own, modules, rpm }) => [
     ...own,
     ...(modules?.compile.packages ?? []),
+    ...(rpm?.tools.packages ?? []),
   ]);
   await reporter.stage('Fetch packages', async (stage) => {
     const created = new Date(plan.epoch * 1000);
     await fetchPackages(packages, { store: inUse.store, mirrors: await mirrors(), created, stage, signal });
   });
-  for (const { sha256 } of packages) {
-    await mkdir(dirname(store.packagePath(sha256)), { recursive: true });
-    await link(inUse.store.packagePath(sha256), store.packagePath(sha256)).catch((error: unknown) => {
+  for (const item of packages) {
+    const { sha256 } = item;
+    const format = formatOf(item);
+    const path = store.packagePath(sha256, format);
+    await mkdir(dirname(path), { recursive: true });
+    await link(inUse.store.packagePath(sha256, format), path).catch((error: unknown) => {
       if (errnoOf(error) !== 'EEXIST') throw error; // two layers share it
     });
   }

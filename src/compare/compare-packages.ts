@@ -1,5 +1,6 @@
 /** Which packages came, went and moved, and in which direction. Pure. */
 import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
+import { compareRpmVersions } from '../packages/rpm/rpm-version.ts';
 import { parseStanzas } from '../packages/stanzas.ts';
 import type { SummaryPackage } from './image-summary.ts';
 
@@ -41,7 +42,7 @@ export function comparePackages(
           source: to.source,
           from: from.version,
           to: to.version,
-          direction: directionOf(from.version, to.version),
+          direction: directionOf(from, to),
           security: to.security === true,
           bytes: to.bytes,
         },
@@ -68,10 +69,16 @@ export function installedPackages(status: string): SummaryPackage[] {
   });
 }
 
-function directionOf(from: string, to: string): ChangedPackage['direction'] {
-  if (from === to) return 'content';
-  if (!isDebVersion(from) || !isDebVersion(to)) return 'newer';
-  return compareDebVersions(to, from) < 0 ? 'older' : 'newer';
+function directionOf(from: SummaryPackage, to: SummaryPackage): ChangedPackage['direction'] {
+  if (from.version === to.version) return 'content';
+  return orderOf(from, to) < 0 ? 'older' : 'newer';
+}
+
+/** Negative when the second one is older; 0 where nobody can tell. */
+function orderOf(from: SummaryPackage, to: SummaryPackage): number {
+  if (from.format === 'rpm' && to.format === 'rpm') return compareRpmVersions(to.version, from.version);
+  if (!isDebVersion(from.version) || !isDebVersion(to.version)) return 0;
+  return compareDebVersions(to.version, from.version);
 }
 
 function byName<T extends { readonly name: string }>(items: readonly T[]): T[] {

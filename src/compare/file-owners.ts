@@ -1,4 +1,5 @@
-/** Which package brings a file, by dpkg's lists, and where a file belongs that none brings. Pure. */
+/** Which package brings a file, by dpkg's lists or rpm's database, and where a file belongs that none brings. Pure. */
+import { rpmPackages } from './rpm-packages.ts';
 
 const LIST = /^(?:usr\/lib\/sysimage|var\/lib)\/dpkg\/info\/([^/]+)\.list$/;
 /** Folders that moved below /usr; packages may still name them as they were. */
@@ -19,6 +20,12 @@ export function fileOwners(texts: ReadonlyMap<string, string>): (path: string) =
       const file = line.replace(/^\/+/, '').replace(MERGED, 'usr/$&');
       // Folders belong to many: the first one stands for them, and nobody asks.
       if (file !== '' && file !== '.' && !owners.has(file)) owners.set(file, name);
+    }
+  }
+  for (const item of rpmPackages(texts) ?? []) {
+    for (const file of item.files()) {
+      const path = file.slice(1).replace(MERGED, 'usr/$&');
+      if (!owners.has(path)) owners.set(path, item.name);
     }
   }
   return (path) => {

@@ -5,6 +5,8 @@ import type { ImageFacts } from '../plan/image-facts.ts';
 export interface SummaryPackage {
   readonly name: string;
   readonly version: string;
+  /** Whose order versions have. Default: Debian's. */
+  readonly format?: 'rpm' | undefined;
   /** Name of the source package. */
   readonly source: string;
   /** Of the package file; known of locks alone. */

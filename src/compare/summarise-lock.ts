@@ -1,5 +1,5 @@
 /** What a lock tells of its image. Pure. */
-import { sourceNameOf } from '../packages/package.ts';
+import { formatOf, sourceNameOf } from '../packages/package.ts';
 import { factsOfLock } from '../plan/image-facts.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
 import type { Lock } from '../resolve/lock.ts';
@@ -16,6 +16,7 @@ export function summariseLock(lock: Lock, shown: string): ImageSummary {
     packages: imagePackages(lock).map(({ name, version, sha256, size, filename, archive }) => ({
       name,
       version,
+      ...(formatOf({ filename }) === 'rpm' && { format: 'rpm' as const }),
       source: sourceNameOf({ name, filename }),
       sha256,
       bytes: size,

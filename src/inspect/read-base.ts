@@ -1,10 +1,13 @@
 /** What an image to build on is: distribution, package database, kernel. Read from its layers as data. */
 import { z } from 'zod';
 
+import { digestOf, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { decompressLayer } from '../oci/layer-contents.ts';
-import { TarParser, type ContentSink, type TarMember } from '../oci/tar-parser.ts';
+import { TarParser } from '../oci/tar-parser.ts';
+import { RPM_DATABASE, RPM_DATABASE_FOLDERS } from '../packages/rpm/rpm-database.ts';
 import { LockedBaseImage } from '../resolve/lock.ts';
+import { BaseFiles } from './base-files.ts';
 import type { ImageReader } from './image-reader.ts';
 
 export const BaseFacts = z.strictObject({
@@ -19,23 +22,58 @@ export const BaseFacts = z.strictObject({
   kernels: z.array(z.string()),
   /** dpkg's, of the family `debian`. */
   status: z.string().optional(),
+  /** Of the family `rpm`. */
+  rpm: z
+    .strictObject({
+      /** Files of the package database. They are blobs of the store. */
+      database: z.array(z.strictObject({ name: z.string(), sha256: z.string() })),
+      /** What says where packages come from, by path: repositories, their keys, variables in them. */
+      configuration: z.record(z.string(), z.string()),
+    })
+    .optional(),
 });
 export type BaseFacts = z.infer<typeof BaseFacts>;
+
+/** A base as it was read: what is too large for a record stands beside it. */
+export interface ReadBase {
+  readonly facts: BaseFacts;
+  /** Contents of the files of rpm's database, by SHA-256. */
+  readonly blobs: ReadonlyMap<string, Buffer>;
+}
 
 const OS_RELEASE = ['usr/lib/os-release', 'etc/os-release'];
 /** Where package databases are, the preferred place of each family first. */
 const DATABASES = [
   { family: 'debian', file: 'usr/lib/sysimage/dpkg/status' },
   { family: 'debian', file: 'var/lib/dpkg/status' },
-  { family: 'rpm', file: 'usr/lib/sysimage/rpm/rpmdb.sqlite' },
-  { family: 'rpm', file: 'usr/share/rpm/rpmdb.sqlite' },
-  { family: 'rpm', file: 'var/lib/rpm/rpmdb.sqlite' },
+  ...RPM_DATABASE_FOLDERS.map((folder) => ({ family: 'rpm' as const, file: `${folder}/${RPM_DATABASE}` })),
 ] as const;
+/** What is not yet written back to the database, where a machine was not shut down in order. */
+const WRITE_AHEAD_LOG = '-wal';
+const CONFIGURATION = [
+  /^etc\/yum\.repos\.d\/[^/]+\.repo$/,
+  /^etc\/pki\/rpm-gpg\/[^/]+$/,
+  /^etc\/(?:dnf|yum)\/vars\/[^/]+$/,
+];
 const KERNEL = /^(?:usr\/)?lib\/modules\/([^/]+)\/vmlinuz$/;
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
+const MAX_DATABASE_BYTES = 512 * 1024 * 1024;
+
+function kindOf(path: string): 'content' | 'presence' | undefined {
+  if (KERNEL.test(path)) return 'presence';
+  const isDatabase = DATABASES.some(
+    ({ family, file }) => path === file || (family === 'rpm' && path === `${file}${WRITE_AHEAD_LOG}`),
+  );
+  if (isDatabase || OS_RELEASE.includes(path)) return 'content';
+  return CONFIGURATION.some((pattern) => pattern.test(path)) ? 'content' : undefined;
+}
+
+function limitOf(path: string): number {
+  return path.includes(RPM_DATABASE) ? MAX_DATABASE_BYTES : MAX_TEXT_BYTES;
+}
 
 /** @throws IngotError IMAGE_UNREADABLE for what is no root of a Linux distribution, and what the image throws */
-export async function readBase(image: ImageReader, signal?: AbortSignal): Promise<BaseFacts> {
+export async function readBase(image: ImageReader, signal?: AbortSignal): Promise<ReadBase> {
   const diffIds = image.config.rootfs.diff_ids;
   if (diffIds.length !== image.layers.length || diffIds.length === 0) {
     throw noRoot(
@@ -43,7 +81,33 @@ export async function readBase(image: ImageReader, signal?: AbortSignal): Promis
       `it has ${image.layers.length} layers, and its configuration names ${diffIds.length}`,
     );
   }
-  const files = new BaseFiles();
+  const files = new BaseFiles({ kindOf, limitOf });
+  await readLayers(image, files, signal);
+  // What ostree has packed has its contents under other names, which just now turned out to matter.
+  if (files.expectTargets()) await readLayers(image, files, signal);
+  const text = OS_RELEASE.map((path) => files.text(path)).find((one) => one !== undefined);
+  if (text === undefined) throw noRoot(image, 'it has no /usr/lib/os-release');
+  const database = DATABASES.find(({ file }) => files.content(file) !== undefined);
+  const status = database?.family === 'debian' ? files.text(database.file) : undefined;
+  const rpm = database?.family === 'rpm' ? rpmOf(files, database.file) : undefined;
+  const facts = {
+    architecture: image.config.architecture,
+    layers: image.layers.flatMap(({ mediaType, digest, size }, index) => {
+      const diffId = diffIds[index];
+      return diffId === undefined ? [] : [{ mediaType, digest, size, diffId }];
+    }),
+    family: database?.family ?? 'none',
+    ...(database !== undefined && { database: `/${database.file.replace(/\/[^/]*$/, '')}` }),
+    id: osReleaseField(text, 'ID') ?? 'linux',
+    release: osReleaseField(text, 'VERSION_ID') ?? '',
+    kernels: files.paths().flatMap((path) => KERNEL.exec(path)?.[1] ?? []),
+    ...(status !== undefined && { status }),
+    ...(rpm !== undefined && { rpm: rpm.facts }),
+  };
+  return { facts: BaseFacts.parse(facts), blobs: rpm?.blobs ?? new Map() };
+}
+
+async function readLayers(image: ImageReader, files: BaseFiles, signal?: AbortSignal): Promise<void> {
   for (const layer of image.layers) {
     files.nextLayer();
     const parser = new TarParser((member) => files.see(member));
@@ -63,79 +127,32 @@ export async function readBase(image: ImageReader, signal?: AbortSignal): Promis
       );
     }
   }
-  const text = OS_RELEASE.map((path) => files.text(path)).find((one) => one !== undefined);
-  if (text === undefined) throw noRoot(image, 'it has no /usr/lib/os-release');
-  const database = DATABASES.find(({ file }) => files.text(file) !== undefined);
-  const status = database?.family === 'debian' ? files.text(database.file) : undefined;
-  return {
-    architecture: image.config.architecture,
-    layers: image.layers.flatMap(({ mediaType, digest, size }, index) => {
-      const diffId = diffIds[index];
-      return diffId === undefined ? [] : [{ mediaType, digest, size, diffId }];
-    }),
-    family: database?.family ?? 'none',
-    ...(database !== undefined && { database: `/${database.file.replace(/\/[^/]*$/, '')}` }),
-    id: osReleaseField(text, 'ID') ?? 'linux',
-    release: osReleaseField(text, 'VERSION_ID') ?? '',
-    kernels: files.kernels(),
-    ...(status !== undefined && { status }),
-  };
+}
+
+function rpmOf(
+  files: BaseFiles,
+  database: string,
+): { readonly facts: NonNullable<BaseFacts['rpm']>; readonly blobs: ReadonlyMap<string, Buffer> } {
+  const blobs = new Map<string, Buffer>();
+  const found = ['', WRITE_AHEAD_LOG].flatMap((suffix) => {
+    const content = files.content(`${database}${suffix}`);
+    if (content === undefined || content.length === 0) return [];
+    const sha256 = hexOf(digestOf(content));
+    blobs.set(sha256, content);
+    return [{ name: `${RPM_DATABASE}${suffix}`, sha256 }];
+  });
+  const configuration = files.paths().flatMap((path): [string, string][] => {
+    const isOne = CONFIGURATION.some((pattern) => pattern.test(path));
+    const text = isOne ? files.text(path) : undefined;
+    return text === undefined ? [] : [[path, text]];
+  });
+  return { facts: { database: found, configuration: Object.fromEntries(configuration) }, blobs };
 }
 
 /** os-release(5): shell assignments, quoted or not. */
 export function osReleaseField(text: string, name: string): string | undefined {
   const value = new RegExp(`^${name}=(.*)$`, 'm').exec(text)?.[1]?.trim();
   return value?.replace(/^(["'])(.*)\1$/, '$2');
-}
-
-/** The files that tell, as the layers so far have them. */
-class BaseFiles {
-  readonly #files = new Map<string, string>();
-  /** What this layer has brought, which its own removals leave alone. */
-  readonly #fresh = new Set<string>();
-
-  nextLayer(): void {
-    this.#fresh.clear();
-  }
-
-  see({ path, type, size }: TarMember): ContentSink | undefined {
-    const slash = path.lastIndexOf('/') + 1;
-    const name = path.slice(slash);
-    if (name === '.wh..wh..opq') this.#forget(path.slice(0, slash));
-    else if (name.startsWith('.wh.')) this.#forget(`${path.slice(0, slash)}${name.slice(4)}`);
-    const isKernel = KERNEL.test(path);
-    const isText = OS_RELEASE.includes(path) || DATABASES.some(({ file }) => file === path);
-    if (!isKernel && !isText) return undefined;
-    this.#files.delete(path);
-    if (type !== 'file' && type !== 'hardlink') return undefined;
-    this.#fresh.add(path);
-    this.#files.set(path, '');
-    if (!isText || path.endsWith('.sqlite')) return undefined;
-    if (size > MAX_TEXT_BYTES) throw new Error(`/${path} has ${size} bytes`);
-    const chunks: Buffer[] = [];
-    return {
-      write: (bytes) => chunks.push(Buffer.from(bytes)),
-      end: () => this.#files.set(path, Buffer.concat(chunks).toString('utf8')),
-    };
-  }
-
-  text(path: string): string | undefined {
-    return this.#files.get(path);
-  }
-
-  kernels(): string[] {
-    return [...this.#files.keys()].flatMap((path) => KERNEL.exec(path)?.[1] ?? []).sort();
-  }
-
-  /** A path, or with a slash at its end all that is below it. */
-  #forget(path: string): void {
-    for (const file of this.#files.keys()) {
-      if (this.#fresh.has(file)) continue;
-      if (file === path || file.startsWith(path.endsWith('/') || path === '' ? path : `${path}/`)) {
-        this.#files.delete(file);
-      }
-    }
-  }
 }
 
 function noRoot({ shown }: ImageReader, what: string, cause?: unknown): IngotError {

@@ -2,6 +2,7 @@
 import { createHash } from 'node:crypto';
 
 import { FILE_TYPES, type FileState, type LayerEntries } from '../compare/image-summary.ts';
+import { RPM_DATABASE_FILE } from '../compare/rpm-packages.ts';
 import { IngotError } from '../errors.ts';
 import { decompressLayer } from '../oci/layer-contents.ts';
 import { TarParser, type ContentSink, type TarMember } from '../oci/tar-parser.ts';
@@ -14,8 +15,12 @@ const MAX_NAME_BYTES = 256 * 1024 * 1024;
 const MAX_TEXT_BYTES = 8 * 1024 * 1024;
 const MAX_TEXTS_BYTES = 96 * 1024 * 1024;
 
+/** All of it is one file, which has the lists of every package's files too. */
+const MAX_RPM_DATABASE_BYTES = 256 * 1024 * 1024;
+
 /** Files that tell more than their digest: package database, accounts, kernel arguments. */
 const TOLD = [
+  RPM_DATABASE_FILE,
   /^(?:usr\/lib\/sysimage|var\/lib)\/dpkg\/(?:status|info\/[^/]+\.list)$/,
   /^(?:usr\/)?etc\/(?:passwd|group)$/,
   /^usr\/lib\/bootc\/kargs\.d\/[^/]+\.toml$/,
@@ -128,8 +133,9 @@ class Collector {
 
   #contentOf(path: string, member: TarMember): ContentSink {
     const hash = createHash('sha256');
-    const isText = isTold(path) && member.size <= MAX_TEXT_BYTES;
-    if (isText) this.#textBytes += member.size;
+    const isDatabase = RPM_DATABASE_FILE.test(path);
+    const isText = isTold(path) && member.size <= (isDatabase ? MAX_RPM_DATABASE_BYTES : MAX_TEXT_BYTES);
+    if (isText && !isDatabase) this.#textBytes += member.size;
     if (this.#textBytes > MAX_TEXTS_BYTES) throw new Error('its package database is larger than any can be');
     const chunks: Buffer[] = [];
     return {
@@ -139,7 +145,7 @@ class Collector {
       },
       end: () => {
         this.#entries.set(path, { ...stateOf(member), content: hash.digest('hex') });
-        if (isText) this.#texts.set(path, Buffer.concat(chunks).toString('utf8'));
+        if (isText) this.#texts.set(path, Buffer.concat(chunks).toString(isDatabase ? 'latin1' : 'utf8'));
       },
     };
   }

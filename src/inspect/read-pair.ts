@@ -10,6 +10,7 @@ import type { ReadLayers } from '../compare/compare-images.ts';
 import { installedPackages } from '../compare/compare-packages.ts';
 import { packageOfList } from '../compare/file-owners.ts';
 import type { ImageSummary, LayerEntries } from '../compare/image-summary.ts';
+import { RPM_DATABASE_FILE, rpmPackages, summariseRpms } from '../compare/rpm-packages.ts';
 import { isBelow, stackLayers, type Stack } from '../compare/stack-layers.ts';
 import type { Digest } from '../digest.ts';
 import { parseKernelArguments } from '../disk/kernel-arguments.ts';
@@ -78,7 +79,7 @@ export async function readPair(
 export async function readAlone(image: ImageReader, options: ReadPairOptions = {}): Promise<ImageSummary> {
   const progress = new Progress(options.stage);
   for (const layer of image.layers.toReversed()) {
-    const keep = (path: string): boolean => DPKG_STATUS.test(path);
+    const keep = (path: string): boolean => DPKG_STATUS.test(path) || RPM_DATABASE_FILE.test(path);
     const read = await readAll([{ image, layer }], progress, { ...options, keep });
     const stack = stackLayers([...read.values()]);
     if (stack.texts.size > 0) return { ...summarise(image, stack), kernelArguments: undefined };
@@ -179,6 +180,7 @@ function coveredBy(
   const hidden = new Set([...read.values()].flatMap(({ whiteouts, opaque }) => [...whiteouts, ...opaque]));
   return (path) =>
     packageOfList(path) !== undefined || // tells whose files are whose
+    RPM_DATABASE_FILE.test(path) ||
     stacks.from.files.has(path) ||
     stacks.to.files.has(path) ||
     hidden.has(path) ||
@@ -188,6 +190,7 @@ function coveredBy(
 function summarise(image: ImageReader, { texts }: Stack): ImageSummary {
   const { annotations: own, config, shown, digest, layers } = image;
   const said = { ...config.config?.Labels, ...own };
+  const rpms = rpmPackages(texts);
   const find = (pattern: RegExp): string | undefined =>
     [...texts].findLast(([path]) => pattern.test(path))?.[1];
   return {
@@ -197,7 +200,7 @@ function summarise(image: ImageReader, { texts }: Stack): ImageSummary {
     version: said['org.opencontainers.image.version'],
     digest,
     facts: parseFacts(said),
-    packages: installedPackages(find(DPKG_STATUS) ?? ''),
+    packages: rpms === undefined ? installedPackages(find(DPKG_STATUS) ?? '') : summariseRpms(rpms),
     kernelArguments: kernelArguments(texts),
     users: parseAccounts(find(/etc\/passwd$/) ?? ''),
     groups: parseAccounts(find(/etc\/group$/) ?? ''),

@@ -15,7 +15,8 @@ export interface Dependency {
 /** Alternatives, in the order of preference in which they were written: `a | b`. */
 export type DependencyGroup = readonly Dependency[];
 
-const TERM = /^([a-z0-9][a-z0-9.+-]*)(?::([a-z0-9-]+))?(?:\s*\(\s*(<<|<=|=|>=|>>|<|>)\s*([^\s)]+)\s*\))?/i;
+/** Names of rpm packages, which come here too, may also have `_`. */
+const TERM = /^([a-z0-9][a-z0-9.+_-]*)(?::([a-z0-9-]+))?(?:\s*\(\s*(<<|<=|=|>=|>>|<|>)\s*([^\s)]+)\s*\))?/i;
 
 /** Parses Depends, Pre-Depends or Provides. Terms that are not well-formed are left out, as dpkg would refuse them. */
 export function parseDependencies(field: string): readonly DependencyGroup[] {

@@ -27,14 +27,21 @@ export class TransferError extends Error {
   }
 }
 
-export interface Transfer {
+interface Connection {
+  readonly idleMs: number;
+  readonly signal: AbortSignal;
+}
+
+export interface Transfer extends Connection {
   readonly url: string;
   readonly size: number;
   readonly sha256: string;
   readonly to: FileHandle;
-  readonly idleMs: number;
-  readonly signal: AbortSignal;
   readonly onBytes: (count: number) => void;
+}
+
+export interface ReadRequest extends Connection {
+  readonly maxBytes: number;
 }
 
 const MAX_REDIRECTS = 5;
@@ -72,7 +79,31 @@ export class Downloader implements Disposable {
     await receive(response, transfer);
   }
 
-  async #get(url: URL, transfer: Transfer, redirects: number): Promise<http.IncomingMessage> {
+  /** A small file of unknown content, for who checks it otherwise. @throws TransferError */
+  async read(address: string, { maxBytes, ...request }: ReadRequest): Promise<Buffer> {
+    const url = new URL(address);
+    const body =
+      url.protocol === 'file:'
+        ? createReadStream(fileURLToPath(url))
+        : await this.#get(url, request, MAX_REDIRECTS);
+    const chunks: Buffer[] = [];
+    let received = 0;
+    try {
+      for await (const chunk of body as AsyncIterable<Buffer>) {
+        received += chunk.length;
+        if (received > maxBytes) throw new TransferError('damaged', `has more than ${maxBytes} bytes`);
+        request.signal.throwIfAborted();
+        chunks.push(chunk);
+      }
+    } catch (error) {
+      throw faultOf(error);
+    } finally {
+      body.destroy();
+    }
+    return Buffer.concat(chunks);
+  }
+
+  async #get(url: URL, transfer: Connection, redirects: number): Promise<http.IncomingMessage> {
     const response = await this.#request(url, transfer);
     const status = response.statusCode ?? 0;
     if (status === 200) return response;
@@ -91,7 +122,7 @@ export class Downloader implements Disposable {
     throw new TransferError(transient ? 'transient' : 'refused', `answers ${status}`);
   }
 
-  #request(url: URL, { signal, idleMs }: Transfer): Promise<http.IncomingMessage> {
+  #request(url: URL, { signal, idleMs }: Connection): Promise<http.IncomingMessage> {
     return new Promise((resolve, reject) => {
       const [client, agent] = url.protocol === 'https:' ? [https, this.#https] : [http, this.#http];
       const headers = { 'user-agent': 'ingot', 'accept-encoding': 'identity' };

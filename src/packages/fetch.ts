@@ -17,7 +17,7 @@ import { markUsed } from '../store/sound-blob.ts';
 import type { Store } from '../store/store.ts';
 import { Downloader, TransferError, type TransferFault } from './download.ts';
 import type { Mirrors } from './mirror.ts';
-import type { LockedPackage } from './package.ts';
+import { formatOf, type LockedPackage } from './package.ts';
 
 export interface FetchOptions {
   readonly store: Store;
@@ -167,7 +167,7 @@ class Fetcher {
   }
 
   async #download(url: string, item: LockedPackage, onBytes: (count: number) => void): Promise<void> {
-    const temporary = join(this.#scratch, `${item.sha256}.deb`);
+    const temporary = join(this.#scratch, item.sha256);
     const file = await open(temporary, 'w', 0o644);
     try {
       const { sha256, size } = item;
@@ -180,7 +180,7 @@ class Fetcher {
       throw error;
     }
     await file.close();
-    const final = this.#options.store.packagePath(item.sha256);
+    const final = this.#options.store.packagePath(item.sha256, formatOf(item));
     await mkdir(dirname(final), { recursive: true });
     await rename(temporary, final);
   }
@@ -195,7 +195,7 @@ async function missingPackages(
   packages: readonly LockedPackage[],
   { store, signal }: FetchOptions,
 ): Promise<LockedPackage[]> {
-  const pathOf = (item: LockedPackage): string => store.packagePath(item.sha256);
+  const pathOf = (item: LockedPackage): string => store.packagePath(item.sha256, formatOf(item));
   const missing: LockedPackage[] = [];
   const present: LockedPackage[] = [];
   for (const item of packages) {

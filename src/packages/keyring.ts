@@ -58,7 +58,8 @@ export function keyFingerprints(keyring: Uint8Array): string[] {
   });
 }
 
-function binaryOf(keyring: Uint8Array): Buffer {
+/** A keyring without its armour. */
+export function binaryOf(keyring: Uint8Array): Buffer {
   const text = Buffer.from(keyring).toString('latin1');
   if (!text.trimStart().startsWith('-----BEGIN PGP')) return Buffer.from(keyring);
   const blocks = [

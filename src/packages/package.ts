@@ -8,8 +8,10 @@ export const LockedPackage = z.strictObject({
   sha256: z.string().regex(/^[0-9a-f]{64}$/, '64 hex digits'),
   /** Bytes of the package file. */
   size: z.int().nonnegative(),
-  /** Path below the archive's root, such as `pool/main/b/bash/bash_5.2-1_amd64.deb`. */
-  filename: z.string().regex(/^(?!\/)(?!.*\.\.).+\.deb$/, 'the path of a .deb below its archive'),
+  /** Path below the archive's root, such as `pool/main/b/bash/bash_5.2-1_amd64.deb` or `Packages/b/bash-5.2-1.x86_64.rpm`. */
+  filename: z
+    .string()
+    .regex(/^(?!\/)(?!.*\.\.(?:\/|$)).+\.(?:deb|rpm)$/, 'the path of a .deb or .rpm below its archive'),
   /** Which archive of `LockedSystem.archives` has it. */
   archive: z.string(),
   /**
@@ -25,6 +27,16 @@ export function sourceNameOf({ name, filename }: Pick<LockedPackage, 'name' | 'f
   return /^pool\/(?:[^/]+\/)+([^/]+)\/[^/]+$/.exec(filename)?.[1] ?? name;
 }
 
+export type PackageFormat = 'deb' | 'rpm';
+
+export function formatOf({ filename }: Pick<LockedPackage, 'filename'>): PackageFormat {
+  return filename.endsWith('.rpm') ? 'rpm' : 'deb';
+}
+
+export function describePackage({ name, version }: Pick<LockedPackage, 'name' | 'version'>): string {
+  return `${name} ${version}`;
+}
+
 /**
  * An archive of packages. A distribution's has no address: the machine's own mirror configuration gives that. A
  * vendor's repository has one place, which everybody knows.
@@ -34,5 +46,9 @@ export const LockedArchive = z.strictObject({
   suites: z.array(z.string()),
   components: z.array(z.string()),
   url: z.string().optional(),
+  /** Address of a list of places that all have it, instead of one. */
+  mirrorList: z.string().optional(),
+  /** Of rpm: fingerprints of the keys that the packages, or the index that names them, were verified with. */
+  keys: z.array(z.string()).optional(),
 });
 export type LockedArchive = z.infer<typeof LockedArchive>;

@@ -1,16 +1,25 @@
 /** Lock → Plan. Pure. */
 import { posix } from 'node:path';
 
-import type { Catalog, CatalogLayer, LayerInstall } from '../catalog/layer.ts';
+import type { Catalog, CatalogLayer, LayerInstall, PackageFamily } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { choiceOf } from '../resolve/choice.ts';
 import { layersOf } from '../resolve/layers.ts';
-import type { Lock, LockedLayer } from '../resolve/lock.ts';
+import { familyOf, type Lock, type LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
-import type { Plan, PlannedFile, PlannedTree, PlannedUnit, PlanStep, SealInput } from './plan.ts';
+import {
+  RPM_DATABASE_PLACE,
+  type Plan,
+  type PlannedFile,
+  type PlannedTree,
+  type PlannedUnit,
+  type PlanStep,
+  type RpmInput,
+  type SealInput,
+} from './plan.ts';
 
 export interface PlanInput {
   readonly image: NodeImage;
@@ -23,11 +32,10 @@ export interface PlanInput {
   readonly modules?: ModuleFacts | undefined;
 }
 
-const FAMILY = 'debian';
-
 export function makePlan({ image, lock, catalog, builder, modules }: PlanInput): Plan {
+  const family = familyOf(lock);
   const requests = new Map(
-    layersOf(image, catalog, choiceOf(lock, catalog)).map((request) => [request.name, request]),
+    layersOf(image, catalog, choiceOf(lock, catalog), family).map((request) => [request.name, request]),
   );
   const layers = new Map<string, CatalogLayer>();
   for (const { name, definition } of requests.values()) {
@@ -35,11 +43,12 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
   }
   const architecture = lock.base.architecture;
   const common = { builder, architecture };
+  const rpm = planRpm(lock, builder);
   const steps: PlannedTree[] = [];
   const base = lock.layers[0];
   if (base === undefined) throw new TypeError('a lock has at least the base layer');
   const keys = new Map<string, Digest>();
-  const onImage = planImageBase(lock, common);
+  const onImage = planImageBase(lock, common, rpm);
   steps.push(...onImage);
   for (const step of onImage) keys.set(step.name, step.treeKey);
   for (const layer of onImage.length > 0 ? lock.layers.slice(1) : lock.layers) {
@@ -51,12 +60,13 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
       ...below.filter((name) => !onImage.some((step) => step.name === name)),
     ];
     const definition = layers.get(layer.name);
-    const files = [...layerFiles(definition, lock), ...quadlets(definition, layer, lock)];
+    const files = [...layerFiles(definition, lock, family), ...quadlets(definition, layer, lock)];
     const epoch = secondsOf(layer.created);
-    const kind = isBase ? 'base' : 'unpack';
+    const kind = isBase ? 'base' : rpm === undefined ? 'unpack' : 'install';
     const packages = layer.packages.map(inputOf);
     const belowKeys = needs.map((name) => keys.get(name));
-    const treeKey = digestOfJson({ ...common, kind, packages, files, epoch, below: belowKeys });
+    const by = rpm === undefined ? {} : { tools: rpm.tools.treeKey, database: rpm.database };
+    const treeKey = digestOfJson({ ...common, kind, packages, files, epoch, below: belowKeys, ...by });
     keys.set(layer.name, treeKey);
     steps.push({
       name: layer.name,
@@ -67,10 +77,11 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
       files,
       epoch,
       summary: summaryOf(layer),
+      ...(rpm !== undefined && { rpm }),
     });
     if (layer.name === 'kernel') steps.push(...planModules(lock, modules));
   }
-  const seal = sealInput(image, lock, layers);
+  const seal = sealInput(image, lock, layers, family);
   const epoch = secondsOf(lock.created);
   const needs = steps.map((step) => step.name);
   const files = image.files;
@@ -90,6 +101,7 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
     files,
     epoch,
     summary: 'configuration, initramfs, accounts, units',
+    ...(rpm !== undefined && { rpm }),
   });
   const divided = divideSteps(steps, lock, modules?.packer);
   const lockDigest = digestOfJson(lock);
@@ -146,6 +158,7 @@ function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | u
 function planImageBase(
   { base, created }: Lock,
   common: { readonly builder: Digest; readonly architecture: string },
+  rpm: RpmInput | undefined,
 ): PlannedTree[] {
   if (base.image === undefined) return [];
   const { reference, digest, family, database, layers } = base.image;
@@ -167,10 +180,11 @@ function planImageBase(
       ...shared,
       name: 'settle',
       kind: 'settle',
-      treeKey: digestOfJson({ ...common, kind: 'settle', epoch, below: [treeKey] }),
+      treeKey: digestOfJson({ ...common, kind: 'settle', epoch, below: [treeKey], rpm: rpm?.database ?? null }),
       needs: ['base'],
       epoch,
       summary: 'package database, /var',
+      ...(rpm !== undefined && { rpm }),
     },
   ];
 }
@@ -212,6 +226,33 @@ export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlannedTr
   };
 }
 
+/** What installs packages, where the base has rpm's and some are added. */
+function planRpm({ base, rpm }: Lock, builder: Digest): RpmInput | undefined {
+  if (rpm === undefined) return undefined;
+  const { database = RPM_DATABASE_PLACE } = base.image ?? {};
+  return {
+    tools: planRpmTools(rpm, builder),
+    database: database.startsWith('/var/') ? RPM_DATABASE_PLACE : database,
+  };
+}
+
+/** The same of the root that rpm and dnf run from. */
+export function planRpmTools(
+  { packages }: Pick<NonNullable<Lock['rpm']>, 'packages'>,
+  builder: Digest,
+): PlannedTree {
+  return {
+    name: 'rpm-tools',
+    kind: 'base',
+    treeKey: digestOfJson({ kind: 'tools', builder, packages: packages.map(inputOf) }),
+    needs: [],
+    packages,
+    files: [],
+    epoch: 0, // never archived
+    summary: `${packages.length} packages`,
+  };
+}
+
 /** Units that run a layer's container, by digest. */
 function quadlets(definition: CatalogLayer | undefined, { name }: LockedLayer, lock: Lock): PlannedFile[] {
   return (lock.containers ?? []).flatMap((container): PlannedFile[] => {
@@ -238,12 +279,19 @@ function summaryOf(layer: LockedLayer): string {
   return `${what}, ${length} ${length === 1 ? 'package' : 'packages'}`;
 }
 
-function installOf(layer: CatalogLayer | undefined): LayerInstall | undefined {
-  return layer?.definition.install[FAMILY];
+function installOf(
+  layer: CatalogLayer | undefined,
+  family: PackageFamily,
+): Pick<LayerInstall, 'files' | 'units' | 'kernelArguments'> | undefined {
+  return layer?.definition.install[family];
 }
 
-function layerFiles(layer: CatalogLayer | undefined, { agent }: Lock): PlannedFile[] {
-  return (installOf(layer)?.files ?? []).map(({ path, mode, product }): PlannedFile => {
+function layerFiles(
+  layer: CatalogLayer | undefined,
+  { agent }: Lock,
+  family: PackageFamily,
+): PlannedFile[] {
+  return (installOf(layer, family)?.files ?? []).map(({ path, mode, product }): PlannedFile => {
     const place = { path, mode, user: 'root', group: 'root' };
     if (product !== undefined) {
       const locked = agent?.files.find(({ name }) => name === product);
@@ -256,14 +304,19 @@ function layerFiles(layer: CatalogLayer | undefined, { agent }: Lock): PlannedFi
   });
 }
 
-function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, CatalogLayer>): SealInput {
+function sealInput(
+  image: NodeImage,
+  lock: Lock,
+  layers: ReadonlyMap<string, CatalogLayer>,
+  family: PackageFamily,
+): SealInput {
   const used = lock.layers.flatMap((locked) => {
     const layer = layers.get(locked.name);
     return layer === undefined ? [] : [{ name: locked.name, layer }];
   });
   // Not the layer's file: where a checkout lies must not change a key.
   const layerUnits = used.flatMap(({ name, layer }): PlannedUnit[] =>
-    (installOf(layer)?.units ?? []).map((unit) => ({
+    (installOf(layer, family)?.units ?? []).map((unit) => ({
       name: unit.name,
       masked: unit.masked,
       origin: `the layer ${name}`,
@@ -277,7 +330,7 @@ function sealInput(image: NodeImage, lock: Lock, layers: ReadonlyMap<string, Cat
   }));
   const layerArguments = used.map(({ name, layer }) => ({
     origin: name,
-    values: installOf(layer)?.kernelArguments ?? [],
+    values: installOf(layer, family)?.kernelArguments ?? [],
   }));
   const layerHealth = used.flatMap(({ name, layer }) =>
     layer.definition.health.map((check) => ({

@@ -73,7 +73,7 @@ export interface PlannedImage {
 export interface PlannedTree {
   /** `base`, `settle`, a layer's name, `modules-` and the layer they are of, `seal`, or `tools`. */
   readonly name: string;
-  readonly kind: 'base' | 'image-base' | 'settle' | 'unpack' | 'modules' | 'seal';
+  readonly kind: 'base' | 'image-base' | 'settle' | 'unpack' | 'install' | 'modules' | 'seal';
   /** Digest over everything that can change the tree's bits. */
   readonly treeKey: Digest;
   /** Names of the steps this one is built on, lowest first. */
@@ -88,7 +88,20 @@ export interface PlannedTree {
   readonly modules?: ModulesInput;
   /** Of the kinds `image-base` and `settle`. */
   readonly image?: PlannedImage;
+  /** Of the kinds `install` and `seal`, on a base that rpm packages are added to. */
+  readonly rpm?: RpmInput;
 }
+
+/** What installs rpm packages. */
+export interface RpmInput {
+  /** The root that rpm runs from, which becomes a tree and never a blob. */
+  readonly tools: PlannedTree;
+  /** Folder of the package database in the image, below /usr. */
+  readonly database: string;
+}
+
+/** Where rpm's database is in an image that is built on one with its database in /var. */
+export const RPM_DATABASE_PLACE = '/usr/lib/sysimage/rpm';
 
 /** A tree that becomes blobs of the image. */
 export interface PlanStep extends PlannedTree {

@@ -9,7 +9,7 @@ import { ImageVersion } from '../spec/schema.ts';
 import { choiceOf, contradictions } from './choice.ts';
 import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
-import type { Lock } from './lock.ts';
+import { familyOf, type Lock } from './lock.ts';
 
 /** What the builder itself brings to the bits. */
 export interface BuilderFacts {
@@ -72,7 +72,7 @@ function staleLayers(
   contradictions(image, choice).forEach(report);
   let layers: readonly LayerRequest[];
   try {
-    layers = layersOf(image, catalog, choice);
+    layers = layersOf(image, catalog, choice, familyOf(lock));
   } catch (error) {
     if (!(error instanceof IngotError)) throw error;
     return [...reasons, { what: 'layer', message: error.message }];
@@ -143,6 +143,7 @@ function oddities(lock: Lock, image: NodeImage): string[] {
     lock.layers.flatMap((layer) => layer.packages),
     lock.tools.packages,
     lock.compile?.packages ?? [],
+    lock.rpm?.packages ?? [],
   ];
   for (const packages of roots) {
     found.push(

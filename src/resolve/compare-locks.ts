@@ -1,6 +1,7 @@
 /** What moved between two locks. Pure. */
 import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
-import type { LockedPackage } from '../packages/package.ts';
+import { formatOf, type LockedPackage, type PackageFormat } from '../packages/package.ts';
+import { compareRpmVersions } from '../packages/rpm/rpm-version.ts';
 import { buildOf, shortened } from './lock-agent.ts';
 import type { Lock } from './lock.ts';
 
@@ -58,7 +59,10 @@ export function differenceOf(before: Lock, after: Lock): LockDifference {
     security: changes.changed.flatMap(({ name }) =>
       /(?:^|-)security$/.test(fresh.get(name)?.archive ?? '') ? [name] : [],
     ),
-    older: changes.changed.flatMap(({ name, from, to }) => (isOlder(to, from) ? [name] : [])),
+    older: changes.changed.flatMap(({ name, from, to }) => {
+      const item = fresh.get(name);
+      return isOlder(to, from, item === undefined ? 'deb' : formatOf(item)) ? [name] : [];
+    }),
     bytes: { from: bytesOf(before), to: bytesOf(after) },
   };
 }
@@ -169,7 +173,8 @@ function thingsOf({
   ];
 }
 
-function isOlder(version: string, than: string): boolean {
+function isOlder(version: string, than: string, format: PackageFormat): boolean {
+  if (format === 'rpm') return compareRpmVersions(version, than) < 0;
   return isDebVersion(version) && isDebVersion(than) && compareDebVersions(version, than) < 0;
 }
 

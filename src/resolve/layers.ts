@@ -1,5 +1,5 @@
 /** Which layers an image is made of, and what each asks for. Pure. */
-import type { Catalog, CatalogLayer, LayerKind } from '../catalog/layer.ts';
+import { layerOn, type Catalog, type CatalogLayer, type LayerKind, type PackageFamily } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import { type NodeImage, OWN_KERNEL } from '../spec/node-image.ts';
 import { brings, type Choice, type ChosenLayer } from './choice.ts';
@@ -19,30 +19,36 @@ export interface LayerRequest {
   readonly below: readonly string[];
 }
 
-const FAMILY = 'debian';
-
 /**
  * The image's layers, lowest first: base, kernel, driver, CUDA, runtimes, agent and addons (each after those that
  * it needs), the declaration's packages.
  *
+ * @param family whose packages the image has; of an image as the base, that one's
  * @throws IngotError CATALOG_INVALID when the catalogue lacks a layer, the choice lacks one that is needed, or layers
  *   need each other in a circle
  */
-export function layersOf(image: NodeImage, catalog: Catalog, choice: Choice): readonly LayerRequest[] {
-  return new LayerStack(image, catalog, choice).layers();
+export function layersOf(
+  image: NodeImage,
+  catalog: Catalog,
+  choice: Choice,
+  family: PackageFamily = 'debian',
+): readonly LayerRequest[] {
+  return new LayerStack(image, catalog, choice, family).layers();
 }
 
 class LayerStack {
   readonly #image: NodeImage;
   readonly #catalog: Catalog;
   readonly #choice: Choice;
+  readonly #family: PackageFamily;
   readonly #layers = new Map<string, LayerRequest>();
   readonly #visiting: string[] = [];
 
-  constructor(image: NodeImage, catalog: Catalog, choice: Choice) {
+  constructor(image: NodeImage, catalog: Catalog, choice: Choice, family: PackageFamily) {
     this.#image = image;
     this.#catalog = catalog;
     this.#choice = choice;
+    this.#family = family;
   }
 
   layers(): readonly LayerRequest[] {
@@ -113,11 +119,12 @@ class LayerStack {
 
   #put(name: string, { layer, offer }: ChosenLayer, below: readonly string[]): LayerRequest {
     const { kind, install } = layer.definition;
+    const own = install[this.#family]?.packages ?? [];
     const request: LayerRequest = {
       name,
       kind,
-      definition: layer,
-      packages: [...this.#packagesOf(install[FAMILY]?.packages ?? []), ...(offer?.packages ?? [])],
+      definition: layerOn(layer, this.#family),
+      packages: [...this.#packagesOf(own), ...(offer?.packages ?? [])],
       ...(offer !== undefined && { version: offer.version }),
       below,
     };

@@ -22,7 +22,7 @@ export function lockAgent(
   if (request?.definition === undefined) return undefined;
   if (facts === undefined) throw new TypeError('an image with an agent is locked with the facts of one');
   const { name, install } = request.definition.definition;
-  const wanted = new Set(Object.values(install).flatMap(({ files }) => files.map(({ product }) => product)));
+  const wanted = new Set(install.debian?.files.map(({ product }) => product));
   const files = facts.files
     .filter((file) => wanted.has(file.name))
     .map((file) => ({ name: file.name, digest: file.digest, size: file.size }))

@@ -4,7 +4,7 @@
  */
 import { z } from 'zod';
 
-import { ProductFile } from '../catalog/layer.ts';
+import { ProductFile, type PackageFamily } from '../catalog/layer.ts';
 import { LAYER_MEDIA_TYPES } from '../oci/schema.ts';
 import { isDigest, type Digest } from '../digest.ts';
 import { LockedArchive, LockedPackage } from '../packages/package.ts';
@@ -161,6 +161,8 @@ export const Lock = z.strictObject({
   agent: LockedAgent.optional(),
   /** The root that the modules are built in: the kernel's headers, compiler and make, of the base's own suite. */
   compile: z.strictObject({ packages: z.array(LockedPackage) }).optional(),
+  /** The root that rpm and dnf run from, for packages on a base that has rpm's: of the suite of the tools. */
+  rpm: z.strictObject({ packages: z.array(LockedPackage) }).optional(),
   /** What turns layer trees into blobs: a part of every blob's bits. */
   compressor: z.strictObject({ name: z.literal('zstd'), version: z.string(), level: z.int() }),
   archives: z.array(LockedArchive),
@@ -175,3 +177,8 @@ export const Lock = z.strictObject({
   }),
 });
 export type Lock = z.infer<typeof Lock>;
+
+/** Whose packages an image has. One without any counts as Debian's. */
+export function familyOf({ base }: Pick<Lock, 'base'>): PackageFamily {
+  return base.image?.family === 'rpm' ? 'rpm' : 'debian';
+}

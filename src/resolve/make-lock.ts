@@ -38,6 +38,8 @@ export interface LockInput {
         readonly patches: ReadonlyMap<string, readonly LockedPatch[]>;
       }
     | undefined;
+  /** For packages of rpm: what rpm and dnf run from. */
+  readonly rpm?: Solution | undefined;
   readonly compressor: Lock['compressor'];
   /** For an image with an agent. */
   readonly agent?: AgentFacts | undefined;
@@ -59,7 +61,8 @@ export interface LockInput {
 export function makeLock(input: LockInput): Lock {
   const { image, catalog, choice, solution, tools, now, previous } = input;
   const created = toSeconds(now);
-  const requests = layersOf(image, catalog, choice);
+  const family = input.base?.facts.family === 'rpm' ? 'rpm' : 'debian';
+  const requests = layersOf(image, catalog, choice, family);
   const agent = lockAgent(requests, input.agent);
   const lock: Lock = {
     schemaVersion: LOCK_SCHEMA_VERSION,
@@ -88,6 +91,7 @@ export function makeLock(input: LockInput): Lock {
     ...(input.modules !== undefined && {
       compile: { packages: lockPackages(input.modules.compile.packages) },
     }),
+    ...(input.rpm !== undefined && { rpm: { packages: lockPackages(input.rpm.packages) } }),
     compressor: input.compressor,
     archives: solution.archives,
     layers: lockLayers(requests, solution.packages, created, previous, agent),

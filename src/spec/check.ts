@@ -5,6 +5,7 @@
 import type { Finding, Location } from '../errors.ts';
 import { SYSTEM_ACCOUNTS } from './accounts.ts';
 import { identityOf } from './merge.ts';
+import { PackageRequest } from './schema.ts';
 import { pathText } from './source-schema.ts';
 import { nodeAt, quoted, type SourceMapping, type SourceNode, type SourcePath } from './source-tree.ts';
 import { nearest } from './suggest.ts';
@@ -44,6 +45,7 @@ export function checkDeclaration(root: SourceMapping): Finding[] {
   checkNumbers(root, 'users', 'uid', report);
   checkNumbers(root, 'groups', 'gid', report);
   checkAccounts(root, report);
+  checkPackages(root, report);
   checkPaths(root, report);
   checkUnits(root, report);
   return findings;
@@ -112,6 +114,19 @@ function checkAccounts(root: SourceMapping, report: Report): void {
         suggestions,
       });
     }
+  }
+}
+
+const DEBIAN_PACKAGE = /^[a-z0-9][a-z0-9+.-]+(?:=(?:\d+:)?\d[A-Za-z0-9.+~-]*)?$/;
+
+/** Which packages an image as the base has is known when it is read. */
+function checkPackages(root: SourceMapping, report: Report): void {
+  if (nodeAt(root, ['base', 'image']) !== undefined) return;
+  for (const [index, item] of entriesOf(root, 'packages').entries()) {
+    const name = item.kind === 'scalar' && typeof item.value === 'string' ? item.value : undefined;
+    if (name === undefined || DEBIAN_PACKAGE.test(name) || !PackageRequest.safeParse(name).success) continue;
+    const place = pathText(['packages', index]);
+    report(`${place} must be a Debian package name, or name=version, not ${quoted(name)}`, item.at);
   }
 }
 

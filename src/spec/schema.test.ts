@@ -8,7 +8,7 @@ describe('values', () => {
     ['packages: htop', '3:11 packages must be a list, not text'],
     ['packages: [3]', '3:12 packages[0] must be text, not a number; write "3"'],
     ['packages: [HTop]', '3:12 packages[0] must be a Debian package name, or name=version, not "HTop"'],
-    ['packages: [a b]', '3:12 packages[0] must be a Debian package name, or name=version, not "a b"'],
+    ['packages: [a b]', '3:12 packages[0] must be a package name, or name=version, not "a b"'],
     ['packages: [htop, jq=1, jq=2]', '3:24 the package "jq" is given twice'],
     ['addons: [ssh, ssh]', '3:15 the addon "ssh" is given twice'],
     ['kernel: {version: 6.10}', '3:19 kernel.version must be text, not a number; write "6.10"'],

@@ -38,9 +38,10 @@ export const UnitName = text(
   'a unit name with its suffix, such as chrony.service',
 );
 
+/** Of Debian or of rpm, as the base has it: `checkDeclaration` knows which. */
 export const PackageRequest = text(
-  /^[a-z0-9][a-z0-9+.-]+(?:=(?:\d+:)?\d[A-Za-z0-9.+~-]*)?$/,
-  'a Debian package name, or name=version',
+  /^[A-Za-z0-9][A-Za-z0-9+._-]+(?:=(?:\d+:)?[A-Za-z0-9][A-Za-z0-9.+~^_-]*)?$/,
+  'a package name, or name=version',
 );
 
 export const FileMode = text(/^0?[0-7]{3,4}$/, 'octal permission bits in quotes, such as "0644"');
@@ -305,7 +306,7 @@ const parts = {
   packages: z
     .array(PackageRequest)
     .optional()
-    .describe('Debian packages besides those of the layers; `name`, or `name=version`.'),
+    .describe('Packages besides those of the layers; `name`, or `name=version`.'),
   hostname: text(
     /^(?=.{1,64}$)(?!localhost$)[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?)*$/,
     'a host name: lower-case letters, digits and -, in labels of at most 63',

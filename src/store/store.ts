@@ -1,7 +1,7 @@
 /**
  * The store: a content-addressed local cache, shared by any number of builds at once.
  *
- *   packages/<2 hex>/<sha256>.deb     downloaded packages, verified before they get this name
+ *   packages/<2 hex>/<sha256>.deb     downloaded packages (or .rpm), verified before they get this name
  *   trees/<key>/                      unpacked layer trees (`root/`, plus a `record.json` beside it)
  *   blobs/sha256/<hex>                OCI blobs, and large files of plans
  *   blobs/partial/<hex>               the beginnings of blobs whose download was cut short
@@ -58,12 +58,17 @@ export class Store {
     return join(this.root, ...segments);
   }
 
-  packagePath(sha256: string): string {
-    return this.path('packages', sha256.slice(0, 2), `${sha256}.deb`);
+  packagePath(sha256: string, format: 'deb' | 'rpm' = 'deb'): string {
+    return this.path('packages', this.packageName(sha256, format));
   }
 
-  async hasPackage(sha256: string): Promise<boolean> {
-    return (await stat(this.packagePath(sha256)).catch(() => undefined))?.isFile() === true;
+  /** Below the folder of packages. */
+  packageName(sha256: string, format: 'deb' | 'rpm'): string {
+    return `${sha256.slice(0, 2)}/${sha256}.${format}`;
+  }
+
+  async hasPackage(sha256: string, format: 'deb' | 'rpm'): Promise<boolean> {
+    return (await stat(this.packagePath(sha256, format)).catch(() => undefined))?.isFile() === true;
   }
 
   blobPath(hex: string): string {

@@ -35,11 +35,11 @@ export async function listEntries(store: Store, signal?: AbortSignal): Promise<r
     names(store.path('records')),
   ]);
   const files = await Promise.all([
-    ...packageFolders.map((folder) => fileEntries('packages', store.path('packages', folder), '.deb')),
+    ...packageFolders.map((folder) => fileEntries('packages', store.path('packages', folder), /\.(?:deb|rpm)$/)),
     fileEntries('blobs', store.path('blobs/sha256')),
     fileEntries('blobs', store.path('blobs/partial')),
-    fileEntries('disks', store.path('disks'), '.raw'),
-    ...recordKinds.map((kind) => fileEntries('records', store.path('records', kind), '.json')),
+    fileEntries('disks', store.path('disks'), /\.raw$/),
+    ...recordKinds.map((kind) => fileEntries('records', store.path('records', kind), /\.json$/)),
   ]);
   const folders = await folderEntries(store, ['trees', 'apt', 'tmp'], signal);
   const entries = files.flat();
@@ -77,7 +77,7 @@ export function totalBytes(entries: readonly StoreEntry[]): number {
   return entries.reduce((sum, entry) => sum + entry.bytes, 0);
 }
 
-async function fileEntries(kind: EntryKind, folder: string, suffix = ''): Promise<StoreEntry[]> {
+async function fileEntries(kind: EntryKind, folder: string, suffix = /$/): Promise<StoreEntry[]> {
   const entries = await Promise.all(
     (await names(folder)).map(async (file): Promise<StoreEntry | undefined> => {
       const path = join(folder, file);
@@ -86,8 +86,7 @@ async function fileEntries(kind: EntryKind, folder: string, suffix = ''): Promis
       const rest = { path, bytes: status.blocks * 512, lastUsed: lastUsed(status) };
       // What a kill has left of `writeFileAtomically`.
       if (file.endsWith('.tmp')) return { kind: 'tmp', name: file, ...rest };
-      const name = file.endsWith(suffix) ? file.slice(0, file.length - suffix.length) : file;
-      return { kind, name, ...rest };
+      return { kind, name: file.replace(suffix, ''), ...rest };
     }),
   );
   return entries.filter((entry) => entry !== undefined);

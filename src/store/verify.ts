@@ -119,8 +119,9 @@ async function checkContents(
   hashing: Hashing,
 ): Promise<void> {
   const named = files.filter((entry) => {
-    const place = entry.kind === 'packages' ? `${entry.name.slice(0, 2)}/${entry.name}.deb` : entry.name;
-    const belongs = NAME.test(entry.name) && entry.path.endsWith(`/${place}`);
+    const place = `${entry.name.slice(0, 2)}/${entry.name}`;
+    const places = entry.kind === 'packages' ? [`${place}.deb`, `${place}.rpm`] : [entry.name];
+    const belongs = NAME.test(entry.name) && places.some((one) => entry.path.endsWith(`/${one}`));
     if (!belongs) complain(entry, `is no name of ${entry.kind === 'packages' ? 'a package' : 'a blob'}`);
     return belongs;
   });

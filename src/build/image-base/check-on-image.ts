@@ -5,6 +5,8 @@
 import type { SealInput } from '../../plan/plan.ts';
 import type { Reporter } from '../../report/events.ts';
 import { formatCount } from '../../report/format.ts';
+import type { Lint } from '../lints/image-root.ts';
+import { checkRpmDatabase } from '../lints/rpm-lints.ts';
 import { assertLintReport, LINTS, type LintOutcome, type LintReport, runLints } from '../lint.ts';
 
 interface CheckOptions {
@@ -17,10 +19,17 @@ function missingFor(name: string, { family, kernelRelease }: SealInput): string 
   if (kernelRelease === '' && ['kernel', 'initramfs', 'baseimage-root'].includes(name)) {
     return 'the base has no kernel';
   }
-  if (family !== 'debian' && ['package-database', 'package-sources'].includes(name)) {
-    return 'the base has no packages of dpkg';
-  }
+  if (family === 'none' && name === 'package-database') return 'the base has no package database';
+  if (family !== 'debian' && name === 'package-sources') return 'the base has no packages of dpkg';
   return undefined;
+}
+
+/** Of what each family has of its own. */
+function lintsFor({ family }: SealInput): readonly Lint[] {
+  if (family !== 'rpm') return LINTS;
+  return LINTS.map((lint) =>
+    lint.name === 'package-database' ? { name: lint.name, check: checkRpmDatabase } : lint,
+  );
 }
 
 /**
@@ -34,7 +43,7 @@ export async function checkOnImage(
   input: SealInput,
   { reporter, signal }: CheckOptions,
 ): Promise<string> {
-  const lints = LINTS.filter(({ name }) => missingFor(name, input) === undefined);
+  const lints = lintsFor(input).filter(({ name }) => missingFor(name, input) === undefined);
   for (const { name } of LINTS) {
     const reason = missingFor(name, input);
     if (reason !== undefined) reporter.warning(`the check ${name} could not run: ${reason}`);

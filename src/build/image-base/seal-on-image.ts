@@ -8,7 +8,9 @@ import { join } from 'node:path';
 import { IngotError } from '../../errors.ts';
 import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
 import { DATABASE, loadDatabase, writeDatabase } from '../debian/database.ts';
+import type { RpmInput } from '../../plan/plan.ts';
 import type { RootFs } from '../root-fs.ts';
+import { sealRpmDatabase } from '../rpm/install-tree.ts';
 import { runInSandbox } from '../sandbox.ts';
 import { readAccounts, remainingSysusers } from '../seal/accounts.ts';
 import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from '../seal/boot.ts';
@@ -28,6 +30,8 @@ import { varTmpfiles } from '../seal/var.ts';
 export interface SealOnImageOptions extends SealContext {
   /** Roots of the layers that were added. */
   readonly layers: readonly string[];
+  /** Where rpm packages were added. */
+  readonly rpm?: RpmInput | undefined;
 }
 
 /** What an initramfs is made from. */
@@ -45,6 +49,7 @@ export async function sealOnImage(fs: RootFs, options: SealOnImageOptions): Prom
   const { input, sandbox, signal } = options;
   await requirePrograms(fs, options);
   if (input.family === 'debian') await configurePackages(fs, options);
+  if (options.rpm !== undefined) await sealRpmDatabase(fs, options.rpm);
   refuseUnknownUnits(options, await listUnits(fs));
   await makeAccounts(fs, options);
   await writeDeclaredFiles(fs, options);

@@ -1,10 +1,11 @@
 /** The steps of an image that is built on another one: room for its package database and /var, and its seal. */
 import { cp } from 'node:fs/promises';
 
-import type { PlannedImage, PlannedTree, SealInput } from '../../plan/plan.ts';
+import { RPM_DATABASE_PLACE, type PlannedImage, type PlannedTree, type SealInput } from '../../plan/plan.ts';
 import { DATABASE } from '../debian/database.ts';
 import { inOverlay, type BelowTree } from '../overlay.ts';
 import type { RootFs } from '../root-fs.ts';
+import { tidyDatabase } from '../rpm/install-tree.ts';
 import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
 import type { StepOptions } from '../steps.ts';
 import { checkOnImage } from './check-on-image.ts';
@@ -27,7 +28,11 @@ export async function makeSettleTree(
   await inOverlay(root, below, options, async (merged, namespace, fs) => {
     const sandbox: SandboxOptions = { root: merged, namespace, epoch: step.epoch };
     // First: the image may have a line that makes the link, in the place of whatever stands there.
-    if (image.family === 'debian') await moveDatabase(fs, image.database);
+    if (image.family === 'debian') await moveDatabase(fs, image.database, '/var/lib/dpkg', DATABASE);
+    if (image.family === 'rpm' && image.database?.startsWith('/var/') === true) {
+      await moveDatabase(fs, image.database, '/var/lib/rpm', RPM_DATABASE_PLACE);
+      await tidyDatabase(fs, RPM_DATABASE_PLACE);
+    }
     if (await fs.exists('/usr/bin/systemd-tmpfiles')) {
       await runInSandbox(['systemd-tmpfiles', '--create', '--prefix=/var'], sandbox, {
         signal: options.signal,
@@ -37,17 +42,17 @@ export async function makeSettleTree(
   });
 }
 
-async function moveDatabase(fs: RootFs, from: string | undefined): Promise<void> {
-  const legacy = '/var/lib/dpkg';
+/** Below /usr, with a link where it was. */
+async function moveDatabase(fs: RootFs, from: string | undefined, legacy: string, place: string): Promise<void> {
   if (from === legacy) {
-    await fs.makeDirectory(DATABASE);
-    await cp(await fs.resolve(legacy), await fs.resolve(DATABASE), {
+    await fs.makeDirectory(place);
+    await cp(await fs.resolve(legacy), await fs.resolve(place), {
       recursive: true,
       preserveTimestamps: true,
       verbatimSymlinks: true,
     });
   }
-  await fs.link(legacy, '../../usr/lib/sysimage/dpkg');
+  await fs.link(legacy, `../..${place}`);
 }
 
 /** `below` begins with the image's own tree. */
@@ -68,6 +73,7 @@ export async function makeSealOnImageTree(
       files: step.files,
       layers: layers.map((layer) => layer.root),
       sandbox: { root: merged, namespace, epoch: step.epoch },
+      rpm: step.rpm,
     });
     await options.reporter.stage('Check image', async (stage) => {
       stage.detail(await checkOnImage(base.root, fs.root, input, options));

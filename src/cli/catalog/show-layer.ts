@@ -10,7 +10,7 @@ export function showLayer(facts: Facts, layer: CatalogLayer): CommandResult {
   const hardware = hardwareOf(definition, facts);
   const offers = definition.offers ?? [];
   const requires = (definition.requires ?? []).map(({ text }) => text);
-  const installs = Object.values(definition.install);
+  const { debian, rpm } = definition.install;
   const lines: (readonly [string, string | undefined])[] = [
     ['file', file],
     ['status', definition.status === 'unverified' ? 'unverified: no lock has been made with it' : undefined],
@@ -20,9 +20,10 @@ export function showLayer(facts: Facts, layer: CatalogLayer): CommandResult {
     ['hardware', hardware && hardwareText(hardware)],
     ['releases', Object.keys(definition.releases ?? {}).join(', ')],
     ['for', definition.in?.join(', ')],
-    ['packages', installs.flatMap(({ packages }) => packages).join(' ')],
-    ['units', installs.flatMap(({ units }) => units.map(({ name }) => name)).join(' ')],
-    ['files', installs.flatMap(({ files }) => files.map(({ path }) => path)).join(' ')],
+    ['packages', debian?.packages.join(' ')],
+    ['units', debian?.units.map(({ name }) => name).join(' ')],
+    ['files', debian?.files.map(({ path }) => path).join(' ')],
+    ['on rpm', rpm && `${rpm.packages.join(' ')}${rpm.status === 'unverified' ? ' (unverified)' : ''}`],
     ['checks', definition.health.map(({ name }) => name).join(', ')],
     ...offers.map((offer): readonly [string, string] => [
       'version',
@@ -41,6 +42,7 @@ export function showLayer(facts: Facts, layer: CatalogLayer): CommandResult {
       provides: definition.provides,
       requires,
       offers,
+      families: Object.keys(definition.install).sort(),
       ...(hardware !== undefined && { hardware: hardware.map(({ aliases }) => aliases[0]) }),
     },
     text: [`${definition.kind}/${definition.name}: ${definition.summary}`, '', ...section(lines), ''].join(

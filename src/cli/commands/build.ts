@@ -7,7 +7,8 @@ import { buildImage, type BuiltImage } from '../../build/build-image.ts';
 import type { ModuleSigner } from '../../build/modules/signature.ts';
 import { hexOf } from '../../digest.ts';
 import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
-import { loadMirrors, withRepositories } from '../../packages/mirror.ts';
+import { loadMirrors } from '../../packages/mirror.ts';
+import { archiveMirrors } from '../../packages/rpm/archive-mirrors.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
 import type { BuildVerification } from '../verify-build.ts';
 import type { LayerCache } from '../../build/layer-cache.ts';
@@ -118,7 +119,7 @@ export async function buildDeclaration(
     plan,
     store,
     caches,
-    mirrors: async () => withRepositories(await loadMirrors(context.env, signal), lock.archives),
+    mirrors: async () => archiveMirrors(await loadMirrors(context.env, signal), lock.archives, signal),
     reporter,
     signal,
     openBase: baseSource(spec, {

@@ -6,7 +6,7 @@ import { findPackedLayer, packedBytes, type PackedLayer } from '../../build/pack
 import { openTreeStore } from '../../build/trees.ts';
 import { reasonsToBuild, type Reason } from '../../compare/plan-record.ts';
 import { hexOf } from '../../digest.ts';
-import type { LockedPackage } from '../../packages/package.ts';
+import { formatOf, type LockedPackage } from '../../packages/package.ts';
 import type { ModulesInput, Plan, PlanStep } from '../../plan/plan.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
@@ -166,7 +166,7 @@ function bytesOf(packages: readonly LockedPackage[]): number {
 /** Each file once. */
 async function absentFrom(store: Store, packages: readonly LockedPackage[]): Promise<LockedPackage[]> {
   const once = [...new Map(packages.map((item) => [item.sha256, item])).values()];
-  const there = await Promise.all(once.map(({ sha256 }) => store.hasPackage(sha256)));
+  const there = await Promise.all(once.map((item) => store.hasPackage(item.sha256, formatOf(item))));
   return once.filter((_item, index) => there[index] === false);
 }
 
