@@ -201,9 +201,7 @@ export const LayerInstall = z.strictObject({
 export type LayerInstall = z.infer<typeof LayerInstall>;
 
 /** A name of rpm's, unlike one of Debian's, may have capitals and `_`. */
-export const RpmPackageName = z
-  .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, 'the name of an rpm package');
+export const RpmPackageName = z.string().regex(/^[A-Za-z0-9][A-Za-z0-9._+-]*$/, 'the name of an rpm package');
 
 /** Repository of a vendor's with rpm packages, besides those that the base image has itself. */
 export const RpmLayerRepository = z.strictObject({
@@ -307,8 +305,9 @@ export const LayerDefinition = z
       })
       .default({})
       .describe('What it installs, by distribution family.'),
-    health: LayerHealth.default([])
-      .describe('What must hold on a node that has this layer. `timeout` becomes seconds.'),
+    health: LayerHealth.default([]).describe(
+      'What must hold on a node that has this layer. `timeout` becomes seconds.',
+    ),
   })
   .meta({ title: 'Ingot layer', description: 'A building block of images.' });
 export type LayerDefinition = z.infer<typeof LayerDefinition>;

@@ -17,13 +17,7 @@ import { readBroughtFile } from './brought-file.ts';
 import { findCircles } from './circles.ts';
 import { checkLayer, checkReferences, type SourcedLayer } from './check.ts';
 import { keptValue } from './kept-value.ts';
-import {
-  LayerDefinition,
-  LayerKind,
-  type Catalog,
-  type CatalogLayer,
-  type PackageFamily,
-} from './layer.ts';
+import { LayerDefinition, LayerKind, type Catalog, type CatalogLayer, type PackageFamily } from './layer.ts';
 import { ToolsDefinition } from './tools.ts';
 
 export interface LoadedCatalog extends Catalog {

@@ -69,18 +69,17 @@ export async function solveOnImage(
   return { choice, solution: await solvePackages(indexes, request, reporter, signal) };
 }
 
-function warnOfUnverified(
-  layers: readonly LayerRequest[],
-  family: PackageFamily,
-  reporter: Reporter,
-): void {
+function warnOfUnverified(layers: readonly LayerRequest[], family: PackageFamily, reporter: Reporter): void {
   for (const { definition } of layers) {
     if (definition === undefined) continue;
     const { status, install } = definition.definition;
-    const isUnverified = status === 'unverified' || (family === 'rpm' && install.rpm?.status === 'unverified');
+    const isUnverified =
+      status === 'unverified' || (family === 'rpm' && install.rpm?.status === 'unverified');
     if (!isUnverified) continue;
     const where = family === 'rpm' ? ' on rpm' : '';
-    reporter.warning(`${definition.file} is unverified${where}: no lock was made with it when it was written`);
+    reporter.warning(
+      `${definition.file} is unverified${where}: no lock was made with it when it was written`,
+    );
   }
 }
 
@@ -96,7 +95,9 @@ function noPackages(
       Object.keys(releases).map((release) => `${name} ${release}`),
     );
   const why =
-    facts.family === 'none' ? 'it has no package database that is known' : `it is ${facts.id} ${facts.release}`;
+    facts.family === 'none'
+      ? 'it has no package database that is known'
+      : `it is ${facts.id} ${facts.release}`;
   return new IngotError('SPEC_INVALID', `packages cannot be added to ${reference}: ${why}`, {
     hint: `packages and addons can be added to: ${known.join(', ')}, and what has rpm packages; files, users and units to any base`,
     location: sources.keyAt([image.packages.length > 0 ? 'packages' : 'addons']),

@@ -1,5 +1,5 @@
 /** Locks packages that are added to a base with rpm packages: from the repositories of the base and of the layers. */
-import { builderDigest } from '../build/builder-digest.ts';
+import { rootBuilderDigest } from '../build/builder-digest.ts';
 import { ensureRoot } from '../build/tools-tree.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import { FindingsError, IngotError } from '../errors.ts';
@@ -57,9 +57,13 @@ export async function solveOnRpm(
 ): Promise<SolvedOnRpm> {
   const { store, reporter, offline, signal } = options;
   if (process.getuid?.() !== 0) {
-    throw new IngotError('NOT_ROOT', 'locking rpm packages takes root: dnf runs from a root that is made for it', {
-      hint: 'run the same command as root, for example with sudo',
-    });
+    throw new IngotError(
+      'NOT_ROOT',
+      'locking rpm packages takes root: dnf runs from a root that is made for it',
+      {
+        hint: 'run the same command as root, for example with sudo',
+      },
+    );
   }
   const rpm = await options.solveTools();
   const tools = await ensureRpmRoot(rpm, options);
@@ -93,7 +97,7 @@ async function ensureRpmRoot(
   { packages }: Solution,
   { store, mirrors, reporter, now, signal }: LockOnRpmOptions,
 ): Promise<ToolsRoot> {
-  const step = planRpmTools({ packages: lockPackages(packages) }, await builderDigest());
+  const step = planRpmTools({ packages: lockPackages(packages) }, await rootBuilderDigest());
   return ensureRoot(step, {
     store,
     mirrors: () => Promise.resolve(mirrors),
@@ -146,9 +150,13 @@ async function repositoriesFor(
     });
   }
   if (found.length > 0) return found;
-  throw new IngotError('SPEC_INVALID', `packages cannot be added to ${reference}: it configures no package repository`, {
-    hint: 'a base has them in /etc/yum.repos.d; a layer can name one as install.rpm.repositories',
-  });
+  throw new IngotError(
+    'SPEC_INVALID',
+    `packages cannot be added to ${reference}: it configures no package repository`,
+    {
+      hint: 'a base has them in /etc/yum.repos.d; a layer can name one as install.rpm.repositories',
+    },
+  );
 }
 
 /** What an index without a signature names is fetched now, and held against the key of its repository. */

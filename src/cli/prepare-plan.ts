@@ -2,7 +2,7 @@
 import { resolve } from 'node:path';
 
 import type { Agent } from '../agent/agent.ts';
-import { builderDigest } from '../build/builder-digest.ts';
+import { builderDigest, rootBuilderDigest } from '../build/builder-digest.ts';
 import type { Digest } from '../digest.ts';
 import { makePlan } from '../plan/make-plan.ts';
 import type { Plan } from '../plan/plan.ts';
@@ -55,6 +55,7 @@ export async function preparePlan(
   requireFresh(checkLock(lock, spec.image, catalog, facts), lockFile, file);
   const modules = known === undefined ? undefined : await moduleFacts(lock, known, options.signer);
   const builder = await builderDigest();
-  const plan = makePlan({ image: spec.image, lock, catalog, builder, modules });
+  const rootBuilder = await rootBuilderDigest();
+  const plan = makePlan({ image: spec.image, lock, catalog, builder, modules, rootBuilder });
   return { spec, lock, plan, builder, ...(facts.agent !== undefined && { agent: facts.agent }) };
 }

@@ -20,5 +20,11 @@ export function rpmPackages(texts: ReadonlyMap<string, string>): readonly RpmPac
 }
 
 export function summariseRpms(packages: readonly RpmPackage[]): SummaryPackage[] {
-  return packages.map(({ name, version, source, bytes }) => ({ name, version, format: 'rpm', source, bytes }));
+  return packages.map(({ name, version, source, bytes }) => ({
+    name,
+    version,
+    format: 'rpm',
+    source,
+    bytes,
+  }));
 }

@@ -30,9 +30,11 @@ export interface PlanInput {
   readonly builder: Digest;
   /** For a lock with kernel modules. */
   readonly modules?: ModuleFacts | undefined;
+  /** For a lock with rpm packages: digest over the code that makes the root which rpm runs from. */
+  readonly rootBuilder?: Digest | undefined;
 }
 
-export function makePlan({ image, lock, catalog, builder, modules }: PlanInput): Plan {
+export function makePlan({ image, lock, catalog, builder, modules, rootBuilder = builder }: PlanInput): Plan {
   const family = familyOf(lock);
   const requests = new Map(
     layersOf(image, catalog, choiceOf(lock, catalog), family).map((request) => [request.name, request]),
@@ -43,7 +45,7 @@ export function makePlan({ image, lock, catalog, builder, modules }: PlanInput):
   }
   const architecture = lock.base.architecture;
   const common = { builder, architecture };
-  const rpm = planRpm(lock, builder);
+  const rpm = planRpm(lock, rootBuilder);
   const steps: PlannedTree[] = [];
   const base = lock.layers[0];
   if (base === undefined) throw new TypeError('a lock has at least the base layer');
@@ -180,7 +182,13 @@ function planImageBase(
       ...shared,
       name: 'settle',
       kind: 'settle',
-      treeKey: digestOfJson({ ...common, kind: 'settle', epoch, below: [treeKey], rpm: rpm?.database ?? null }),
+      treeKey: digestOfJson({
+        ...common,
+        kind: 'settle',
+        epoch,
+        below: [treeKey],
+        rpm: rpm?.database ?? null,
+      }),
       needs: ['base'],
       epoch,
       summary: 'package database, /var',
@@ -227,11 +235,11 @@ export function planTools(lock: Pick<Lock, 'tools'>, builder: Digest): PlannedTr
 }
 
 /** What installs packages, where the base has rpm's and some are added. */
-function planRpm({ base, rpm }: Lock, builder: Digest): RpmInput | undefined {
+function planRpm({ base, rpm }: Lock, rootBuilder: Digest): RpmInput | undefined {
   if (rpm === undefined) return undefined;
   const { database = RPM_DATABASE_PLACE } = base.image ?? {};
   return {
-    tools: planRpmTools(rpm, builder),
+    tools: planRpmTools(rpm, rootBuilder),
     database: database.startsWith('/var/') ? RPM_DATABASE_PLACE : database,
   };
 }
@@ -239,12 +247,12 @@ function planRpm({ base, rpm }: Lock, builder: Digest): RpmInput | undefined {
 /** The same of the root that rpm and dnf run from. */
 export function planRpmTools(
   { packages }: Pick<NonNullable<Lock['rpm']>, 'packages'>,
-  builder: Digest,
+  rootBuilder: Digest,
 ): PlannedTree {
   return {
     name: 'rpm-tools',
     kind: 'base',
-    treeKey: digestOfJson({ kind: 'tools', builder, packages: packages.map(inputOf) }),
+    treeKey: digestOfJson({ kind: 'rpm-tools', rootBuilder, packages: packages.map(inputOf) }),
     needs: [],
     packages,
     files: [],
@@ -286,11 +294,7 @@ function installOf(
   return layer?.definition.install[family];
 }
 
-function layerFiles(
-  layer: CatalogLayer | undefined,
-  { agent }: Lock,
-  family: PackageFamily,
-): PlannedFile[] {
+function layerFiles(layer: CatalogLayer | undefined, { agent }: Lock, family: PackageFamily): PlannedFile[] {
   return (installOf(layer, family)?.files ?? []).map(({ path, mode, product }): PlannedFile => {
     const place = { path, mode, user: 'root', group: 'root' };
     if (product !== undefined) {

@@ -1,5 +1,11 @@
 /** Which layers an image is made of, and what each asks for. Pure. */
-import { layerOn, type Catalog, type CatalogLayer, type LayerKind, type PackageFamily } from '../catalog/layer.ts';
+import {
+  layerOn,
+  type Catalog,
+  type CatalogLayer,
+  type LayerKind,
+  type PackageFamily,
+} from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import { type NodeImage, OWN_KERNEL } from '../spec/node-image.ts';
 import { brings, type Choice, type ChosenLayer } from './choice.ts';

@@ -35,7 +35,9 @@ export async function listEntries(store: Store, signal?: AbortSignal): Promise<r
     names(store.path('records')),
   ]);
   const files = await Promise.all([
-    ...packageFolders.map((folder) => fileEntries('packages', store.path('packages', folder), /\.(?:deb|rpm)$/)),
+    ...packageFolders.map((folder) =>
+      fileEntries('packages', store.path('packages', folder), /\.(?:deb|rpm)$/),
+    ),
     fileEntries('blobs', store.path('blobs/sha256')),
     fileEntries('blobs', store.path('blobs/partial')),
     fileEntries('disks', store.path('disks'), /\.raw$/),

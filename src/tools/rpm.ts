@@ -8,7 +8,12 @@ import type { Argv } from '../proc/run.ts';
  * @param tools where the `/usr` of that other root is seen
  */
 export function rpmOf(tools: string): readonly [string, ...string[]] {
-  return [`${tools}/lib64/ld-linux-x86-64.so.2`, '--library-path', `${tools}/lib/x86_64-linux-gnu`, `${tools}/bin/rpm`];
+  return [
+    `${tools}/lib64/ld-linux-x86-64.so.2`,
+    '--library-path',
+    `${tools}/lib/x86_64-linux-gnu`,
+    `${tools}/bin/rpm`,
+  ];
 }
 
 /** What tells rpm of another root where its own macros and settings are. */
@@ -110,7 +115,9 @@ export function parseRpmFailures(output: string): RpmFailure[] {
     return failed === null ? [] : [{ package: failed[1] ?? '', what: 'it could not be installed' }];
   });
   // The first reason of a package tells; that it could not be installed follows from it.
-  return [...new Map(failures.toReversed().map((failure) => [failure.package, failure])).values()].toReversed();
+  return [
+    ...new Map(failures.toReversed().map((failure) => [failure.package, failure])).values(),
+  ].toReversed();
 }
 
 /** The package that a line of `rpm --verbose` says it is at: its name, version, release and architecture. */

@@ -50,7 +50,7 @@ beforeAll(async () => {
   ].join('\n');
   const tree = join(scratch, 'small-base');
   await makeSmallRoot(tree, repositoryFile);
-  await buildRpm(scratch, repository, { name: 'small-base', tree });
+  await buildRpm(scratch, repository, { name: 'small-base', tree, preamble: ['Provides: /bin/sh'] });
   for (const spec of PACKAGES) await buildRpm(scratch, repository, spec);
   await indexRepository(repository);
   const root = join(scratch, 'root');
@@ -85,7 +85,11 @@ const PACKAGES = [
       post: 'grep -q daemon-user /etc/passwd',
     },
   },
-  { name: 'broken-post', files: { '/usr/lib/broken': '' }, scripts: { post: 'echo no such thing >&2; exit 3' } },
+  {
+    name: 'broken-post',
+    files: { '/usr/lib/broken': '' },
+    scripts: { post: 'echo no such thing >&2; exit 3' },
+  },
   { name: 'broken-pre', files: { '/usr/lib/broken-pre': '' }, scripts: { pre: 'exit 4' } },
   {
     name: 'wants-network',
@@ -99,7 +103,13 @@ const PACKAGES = [
   { name: 'needs-nothing', preamble: ['Requires: nobody-has-this'], files: { '/usr/lib/needs': '' } },
 ] as const;
 
-const withStore = (...args: string[]): string[] => ['--store', TEST_STORE, ...args, '--insecure', registry.host];
+const withStore = (...args: string[]): string[] => [
+  '--store',
+  TEST_STORE,
+  ...args,
+  '--insecure',
+  registry.host,
+];
 
 async function declare(name: string, rest: object): Promise<string> {
   const file = join(scratch, `${name}.yaml`);
@@ -149,14 +159,18 @@ describe('packages on a small rpm system', () => {
       ['greeter', '1.0-1', 'noarch'],
       ['libgreet', '1:2.1-1', 'noarch'],
     ]);
-    expect(packages.every(({ sha256, size, archive }) => sha256 !== '' && size > 0 && archive === 'small')).toBe(true);
+    expect(
+      packages.every(({ sha256, size, archive }) => sha256 !== '' && size > 0 && archive === 'small'),
+    ).toBe(true);
     expect(lock.archives.map(({ name }) => name)).toEqual(['small']);
     expect(lock.rpm?.packages.map(({ name }) => name)).toEqual(expect.arrayContaining(['dnf', 'rpm']));
   });
 
   test('are locked the same again, from what the store has', async () => {
     const before = await readFile(lockOf(file), 'utf8');
-    expect(await ingotJson(withStore('lock', file, '--offline'))).toMatchObject({ images: [{ written: false }] });
+    expect(await ingotJson(withStore('lock', file, '--offline'))).toMatchObject({
+      images: [{ written: false }],
+    });
     expect(await readFile(lockOf(file), 'utf8')).toBe(before);
   });
 
@@ -167,7 +181,9 @@ describe('packages on a small rpm system', () => {
   test('stand beside what the base has, in one database below /usr', async () => {
     expect(await readFile(join(root, 'etc/motd'), 'utf8')).toBe('ours\n');
     expect(await readFile(join(root, 'usr/lib/greeter-was-configured'), 'utf8')).toBe('greeter 1\n');
-    const names = readRpmDatabase(await readFile(join(root, DATABASE, 'rpmdb.sqlite'))).map(({ name }) => name);
+    const names = readRpmDatabase(await readFile(join(root, DATABASE, 'rpmdb.sqlite'))).map(
+      ({ name }) => name,
+    );
     expect(names).toEqual(['daemon', 'greet_Words', 'greeter', 'libgreet', 'small-base']);
     expect(existsSync(join(root, 'var/lib'))).toBe(false);
     for (const debris of ['rpmdb.sqlite-shm', 'rpmdb.sqlite-wal', '.rpm.lock']) {
@@ -184,7 +200,10 @@ describe('packages on a small rpm system', () => {
     const alone = await declare('alone', { packages: ['daemon'] });
     await ingotJson(withStore('lock', alone));
     await ingotJson(withStore('build', alone, '--output', layoutOf(alone)));
-    const other = await readFile(join(await unpack(layoutOf(alone), join(scratch, 'alone-root')), 'etc/passwd'), 'utf8');
+    const other = await readFile(
+      join(await unpack(layoutOf(alone), join(scratch, 'alone-root')), 'etc/passwd'),
+      'utf8',
+    );
     expect(Number(/^daemon-user:[^:]*:(\d+):/m.exec(other)?.[1])).toBe(uid);
   });
 
@@ -195,7 +214,12 @@ describe('packages on a small rpm system', () => {
     const found = await ingotJson(['diff', baseRef, `oci:${layoutOf(file)}`]);
     expect(found).toMatchObject({
       packages: {
-        added: [{ name: 'daemon' }, { name: 'greet_Words' }, { name: 'greeter' }, { name: 'libgreet', version: '1:2.1-1' }],
+        added: [
+          { name: 'daemon' },
+          { name: 'greet_Words' },
+          { name: 'greeter' },
+          { name: 'libgreet', version: '1:2.1-1' },
+        ],
         removed: [],
         changed: [],
       },

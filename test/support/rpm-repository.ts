@@ -101,14 +101,19 @@ export async function makeSmallRoot(tree: string, repositoryFile: string): Promi
     'usr/lib/os-release': 'ID=smallrpm\nVERSION_ID=7.2\nNAME="Small"\n',
     'etc/passwd': 'root:x:0:0:root:/root:/bin/sh\n',
     'etc/group': 'root:x:0:\n',
-    'etc/login.defs': 'SYS_UID_MIN 201\nSYS_UID_MAX 999\nSYS_GID_MIN 201\nSYS_GID_MAX 999\nCREATE_MAIL_SPOOL no\n',
+    'etc/login.defs':
+      'SYS_UID_MIN 201\nSYS_UID_MAX 999\nSYS_GID_MIN 201\nSYS_GID_MAX 999\nCREATE_MAIL_SPOOL no\n',
     'etc/yum.repos.d/small.repo': repositoryFile,
   };
   for (const [path, content] of Object.entries(files)) await writeFile(join(tree, path), content);
 }
 
 /** Installs packages of a repository into an empty root, its database where images of the time had it. */
-export async function installRpms(root: string, packages: readonly string[], database: string): Promise<void> {
+export async function installRpms(
+  root: string,
+  packages: readonly string[],
+  database: string,
+): Promise<void> {
   await mkdir(join(root, database), { recursive: true });
   const rpm = ['rpm', '--root', root, '--dbpath', database, '--nodeps', '--noscripts', '-i'] as const;
   await run([...rpm, ...packages], { env: { SOURCE_DATE_EPOCH: '1700000000' } });
@@ -123,7 +128,9 @@ export async function verifyRpms(root: string, database: string): Promise<string
 
 /** The one file of a package in a repository. */
 export async function rpmFile(repository: string, name: string): Promise<string> {
-  const file = (await readdir(repository)).find((entry) => entry.startsWith(`${name}-`) && entry.endsWith('.rpm'));
+  const file = (await readdir(repository)).find(
+    (entry) => entry.startsWith(`${name}-`) && entry.endsWith('.rpm'),
+  );
   if (file === undefined) throw new Error(`${basename(repository)} has no ${name}`);
   return join(repository, file);
 }

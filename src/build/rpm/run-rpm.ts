@@ -40,6 +40,8 @@ const CAPABILITIES = [
   ...['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'KILL', 'SETFCAP', 'SETGID', 'SETUID'],
 ] as const;
 const TOOLS_INSIDE = '/run/ingot/rpm';
+/** Lines of output in an error. */
+const RECENT = 20;
 const SILENCE_MS = 20 * 60 * 1000;
 
 /** rpm as the sandbox sees it. */
@@ -47,7 +49,9 @@ export const RPM = rpmOf(TOOLS_INSIDE);
 
 /** @throws IngotError BUILD_FAILED, TIMEOUT naming the package, DISK_FULL, INTERRUPTED */
 export async function runRpm(argv: Argv, place: RpmRoot, options: RpmOptions): Promise<void> {
-  const lines: string[] = [];
+  const complaints: string[] = [];
+  /** For the person who reads of a failure: a script's own words are none of rpm's. */
+  const recent: string[] = [];
   let current: string | undefined;
   try {
     await place.namespace.run(sandboxed(argv, place), {
@@ -56,7 +60,9 @@ export async function runRpm(argv: Argv, place: RpmRoot, options: RpmOptions): P
       silenceMs: options.scriptSilenceMs ?? SILENCE_MS,
       onLine: (line) => {
         current = rpmAtWork(line) ?? current;
-        if (isComplaint(line)) lines.push(line);
+        if (isComplaint(line)) complaints.push(line);
+        recent.push(line);
+        if (recent.length > RECENT) recent.shift();
         options.reporter.debug(line);
       },
     });
@@ -64,10 +70,10 @@ export async function runRpm(argv: Argv, place: RpmRoot, options: RpmOptions): P
     if (!(error instanceof IngotError)) throw error;
     if (error.code === 'TIMEOUT') throw hanging(error, current);
     if (error.code !== 'TOOL_FAILED') throw error;
-    throw failed(lines, error.output ?? lines.join('\n'), error);
+    throw failed(complaints, recent, error);
   }
   // What fails after a package was installed is a warning to rpm: its files are there, its work is not done.
-  if (parseRpmFailures(lines.join('\n')).length > 0) throw failed(lines, lines.join('\n'));
+  if (parseRpmFailures(complaints.join('\n')).length > 0) throw failed(complaints, recent);
 }
 
 function sandboxed(argv: Argv, { root, tools, packages, epoch, masked }: RpmRoot): Argv {
@@ -95,14 +101,14 @@ function isComplaint(line: string): boolean {
   return /scriptlet failed|conflicts (?:with|between)|^\s*(?:error|warning): /.test(line);
 }
 
-function failed(lines: readonly string[], output: string, cause?: unknown): IngotError {
-  const failures = parseRpmFailures(lines.join('\n'));
+function failed(complaints: readonly string[], recent: readonly string[], cause?: unknown): IngotError {
+  const failures = parseRpmFailures(complaints.join('\n'));
   const named = failures.map((failure) => `${nameOfNevra(failure.package)}: ${failure.what}`);
   const message =
     named.length === 0 ? 'rpm failed' : `installing failed for ${named.join('; ')}`;
   return new IngotError('BUILD_FAILED', message, {
     hint: 'package scripts run without network; with -v every line of rpm is shown',
-    output,
+    output: recent.join('\n'),
     cause,
   });
 }

@@ -23,9 +23,13 @@ export async function archiveMirrors(
       continue;
     }
     const unreachable = (reason: string): IngotError =>
-      new IngotError('MIRROR_UNREACHABLE', `the mirrors of the repository ${name} cannot be found: ${reason}`, {
-        hint: 'check the network',
-      });
+      new IngotError(
+        'MIRROR_UNREACHABLE',
+        `the mirrors of the repository ${name} cannot be found: ${reason}`,
+        {
+          hint: 'check the network',
+        },
+      );
     try {
       const text = await downloader.read(mirrorList, { maxBytes: MAX_LIST_BYTES, idleMs: IDLE_MS, signal });
       const [url] = parseMirrorList(text.toString());

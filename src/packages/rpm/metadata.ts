@@ -65,7 +65,9 @@ export async function fetchMetadata(
   const found: RepositoryMetadata[] = [];
   for (const repository of repositories) {
     const { id, baseUrls, mirrorList, fingerprints, signsIndex } = repository;
-    const key = hexOf(digestOfJson({ id, baseUrls, mirrorList: mirrorList ?? null, fingerprints, signsIndex }));
+    const key = hexOf(
+      digestOfJson({ id, baseUrls, mirrorList: mirrorList ?? null, fingerprints, signsIndex }),
+    );
     if (options.offline) {
       found.push({ ...(await recalled(key, repository, options)), repository });
       continue;
@@ -127,7 +129,8 @@ class Fetcher {
         }
       }
     } catch (error) {
-      if (this.#signal.aborted) throw new IngotError('INTERRUPTED', 'interrupted while fetching package indexes');
+      if (this.#signal.aborted)
+        throw new IngotError('INTERRUPTED', 'interrupted while fetching package indexes');
       if (!(error instanceof TransferError)) throw error;
       last = error;
     }
@@ -158,10 +161,14 @@ class Fetcher {
       return parseRepomd(repomd.toString());
     } catch (error) {
       const what = error instanceof Error ? error.message : String(error);
-      throw new IngotError('MIRROR_UNTRUSTED', `the repository ${this.#repository.id} cannot be used: ${what}`, {
-        hint: 'its indexes must be those that createrepo_c writes, with SHA-256',
-        cause: error,
-      });
+      throw new IngotError(
+        'MIRROR_UNTRUSTED',
+        `the repository ${this.#repository.id} cannot be used: ${what}`,
+        {
+          hint: 'its indexes must be those that createrepo_c writes, with SHA-256',
+          cause: error,
+        },
+      );
     }
   }
 
@@ -195,7 +202,15 @@ class Fetcher {
         stage?.progress(received, size, 'bytes', `${this.#repository.id} ${type}`);
       };
       const url = `${root}/${location}`;
-      await this.#downloader.transfer({ url, size, sha256, to: file, idleMs: IDLE_MS, signal: this.#signal, onBytes });
+      await this.#downloader.transfer({
+        url,
+        size,
+        sha256,
+        to: file,
+        idleMs: IDLE_MS,
+        signal: this.#signal,
+        onBytes,
+      });
       await file.sync();
     } finally {
       await file.close();

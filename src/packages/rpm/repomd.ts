@@ -28,7 +28,8 @@ export function parseRepomd(text: string): MetadataFile[] {
       size: Number(field(/<size>([^<]*)<\/size>/)),
       location: field(/<location\s+href="([^"]*)"\s*\/>/),
     });
-    if (!parsed.success) throw new Error(`its repomd.xml does not say the SHA-256, size and place of ${type}`);
+    if (!parsed.success)
+      throw new Error(`its repomd.xml does not say the SHA-256, size and place of ${type}`);
     return [parsed.data];
   });
   if (!files.some(({ type }) => type === 'primary')) throw new Error('its repomd.xml names no primary index');

@@ -23,13 +23,13 @@ const DEFAULT_PRIORITY = 99;
  *
  * @param variables by name, such as `releasever`
  */
-export function parseRepositories(
-  text: string,
-  variables: ReadonlyMap<string, string>,
-): RpmRepository[] {
+export function parseRepositories(text: string, variables: ReadonlyMap<string, string>): RpmRepository[] {
   return sectionsOf(text).flatMap(([id, options]): RpmRepository[] => {
     const filled = (name: string): string => fill(options.get(name) ?? '', variables);
-    const list = (name: string): string[] => filled(name).split(/[\s,]+/).filter((word) => word !== '');
+    const list = (name: string): string[] =>
+      filled(name)
+        .split(/[\s,]+/)
+        .filter((word) => word !== '');
     if (id === 'main' || !isTrue(options.get('enabled'), true)) return [];
     const mirrorList = [filled('metalink'), filled('mirrorlist')].find((url) => url !== '');
     const priority = Number(options.get('priority') ?? DEFAULT_PRIORITY);
@@ -50,9 +50,12 @@ export function parseRepositories(
 
 /** `$name` and `${name}`; one that is not known stays as it is. */
 function fill(text: string, variables: ReadonlyMap<string, string>): string {
-  return text.replaceAll(/\$(?:\{(\w+)\}|(\w+))/g, (whole, braced: string | undefined, plain: string | undefined) => {
-    return variables.get(braced ?? plain ?? '') ?? whole;
-  });
+  return text.replaceAll(
+    /\$(?:\{(\w+)\}|(\w+))/g,
+    (whole, braced: string | undefined, plain: string | undefined) => {
+      return variables.get(braced ?? plain ?? '') ?? whole;
+    },
+  );
 }
 
 function isTrue(value: string | undefined, otherwise: boolean): boolean {
@@ -69,7 +72,7 @@ function sectionsOf(text: string): [string, Map<string, string>][] {
     const section = /^\[([^\]]+)\]/.exec(line)?.[1];
     const [, name, value = ''] = /^([^\s=:][^=:]*?)\s*[=:]\s*(.*)$/.exec(line) ?? [];
     if (section !== undefined) {
-      sections.push([section.trim(), new Map()]);
+      sections.push([section.trim(), new Map<string, string>()]);
       last = undefined;
     } else if (/^\s/.test(line) && last !== undefined) {
       options?.set(last, `${options.get(last) ?? ''} ${line.trim()}`);

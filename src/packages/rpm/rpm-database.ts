@@ -68,7 +68,9 @@ function describe(name: string, header: Header): RpmPackage {
     files: () => {
       const folders = header.texts(TAG.directoryNames);
       const places = header.numbers(TAG.directoryIndexes);
-      return header.texts(TAG.baseNames).map((file, index) => `${folders[places[index] ?? -1] ?? '/'}${file}`);
+      return header
+        .texts(TAG.baseNames)
+        .map((file, index) => `${folders[places[index] ?? -1] ?? '/'}${file}`);
     },
   };
 }
@@ -79,7 +81,10 @@ const INT64 = 5;
 const STRINGS = [6, 8, 9];
 
 class Header {
-  readonly #entries = new Map<number, { readonly type: number; readonly at: number; readonly count: number }>();
+  readonly #entries = new Map<
+    number,
+    { readonly type: number; readonly at: number; readonly count: number }
+  >();
   readonly #data: Buffer;
 
   constructor(blob: Buffer) {
@@ -117,7 +122,8 @@ class Header {
     const entry = this.#entries.get(tag);
     if (entry === undefined || (entry.type !== INT32 && entry.type !== INT64)) return [];
     const bytes = entry.type === INT32 ? 4 : 8;
-    if (entry.at + bytes * entry.count > this.#data.length) throw new Error('a header of the database is damaged');
+    if (entry.at + bytes * entry.count > this.#data.length)
+      throw new Error('a header of the database is damaged');
     return Array.from({ length: entry.count }, (_, index) => {
       const at = entry.at + bytes * index;
       return bytes === 4 ? this.#data.readUInt32BE(at) : Number(this.#data.readBigUInt64BE(at));

@@ -27,7 +27,9 @@ describe('compareRpmVersions', () => {
 
   it('is an order', () => {
     const part = fc.stringMatching(/^[0-9a-b.~^]{0,6}$/);
-    const version = fc.tuple(fc.nat(2), part, part).map(([epoch, left, right]) => `${epoch}:${left}-${right}`);
+    const version = fc
+      .tuple(fc.nat(2), part, part)
+      .map(([epoch, left, right]) => `${epoch}:${left}-${right}`);
     fc.assert(
       fc.property(version, version, version, (one, two, three) => {
         expect(Math.sign(compareRpmVersions(one, two))).toBe(0 - Math.sign(compareRpmVersions(two, one)));

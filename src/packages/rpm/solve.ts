@@ -6,7 +6,13 @@ import { FindingsError, IngotError, type Finding } from '../../errors.ts';
 import { run } from '../../proc/run.ts';
 import { nearest } from '../../spec/suggest.ts';
 import type { Store } from '../../store/store.ts';
-import { dnfSolveArgv, parseDnfAnswer, type DnfAnswer, type DnfPackage, type DnfRequest } from '../../tools/dnf.ts';
+import {
+  dnfSolveArgv,
+  parseDnfAnswer,
+  type DnfAnswer,
+  type DnfPackage,
+  type DnfRequest,
+} from '../../tools/dnf.ts';
 import type { ToolsRoot } from '../../tools/tools-root.ts';
 import { LockedPackage, type LockedArchive } from '../package.ts';
 import type { PackageRequest } from '../solve.ts';
@@ -37,7 +43,10 @@ const BASE = '/base';
 const REPOSITORIES = '/repositories';
 
 /** @throws FindingsError PACKAGE_UNKNOWN with all unknown names at once; IngotError PACKAGES_CONFLICT, MIRROR_UNTRUSTED */
-export async function solveRpm(request: RpmSolveRequest, { tools, store, signal }: RpmSolveOptions): Promise<Solution> {
+export async function solveRpm(
+  request: RpmSolveRequest,
+  { tools, store, signal }: RpmSolveOptions,
+): Promise<Solution> {
   await using scratch = await store.scratch('dnf');
   const base = join(scratch.path, 'base');
   const folders = join(scratch.path, 'repositories');
@@ -75,11 +84,16 @@ export async function solveRpm(request: RpmSolveRequest, { tools, store, signal 
 }
 
 /** As dnf finds a repository: the index that was verified, and links to the blobs that it names. */
-async function layOut(folders: string, { repository, files }: RepositoryMetadata, store: Store): Promise<void> {
+async function layOut(
+  folders: string,
+  { repository, files }: RepositoryMetadata,
+  store: Store,
+): Promise<void> {
   const repodata = join(folders, repository.id, 'repodata');
   await mkdir(repodata, { recursive: true });
   await writeFile(join(repodata, 'repomd.xml'), renderRepomd(files));
-  for (const { sha256, location } of files) await link(store.blobPath(sha256), join(repodata, basename(location)));
+  for (const { sha256, location } of files)
+    await link(store.blobPath(sha256), join(repodata, basename(location)));
 }
 
 function describeArchive({ repository, url }: RepositoryMetadata): LockedArchive {
@@ -133,9 +147,14 @@ function conflict(problems: readonly string[], wanted: readonly PackageRequest[]
 /** @throws IngotError MIRROR_UNTRUSTED for what has no SHA-256, or a place outside of its repository */
 function describe({ depends, location, repository, source: _source, ...rest }: DnfPackage): SolvedPackage {
   const parsed = LockedPackage.safeParse({ ...rest, filename: location, archive: repository });
-  if (parsed.success) return { package: parsed.data, essential: false, depends: depends.join(', '), provides: '' };
+  if (parsed.success)
+    return { package: parsed.data, essential: false, depends: depends.join(', '), provides: '' };
   const field = parsed.error.issues[0]?.path.join('.') ?? 'entry';
-  throw new IngotError('MIRROR_UNTRUSTED', `the repository ${repository} has no usable ${field} for ${rest.name}`, {
-    hint: 'its index must have a SHA-256 and a place below the repository for each package',
-  });
+  throw new IngotError(
+    'MIRROR_UNTRUSTED',
+    `the repository ${repository} has no usable ${field} for ${rest.name}`,
+    {
+      hint: 'its index must have a SHA-256 and a place below the repository for each package',
+    },
+  );
 }

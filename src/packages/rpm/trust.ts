@@ -14,7 +14,7 @@ export interface RepositoryContext {
   readonly reference: string;
 }
 
-const REPOSITORY_FILE = /^etc\/yum\.repos\.d\//;
+const REPOSITORY_FOLDER = 'etc/yum.repos.d/';
 const VARIABLE_FILE = /^etc\/(?:dnf|yum)\/vars\/([^/]+)$/;
 
 /** Debian's name to rpm's. */
@@ -42,7 +42,7 @@ export function repositoriesOfImage(
     if (name !== undefined) variables.set(name, text.split('\n', 1)[0]?.trim() ?? '');
   }
   const repositories = Object.entries(configuration)
-    .filter(([path]) => REPOSITORY_FILE.test(path))
+    .filter(([path]) => path.startsWith(REPOSITORY_FOLDER))
     .flatMap(([, text]) => parseRepositories(text, variables));
   return repositories.map((repository) => trusted(repository, configuration, context));
 }
