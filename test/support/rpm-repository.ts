@@ -3,6 +3,8 @@ import { copyFile, mkdir, mkdtemp, readdir, rm, symlink, writeFile } from 'node:
 import { basename, dirname, join } from 'node:path';
 
 import { run } from '../../src/proc/run.ts';
+import { imageOfTree, type LayeredImage } from './base-image.ts';
+import type { TestKey } from './mirror.ts';
 
 export interface RpmSpec {
   readonly name: string;
@@ -77,12 +79,35 @@ async function pathsIn(tree: string): Promise<string[]> {
     .sort();
 }
 
+/** An image to build on in a new layout: its one package is all that it has. */
+export async function makeSmallBase(
+  work: string,
+  layout: string,
+  repositoryFile: string,
+): Promise<LayeredImage> {
+  const [tree, packages, root] = ['small-base', 'base-packages', 'base-root'].map((name) =>
+    join(work, name),
+  ) as [string, string, string];
+  await mkdir(packages);
+  await makeSmallRoot(tree, repositoryFile);
+  await buildRpm(work, packages, { name: 'small-base', tree, preamble: ['Provides: /bin/sh'] });
+  await installRpms(root, [await rpmFile(packages, 'small-base')], '/var/lib/rpm');
+  return imageOfTree(layout, root);
+}
+
+/** Signs a package, which changes its bytes. */
+export async function signRpm(file: string, key: TestKey): Promise<void> {
+  const settings = ['__gpg /usr/bin/gpg', `_gpg_name ${await key.fingerprint()}`, `_gpg_path ${key.home}`];
+  const defines = settings.flatMap((setting) => ['--define', setting]);
+  await run(['rpmsign', ...defines, '--addsign', file], { env: { GNUPGHOME: key.home } });
+}
+
 /** What scripts of packages run. */
 const PROGRAMS = ['/bin/busybox', '/usr/sbin/useradd', '/usr/sbin/groupadd'];
 const APPLETS = ['sh', 'true', 'cat', 'grep', 'sleep', 'nc'];
 
 /** The root of a very small system: a shell, what makes accounts, the libraries of both, and where packages are. */
-export async function makeSmallRoot(tree: string, repositoryFile: string): Promise<void> {
+async function makeSmallRoot(tree: string, repositoryFile: string): Promise<void> {
   for (const folder of ['usr/bin', 'usr/sbin', 'usr/lib', 'usr/lib64', 'etc/yum.repos.d', 'var/lib']) {
     await mkdir(join(tree, folder), { recursive: true });
   }
@@ -109,11 +134,7 @@ export async function makeSmallRoot(tree: string, repositoryFile: string): Promi
 }
 
 /** Installs packages of a repository into an empty root, its database where images of the time had it. */
-export async function installRpms(
-  root: string,
-  packages: readonly string[],
-  database: string,
-): Promise<void> {
+async function installRpms(root: string, packages: readonly string[], database: string): Promise<void> {
   await mkdir(join(root, database), { recursive: true });
   const rpm = ['rpm', '--root', root, '--dbpath', database, '--nodeps', '--noscripts', '-i'] as const;
   await run([...rpm, ...packages], { env: { SOURCE_DATE_EPOCH: '1700000000' } });
