@@ -1,15 +1,16 @@
 /** How each kind of step fills its tree. */
 import { lstatSync } from 'node:fs';
+import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Location } from '../errors.ts';
 import type { PlannedTree, SealInput } from '../plan/plan.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
-import { dpkgUnpackArgv } from '../tools/dpkg.ts';
-import { allowServices, bootstrapRoot, forbidServices, packageInside } from './debian/bootstrap.ts';
+import { allowServices, bootstrapRoot, forbidServices } from './debian/bootstrap.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
-import { runDpkg } from './debian/run-dpkg.ts';
+import { DisplacedFile } from './debian/stand-ins.ts';
+import { unpackPackages } from './debian/unpack-packages.ts';
 import { assertNoOverlap } from './layer-overlap.ts';
 import { assertLints, LINTS } from './lint.ts';
 import { inOverlay, type BelowTree } from './overlay.ts';
@@ -27,6 +28,8 @@ export interface StepOptions {
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
   readonly scriptSilenceMs?: number | undefined;
+  /** Bytes from which packages of a layer are unpacked side by side (`unpackPackages`). */
+  readonly standInsFrom?: number | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }
 
@@ -54,6 +57,22 @@ export async function makeUnpackTree(
   below: readonly BelowTree[],
   options: StepOptions,
 ): Promise<void> {
+  try {
+    await unpackStep(root, step, below, options);
+  } catch (error) {
+    if (!(error instanceof DisplacedFile)) throw error;
+    options.reporter.debug(`${step.name}: dpkg unpacks everything itself: ${error.message}`);
+    for (const name of await readdir(root)) await rm(join(root, name), { recursive: true });
+    await unpackStep(root, step, below, { ...options, standInsFrom: Infinity });
+  }
+}
+
+async function unpackStep(
+  root: string,
+  step: PlannedTree,
+  below: readonly BelowTree[],
+  options: StepOptions,
+): Promise<void> {
   await inOverlay(root, below, options, async (merged, namespace, fs) => {
     const sandbox: SandboxOptions = {
       root: merged,
@@ -63,8 +82,7 @@ export async function makeUnpackTree(
     };
     if (step.packages.length > 0) {
       await forbidServices(fs);
-      const argv = dpkgUnpackArgv(step.packages.map(packageInside), { triggers: false });
-      await runDpkg(argv, sandbox, { ...options, packages: step.packages });
+      await unpackPackages(step.packages, fs, sandbox, options);
       await allowServices(fs);
     }
     await writePlannedFiles(fs, step.files, options.store);

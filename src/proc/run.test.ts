@@ -1,4 +1,4 @@
-import { mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { createWriteStream, readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -109,6 +109,19 @@ describe('input', () => {
 });
 
 describe('stdoutTo', () => {
+  test("an open descriptor is the program's own output", async () => {
+    const path = join(folder, 'descriptor');
+    await using file = await open(path, 'w');
+    const program = ['sh', '-c', 'echo out; echo err >&2'] as const;
+    const result = await run(program, { stdoutTo: file.fd });
+    expect(result).toMatchObject({ stdout: '', stderr: 'err', exitCode: 0 });
+    expect(readFileSync(path, 'utf8')).toBe('out\n');
+    const failing = run(['sh', '-c', 'echo out; echo why >&2; exit 3'], { stdoutTo: file.fd });
+    expect(await failureOf(failing)).toMatchObject({ code: 'TOOL_FAILED', output: 'why' });
+    await file.write('still open\n');
+    expect(readFileSync(path, 'utf8')).toBe('out\nout\nstill open\n');
+  });
+
   test('is never overrun', async () => {
     let highest = 0;
     let total = 0;

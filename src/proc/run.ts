@@ -34,9 +34,10 @@ export interface RunOptions {
   readonly onLine?: (line: string) => void;
   /**
    * Streams stdout here, byte for byte and no faster than it is taken, instead of keeping it in memory; `stdout`
-   * of the result is then empty. Left open; when it breaks, the program is ended and its error thrown.
+   * of the result is then empty. Left open; when it breaks, the program is ended and its error thrown. A number is an
+   * open file descriptor, which the program gets as its own: its output never passes through this process.
    */
-  readonly stdoutTo?: Writable;
+  readonly stdoutTo?: Writable | number;
   /** How the program is called in error messages. Default: its base name. */
   readonly label?: string;
   /** The command as error messages show it, for a caller that wraps it. Default: `argv`. */
@@ -93,9 +94,16 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     buffer: false,
     ...(options.cwd !== undefined && { cwd: options.cwd }),
     stdin: options.stdin === undefined ? 'ignore' : 'pipe',
+    // As spawn(2) has it, any descriptor will do; the types know those of the standard streams alone.
+    stdout: typeof options.stdoutTo === 'number' ? (options.stdoutTo as 1) : 'pipe',
   });
   const untrack = child.pid === undefined ? undefined : trackGroup(child.pid);
-  closeOutputAfterExit(child, [child.stdout, child.stderr]);
+  // There is none to read when the program has a descriptor of the caller's.
+  const piped = child.stdout;
+  closeOutputAfterExit(
+    child,
+    [piped, child.stderr].filter((stream) => stream !== null),
+  );
 
   let ending: Ending | undefined;
   let over = false;
@@ -144,12 +152,13 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
   const stderr = keepText(child.stderr, onBroken);
   splitLines(child.stderr, onLine);
   let stdout: (() => string) | undefined;
-  if (options.stdoutTo === undefined) {
-    stdout = keepText(child.stdout, onBroken);
-    splitLines(child.stdout, onLine);
-  } else {
-    options.stdoutTo.on('error', onBroken).on('close', onClosed);
-    child.stdout.pipe(options.stdoutTo, { end: false });
+  const stdoutTo = typeof options.stdoutTo === 'number' ? undefined : options.stdoutTo;
+  if (piped !== null && stdoutTo !== undefined) {
+    stdoutTo.on('error', onBroken).on('close', onClosed);
+    piped.pipe(stdoutTo, { end: false });
+  } else if (piped !== null) {
+    stdout = keepText(piped, onBroken);
+    splitLines(piped, onLine);
   }
   if (options.stdin !== undefined && child.stdin !== null) feed(options.stdin, child.stdin, onBroken);
 
@@ -171,7 +180,7 @@ export async function run(argv: Argv, options: RunOptions = {}): Promise<RunResu
     clearTimeout(silence);
     clearTimeout(grace);
     options.signal?.removeEventListener('abort', onAbort);
-    options.stdoutTo?.off('error', onBroken).off('close', onClosed);
+    stdoutTo?.off('error', onBroken).off('close', onClosed);
     untrack?.();
     // A grandchild may have outlived its parent.
     if (ending !== undefined && child.pid !== undefined) killGroup(child.pid, 'SIGKILL');

@@ -1,0 +1,262 @@
+/** Layers unpacked with stand-ins for packages are to the bit those that dpkg unpacks by itself. */
+import { createHash } from 'node:crypto';
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join } from 'node:path';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
+
+import { packChunks } from '../../src/build/archive/pack.ts';
+import { chunksByPath } from '../../src/build/debian/package-files.ts';
+import { RootFs } from '../../src/build/root-fs.ts';
+import { leftOutOf, makeUnpackTree } from '../../src/build/steps.ts';
+import { settleTimes } from '../../src/build/tree-times.ts';
+import { loadLock } from '../../src/cli/load-lock.ts';
+import { digestOf, hexOf } from '../../src/digest.ts';
+import type { LockedPackage } from '../../src/packages/package.ts';
+import { planChunks } from '../../src/plan/chunks.ts';
+import type { PlanStep } from '../../src/plan/plan.ts';
+import { run } from '../../src/proc/run.ts';
+import { createReporter } from '../../src/report/events.ts';
+import { hashTrees } from '../../src/store/hashing.ts';
+import { Store } from '../../src/store/store.ts';
+import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { describeTree } from '../support/tree.ts';
+import { planOf } from '../support/unpacked-root.ts';
+
+let image: BuiltImage;
+let store: Store;
+let folder: string;
+let base: string;
+/** Packages in the store that are of no use to others. */
+const made: string[] = [];
+
+beforeAll(async () => {
+  image = await builtImage();
+  store = await Store.open(image.store);
+  mkdirSync(join(image.store, '../scratch'), { recursive: true });
+  folder = mkdtempSync(join(image.store, '../scratch/stand-ins-'));
+  const step = (await planOf(image)).steps.find(({ name }) => name === 'base');
+  if (step === undefined) throw new Error('the plan has no base');
+  base = store.path('trees', hexOf(step.treeKey), 'root');
+});
+afterAll(() => {
+  for (const path of made) rmSync(path);
+  rmSync(folder, { recursive: true, force: true });
+});
+
+interface Unpacked {
+  /** What is told of stand-ins. */
+  readonly told: readonly string[];
+  readonly files: Awaited<ReturnType<typeof describeTree>>;
+  readonly contents: string | undefined;
+  readonly chunks: readonly (readonly string[])[];
+}
+
+async function unpack(packages: readonly LockedPackage[], standInsFrom: number): Promise<Unpacked> {
+  const root = mkdtempSync(join(folder, 'tree-'));
+  const told: string[] = [];
+  const reporter = createReporter([
+    (event) => {
+      if (event.type === 'log' && /dpkg unpacks|unpacked beside/.test(event.message))
+        told.push(event.message);
+    },
+  ]);
+  const epoch = 1_790_000_000; // before now: what is newer was made by the build
+  const common = {
+    name: 'layer',
+    kind: 'unpack',
+    treeKey: digestOf(''),
+    needs: ['base'],
+    packages,
+    files: [],
+    epoch,
+    summary: '',
+  } as const;
+  const step: PlanStep = { ...common, key: digestOf(''), chunks: planChunks([common])[0] ?? [] };
+  await makeUnpackTree(root, step, [{ name: 'base', root: base, needs: [] }], {
+    store,
+    reporter,
+    standInsFrom,
+  });
+  rmSync(join(root, 'var/log/dpkg.log')); // when what was done; in no layer
+  settleTimes(root, epoch);
+  const hash = (await hashTrees([root])).get(root);
+  const files = await describeTree(root);
+  await using scratch = await store.scratch('stand-ins');
+  const blobs = await Store.open(scratch.path);
+  const division = { chunks: step.chunks, chunksOf: await chunksByPath(new RootFs(root), step.chunks) };
+  const chunks = await packChunks(blobs, root, division, { epoch, drop: leftOutOf(step, root, undefined) });
+  rmSync(root, { recursive: true });
+  return {
+    told,
+    files,
+    contents: hash !== undefined && 'hex' in hash ? hash.hex : undefined,
+    chunks: chunks.map(({ name, diffId, digest }) => [name, diffId, digest]),
+  };
+}
+
+/** Both ways. Gives what was told of stand-ins. */
+async function expectSame(packages: readonly LockedPackage[]): Promise<readonly string[]> {
+  const byDpkg = await unpack(packages, Infinity);
+  const beside = await unpack(packages, 1);
+  expect(byDpkg.told).toEqual([]);
+  expect(beside.files).toEqual(byDpkg.files);
+  expect(beside.contents).toMatch(/^[0-9a-f]{64}$/);
+  expect(beside.contents).toBe(byDpkg.contents);
+  expect(beside.chunks).toEqual(byDpkg.chunks);
+  return beside.told;
+}
+
+interface Made {
+  readonly fields?: readonly string[];
+  /** Contents by path; of the control part below DEBIAN. */
+  readonly files: Readonly<Record<string, string>>;
+  readonly sums?: boolean;
+  readonly change?: (tree: string) => void;
+}
+
+const LARGE = 'large '.repeat(20_000);
+
+/** A package made by dpkg-deb, in the store. */
+async function makePackage(
+  name: string,
+  { fields = [], files, sums = true, change }: Made,
+): Promise<LockedPackage> {
+  const tree = mkdtempSync(join(folder, `${name}-`));
+  chmodSync(tree, 0o755);
+  const control = [
+    `Package: ${name}`,
+    'Version: 1',
+    'Architecture: amd64',
+    'Maintainer: T <t@t>',
+    'Description: t',
+    ...fields,
+    '',
+  ];
+  const all = { 'DEBIAN/control': control.join('\n'), ...(sums && { 'DEBIAN/md5sums': '' }), ...files };
+  for (const [path, content] of Object.entries(all)) {
+    mkdirSync(dirname(join(tree, path)), { recursive: true });
+    writeFileSync(join(tree, path), content, { mode: /DEBIAN\/(?:pre|post)/.test(path) ? 0o755 : 0o644 });
+  }
+  change?.(tree);
+  const deb = `${tree}.deb`;
+  await run(['dpkg-deb', '--build', tree, deb], {
+    env: { SOURCE_DATE_EPOCH: '1700000000' },
+  });
+  const bytes = readFileSync(deb);
+  const sha256 = createHash('sha256').update(bytes).digest('hex');
+  const target = store.packagePath(sha256);
+  mkdirSync(dirname(target), { recursive: true });
+  copyFileSync(deb, target);
+  made.push(target);
+  return {
+    name,
+    version: '1',
+    architecture: 'amd64',
+    sha256,
+    size: bytes.length,
+    filename: `pool/${name}.deb`,
+  } as LockedPackage;
+}
+
+describe('packages that were made for it', () => {
+  test('with links, rights, owners, triggers and files in merged folders', async () => {
+    const told = await expectSame([
+      await makePackage('aa-large', {
+        files: {
+          'usr/lib/aa/liba.so.1': LARGE,
+          'usr/bin/aa': `#!/bin/sh\n${LARGE}`,
+          'lib/aa-merged': `merged ${LARGE}`,
+          'usr/share/doc/aa-large/copyright': 'free',
+          'DEBIAN/triggers': 'activate-noawait ldconfig\n',
+        },
+        change: (tree) => {
+          symlinkSync('liba.so.1', join(tree, 'usr/lib/aa/liba.so'));
+          chownSync(join(tree, 'usr/bin/aa'), 0, 8);
+          chmodSync(join(tree, 'usr/bin/aa'), 0o6755);
+          linkSync(join(tree, 'usr/bin/aa'), join(tree, 'usr/bin/aa-again'));
+        },
+      }),
+      await makePackage('bb-conffiles', {
+        files: { 'etc/bb.conf': LARGE, 'DEBIAN/conffiles': '/etc/bb.conf\n' },
+      }),
+      await makePackage('cc-no-sums', { files: { 'usr/share/cc': LARGE }, sums: false }),
+    ]);
+    expect(told).toEqual(['unpacked beside dpkg: aa-large']);
+  });
+
+  test('have none where a script could look at their files', async () => {
+    const looking = {
+      files: { 'usr/share/bb': LARGE, 'DEBIAN/preinst': '#!/bin/sh\ncp /usr/share/aa /usr/share/seen\n' },
+    };
+    const told = await expectSame([
+      await makePackage('aa-before', { files: { 'usr/share/aa': LARGE } }),
+      await makePackage('bb-looking', looking),
+      await makePackage('cc-after', { files: { 'usr/share/cc': LARGE } }),
+    ]);
+    expect(told).toEqual(['unpacked beside dpkg: cc-after']);
+  });
+
+  test.each([
+    [
+      'diverted',
+      async () => [
+        await makePackage('aa-diverting', {
+          files: {
+            'DEBIAN/preinst':
+              '#!/bin/sh\ndpkg-divert --quiet --package aa-diverting --rename --divert /usr/share/elsewhere --add /usr/share/bb\n',
+          },
+        }),
+        await makePackage('bb-diverted', { files: { 'usr/share/bb': LARGE } }),
+      ],
+    ],
+    [
+      'replaced',
+      async () => [
+        await makePackage('aa-replaced', { files: { 'usr/share/aa': LARGE, 'usr/share/own': LARGE } }),
+        await makePackage('bb-replacing', {
+          fields: ['Replaces: aa-replaced'],
+          files: { 'usr/share/aa': 'small' },
+        }),
+      ],
+    ],
+  ])('dpkg unpacks all itself when a file of one is %s', async (_how, packages) => {
+    const told = await expectSame(await packages());
+    expect(told.at(-1)).toMatch(/^layer: dpkg unpacks everything itself: /);
+  });
+
+  test('a damaged one is left to dpkg, which says which it is', async () => {
+    const file = await makePackage('aa-damaged', { files: { 'usr/share/aa': LARGE } });
+    const bytes = readFileSync(store.packagePath(file.sha256));
+    writeFileSync(store.packagePath(file.sha256), bytes.subarray(0, bytes.length - 40));
+    const unpacking = unpack([file], 1);
+    await expect(unpacking).rejects.toMatchObject({
+      code: 'BUILD_FAILED',
+      message: expect.stringContaining('aa-damaged') as string,
+    });
+  });
+});
+
+test("Debian's packages", async () => {
+  const lock = await loadLock(image.declaration.replace('.yaml', '.lock.yaml'));
+  const installed = new Set(lock.layers.flatMap(({ packages }) => packages.map(({ name }) => name)));
+  const others = lock.tools.packages.filter(({ name }) => !installed.has(name));
+  const fit: LockedPackage[] = [];
+  for (const file of others) {
+    const { stdout } = await run(['dpkg-deb', '--info', store.packagePath(file.sha256)]);
+    if (!stdout.includes(' preinst ')) fit.push(file);
+  }
+  expect(fit.length).toBeGreaterThan(30);
+  const [told = ''] = await expectSame(fit);
+  expect(told.split(', ').length).toBeGreaterThan(20);
+});
