@@ -1,22 +1,26 @@
 /** `ingot push`: an image into registries. */
-import { Command } from 'commander';
+import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { IngotError } from '../../errors.ts';
 import type { ManifestDocument } from '../../oci/image-transfer.ts';
+import { attachToPlaces } from '../../publish/attach-to-places.ts';
 import { parseLocation } from '../../publish/location.ts';
 import { DEFAULT_BUILDER, provenanceOf } from '../../publish/provenance.ts';
 import type { Attestation } from '../../publish/sign-image.ts';
 import { requireRegistry, transferImage } from '../../publish/transfer.ts';
+import { BILL_FORMATS, type BillFormat } from '../../sbom/formats.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { readVersion } from '../root-command.ts';
+import { makeDocuments } from '../sbom/image-documents.ts';
 import { addSigningOptions, openSigner, type SigningOptions } from '../signing-key.ts';
 import { useStore } from '../use-store.ts';
 
 interface PushOptions extends RegistryOptions, OriginOptions, SigningOptions {
   readonly tag?: readonly string[];
+  readonly sbom?: readonly BillFormat[];
   readonly referrers: boolean;
   readonly provenance: boolean;
   readonly builderId?: string;
@@ -30,6 +34,11 @@ export function pushCommand(bind: Bind): Command {
     .option('--tag <tag>', 'another tag at every place (repeatable)', collect)
     .option('--variant <name>', 'this variant of the declaration alone')
     .option('--layout <dir>', 'where the declaration was built (default: build/NAME)')
+    .addOption(
+      new Option('--sbom <format>', 'make a list of what is in it and put it beside it (repeatable)')
+        .choices(Object.keys(BILL_FORMATS))
+        .argParser(collectFormats),
+    )
     .option('--no-referrers', 'leave behind what refers to the image, such as signatures')
     .option('--no-provenance', 'with a key: do not attest what the image was built from')
     .option('--builder-id <uri>', 'with a key: who built it, such as the address of a pipeline');
@@ -42,6 +51,7 @@ Examples:
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal registry.example.com/ai/node --tag 1.0 --tag stable
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --key cosign.key
+  ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --sbom spdx --sbom cyclonedx
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
 
 With a key it is signed before a tag leads to it, as by \`ingot sign\`, and what it was built from is attested (SLSA
@@ -82,7 +92,29 @@ async function push(
   await using registries = await openRegistries(context, options);
   const { store } = inUse;
   const withReferrers = options.referrers;
-  return renderTransfers(
+  const formats = [...new Set(options.sbom)];
+  // Made first: an image that cannot be read is not sent.
+  const belongings =
+    formats.length === 0 ? [] : await makeDocuments(context, { from, formats, locks, registries, store });
+  const sent = renderTransfers(
     await transferImage({ from, to, registries, store, reporter, signal, withReferrers, signing }),
   );
+  if (belongings.length === 0) return sent;
+  const sboms = await attachToPlaces({ belongings, to, registries, store, reporter, signal });
+  return {
+    json: {
+      ...sent.json,
+      sboms: sboms.map(({ digest, artifactType, size }) => ({ digest, artifactType, size })),
+    },
+    text: [sent.text, ...sboms.map(({ digest, artifactType }) => `${artifactType ?? ''}  ${digest}`)].join(
+      '\n',
+    ),
+  };
+}
+
+function collectFormats(value: string, previous: readonly BillFormat[] = []): readonly BillFormat[] {
+  const known = Object.keys(BILL_FORMATS) as BillFormat[];
+  const format = known.find((one) => one === value);
+  if (format === undefined) throw new InvalidArgumentError(`Allowed choices are ${known.join(', ')}.`);
+  return [...previous, format];
 }

@@ -12,6 +12,8 @@ import { type BillQuery, selectComponents } from '../../sbom/select-components.t
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { addRegistryOptions, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { readVersion } from '../root-command.ts';
+import { findOrigin } from '../image-origin.ts';
+import { readAttached } from '../sbom/image-documents.ts';
 import { gatherBill } from '../sbom/gather-bill.ts';
 import { renderBill, renderBillDifference } from '../sbom/render-bill.ts';
 import { useStore } from '../use-store.ts';
@@ -21,6 +23,7 @@ interface SbomOptions extends RegistryOptions, BillQuery {
   readonly output?: string;
   readonly lock?: string;
   readonly against?: string;
+  readonly attached?: true;
 }
 
 export function sbomCommand(bind: Bind): Command {
@@ -38,6 +41,7 @@ export function sbomCommand(bind: Bind): Command {
       ),
     )
     .option('-o, --output <file>', 'write the document to this file')
+    .option('--attached', 'print the document that somebody put beside the image, as it is')
     .option('--lock <file>', 'the lock of an image, when it was not built on this machine')
     .option('--package <pattern>', 'only packages of this name or source name, such as linux-*')
     .option(
@@ -72,6 +76,16 @@ async function sbom(context: CommandContext, argument: string, options: SbomOpti
   requireFitting(options);
   await using inUse = await useStore(context);
   await using registries = await openRegistries(context, options);
+  const { format } = options;
+  if (options.attached === true && format !== undefined) {
+    const { from } = await findOrigin(context, argument);
+    return await printDocument(
+      context,
+      options,
+      format,
+      await readAttached(context, from, format, registries),
+    );
+  }
   const gather = { registries, store: inUse.store };
   const { bill } = await gatherBill(context, argument, { ...gather, lock: options.lock });
   if (options.against !== undefined) {
@@ -82,20 +96,29 @@ async function sbom(context: CommandContext, argument: string, options: SbomOpti
       text: renderBillDifference(difference, context.palette),
     };
   }
-  const { format, output } = options;
   if (format !== undefined) {
     const document = renderDocument(bill, format, { name: 'ingot', version: readVersion() });
-    if (output === undefined)
-      return { json: { format, document: JSON.parse(document) as unknown }, text: document };
-    await writeFile(resolve(context.cwd, output), document);
-    const size = Buffer.byteLength(document);
-    return { json: { format, output, size }, text: `${output}  ${formatBytes(size)}` };
+    return await printDocument(context, options, format, document);
   }
   const components = selectComponents(bill, options);
   return {
     json: { subject: bill.subject, gaps: bill.gaps, components },
     text: renderBill(bill, components, context.palette),
   };
+}
+
+async function printDocument(
+  { cwd }: CommandContext,
+  { output }: SbomOptions,
+  format: BillFormat,
+  document: string,
+): Promise<CommandResult> {
+  if (output === undefined) {
+    return { json: { format, document: JSON.parse(document) as unknown }, text: document };
+  }
+  await writeFile(resolve(cwd, output), document);
+  const size = Buffer.byteLength(document);
+  return { json: { format, output, size }, text: `${output}  ${formatBytes(size)}` };
 }
 
 const QUERY = ['package', 'licence', 'layer', 'supplier'] as const;
@@ -106,6 +129,11 @@ function requireFitting(options: SbomOptions): void {
   const query = QUERY.find((name) => options[name] !== undefined);
   if (output !== undefined && format === undefined) {
     throw new IngotError('USAGE', '--output writes a document, and --format does not say which', {
+      hint: `add --format ${Object.keys(BILL_FORMATS).join(' or --format ')}`,
+    });
+  }
+  if (options.attached === true && format === undefined) {
+    throw new IngotError('USAGE', '--attached prints a document, and --format does not say which', {
       hint: `add --format ${Object.keys(BILL_FORMATS).join(' or --format ')}`,
     });
   }

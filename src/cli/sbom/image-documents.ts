@@ -1,0 +1,97 @@
+/** Bills of materials as what registries keep beside images: made for an image, or found beside it. */
+import { z } from 'zod';
+
+import { digestOfJson } from '../../digest.ts';
+import { IngotError } from '../../errors.ts';
+import { openReader } from '../../inspect/image-reader.ts';
+import { parseJson } from '../../oci/blob.ts';
+import { INDEX_MEDIA_TYPES, readDocument } from '../../oci/image-graph.ts';
+import type { RegistryAccess } from '../../oci/registry/access.ts';
+import type { Descriptor } from '../../oci/schema.ts';
+import type { Belonging } from '../../publish/attach-to-places.ts';
+import { findArtifacts, readArtifactBlob } from '../../publish/attach.ts';
+import { type ImageOrigin, openSource, wantedOf } from '../../publish/location.ts';
+import type { Lock } from '../../resolve/lock.ts';
+import { BILL_FORMATS, type BillFormat, renderDocument } from '../../sbom/formats.ts';
+import type { Store } from '../../store/store.ts';
+import type { CommandContext } from '../context.ts';
+import { readVersion } from '../root-command.ts';
+import { gatherFromImage } from './gather-bill.ts';
+
+export interface DocumentsOptions {
+  readonly from: ImageOrigin;
+  readonly formats: readonly BillFormat[];
+  /** Those that are certain; others are looked up in the store. */
+  readonly locks: readonly Lock[];
+  readonly registries: RegistryAccess;
+  /** In use by the caller. */
+  readonly store: Store;
+}
+
+/** The largest list that anybody has, ten times over. */
+const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
+
+/** One document of each format for each image that there is: of an index, for each in it. */
+export async function makeDocuments(
+  context: CommandContext,
+  { from, formats, locks, registries, store }: DocumentsOptions,
+): Promise<readonly Belonging[]> {
+  const { signal } = context;
+  const known = new Map<string, Lock>(locks.map((lock) => [digestOfJson(lock), lock]));
+  await using source = await openSource(from, registries);
+  const root = await source.manifest(wantedOf(from), { signal });
+  const isIndex = INDEX_MEDIA_TYPES.has(root.descriptor.mediaType);
+  const subjects: readonly Descriptor[] = isIndex
+    ? readDocument(root, source.shown).children
+    : [root.descriptor];
+  const belongings: Belonging[] = [];
+  for (const { mediaType, digest, size } of new Map(subjects.map((one) => [one.digest, one])).values()) {
+    // Closed with the source.
+    const image = await openReader(source, digest, { shown: source.shown, isLocal: true, signal });
+    const lock = known.get(image.annotations['dev.ingot.lock'] ?? '');
+    const { bill } = await gatherFromImage(context, image, { store, known: lock });
+    for (const format of formats) {
+      const type = BILL_FORMATS[format].mediaType;
+      const bytes = Buffer.from(renderDocument(bill, format, { name: 'ingot', version: readVersion() }));
+      belongings.push({
+        subject: { mediaType, digest, size },
+        artifact: { artifactType: type, layers: [{ mediaType: type, bytes }] },
+      });
+    }
+  }
+  return belongings;
+}
+
+/**
+ * The document that somebody put beside an image, as it is. Who that was is for a signature to say.
+ *
+ * @throws IngotError NOT_FOUND when there is none, or more than one
+ */
+export async function readAttached(
+  { signal }: CommandContext,
+  from: ImageOrigin,
+  format: BillFormat,
+  registries: RegistryAccess,
+): Promise<string> {
+  const { mediaType, title } = BILL_FORMATS[format];
+  await using source = await openSource(from, registries);
+  // Of an index, the image that every other command takes too.
+  const image = await openReader(source, wantedOf(from), { shown: source.shown, isLocal: false, signal });
+  const found = await findArtifacts(source, image.digest, [mediaType], { signal });
+  const [first, ...more] = found.flatMap(({ manifest }) => manifest.layers);
+  if (first === undefined || more.length > 0) {
+    throw new IngotError(
+      'NOT_FOUND',
+      `${source.shown} has ${found.length === 0 ? 'no document' : `${found.length} documents`} of ${title} beside ${image.digest}`,
+      {
+        hint:
+          found.length === 0
+            ? 'leave out --attached: then it is made from the image itself'
+            : `\`ingot inspect\` lists them; leave out --attached to make it from the image itself`,
+      },
+    );
+  }
+  const text = (await readArtifactBlob(source, first, MAX_DOCUMENT_BYTES, { signal })).toString();
+  parseJson(text, z.record(z.string(), z.unknown()), source.shown, `document of ${title}`);
+  return text;
+}

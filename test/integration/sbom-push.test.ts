@@ -1,0 +1,139 @@
+/** Bills of materials beside images in a registry: put there by push, and found again. */
+import { mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+
+import { hexOf } from '../../src/digest.ts';
+import { resolveImage } from '../../src/oci/layout.ts';
+import { ingot, ingotJson } from '../support/cli.ts';
+import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import { packLayer, writeSmallImage, writeTree } from '../support/small-image.ts';
+import { readSpdx } from '../support/spdx-rules.ts';
+
+const TYPES = ['application/spdx+json', 'application/vnd.cyclonedx+json'];
+
+let folder: string;
+let registry: TestRegistry;
+let amd64: string;
+let arm64: string;
+let env: Record<string, string>;
+
+async function image(name: string, architecture: string): Promise<string> {
+  const base = await packLayer(folder, 'base', (tree) =>
+    writeTree(tree, {
+      'usr/lib/os-release': 'ID=debian\nVERSION_ID="13"\nVERSION_CODENAME=trixie\n',
+      'usr/lib/sysimage/dpkg/status': [
+        'Package: hello\nStatus: install ok installed\nVersion: 1:2.10-3+b1\nSource: hello-src (2.10-3)',
+        `Architecture: ${architecture}\nMaintainer: A Team <team@lists.example.org>\nDepends: greeting`,
+        '',
+        'Package: salute\nStatus: install ok installed\nVersion: 1\nProvides: greeting\nArchitecture: all',
+        '',
+        'Package: gone\nStatus: deinstall ok config-files\nVersion: 1\nArchitecture: all\n',
+      ].join('\n'),
+      'usr/share/doc/hello/copyright':
+        'Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/\n\nFiles: *\nCopyright: x\nLicense: GPL-3+\n',
+      'usr/share/doc/salute/copyright': 'It is free.\n',
+    }),
+  );
+  return writeSmallImage(join(folder, name), [base], {}, { os: 'linux', architecture });
+}
+
+beforeAll(async () => {
+  folder = mkdtempSync(join(tmpdir(), 'ingot sbom-'));
+  registry = await startRegistry();
+  env = { INGOT_STORE: join(folder, 'store') };
+  amd64 = await image('amd64', 'amd64');
+  arm64 = await image('arm64', 'arm64');
+});
+afterAll(async () => {
+  await registry[Symbol.asyncDispose]();
+  rmSync(folder, { recursive: true });
+});
+
+const insecure = (): string[] => ['--insecure', registry.host];
+const both = ['--sbom', 'spdx', '--sbom', 'cyclonedx'];
+
+interface Pushed {
+  readonly images: readonly { readonly digest: string; readonly referrers: readonly string[] }[];
+  readonly sboms: readonly { readonly digest: string; readonly artifactType: string }[];
+}
+const push = (from: string, ref: string, ...more: string[]): Promise<Pushed> =>
+  ingotJson(['push', from, ref, ...more, ...insecure()], { env }) as unknown as Promise<Pushed>;
+const typesAt = async (ref: string): Promise<string[]> => {
+  const { referrers } = await ingotJson(['inspect', ref, ...insecure()], { env });
+  return (referrers as { artifactType: string }[]).map(({ artifactType }) => artifactType).sort();
+};
+
+it('are what `sbom` prints, are there once, and travel with the image', async () => {
+  const ref = `${registry.host}/ai/node:1`;
+  const { sboms } = await push(amd64, ref, ...both);
+  expect(sboms.map(({ artifactType }) => artifactType)).toEqual(TYPES);
+  expect(await typesAt(ref)).toEqual(TYPES);
+  expect((await push(amd64, ref, ...both)).sboms).toEqual(sboms);
+  expect(await typesAt(ref)).toEqual(TYPES);
+
+  const made = await ingot(['sbom', amd64, '--format', 'spdx'], { env });
+  const attached = await ingot(['sbom', ref, '--format', 'spdx', '--attached', ...insecure()], { env });
+  expect(attached.stdout).toBe(made.stdout);
+  const spdx = readSpdx(attached.stdout);
+  const hello = spdx.packages.find(({ name }) => name === 'hello');
+  expect(hello).toMatchObject({
+    versionInfo: '1:2.10-3+b1',
+    supplier: 'Organization: A Team (team@lists.example.org)',
+    sourceInfo: 'built from the source package hello-src 2.10-3',
+    licenseDeclared: 'GPL-3.0-or-later',
+    externalRefs: [{ referenceLocator: 'pkg:deb/debian/hello@1:2.10-3%2Bb1?arch=amd64&distro=trixie' }],
+  });
+  const salute = spdx.packages.find(({ name }) => name === 'salute');
+  expect(salute?.licenseDeclared).toBe('NOASSERTION');
+  expect(spdx.packages.map(({ name }) => name)).not.toContain('gone');
+  expect(spdx.relationships).toContainEqual({
+    spdxElementId: hello?.SPDXID,
+    relationshipType: 'DEPENDS_ON', // by what the other provides
+    relatedSpdxElement: salute?.SPDXID,
+  });
+
+  const second = `${registry.host}/ai/second:1`;
+  await ingotJson(['copy', ref, second, ...insecure()], { env });
+  expect(await typesAt(second)).toEqual(TYPES);
+  await ingotJson(['pull', ref, '--output', join(folder, 'pulled'), ...insecure()], { env });
+  const file = join(folder, 'out.json');
+  const layout = `oci:${join(folder, 'pulled')}:1`;
+  await ingotJson(['sbom', layout, '--format', 'spdx', '--attached', '--output', file], { env });
+  expect(readFileSync(file, 'utf8')).toBe(`${made.stdout}\n`);
+});
+
+it('are of each image of an index', async () => {
+  const layout = `oci:${join(folder, 'index')}:1`;
+  await ingotJson(['index', layout, amd64, arm64], { env });
+  const ref = `${registry.host}/ai/both:1`;
+  const { sboms } = await push(layout, ref, '--sbom', 'spdx');
+  expect(new Set(sboms.map(({ digest }) => digest)).size).toBe(2);
+  const { manifests } = await ingotJson(['inspect', ref, ...insecure()], { env });
+  for (const { digest } of manifests as { digest: string }[]) {
+    expect(await typesAt(`${registry.host}/ai/both@${digest}`)).toEqual(['application/spdx+json']);
+  }
+});
+
+it('say when there is none', async () => {
+  const ref = `${registry.host}/ai/plain:1`;
+  await push(amd64, ref);
+  expect(await typesAt(ref)).toEqual([]);
+  const { exitCode, stderr } = await ingot(['sbom', ref, '--format', 'spdx', '--attached', ...insecure()], {
+    env,
+  });
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining('NOT_FOUND')]);
+});
+
+it('leave an image unsent that cannot be read', async () => {
+  const damaged = await image('damaged', 'amd64');
+  const { manifest } = await resolveImage(damaged);
+  const [layer] = manifest.layers;
+  if (layer === undefined) throw new TypeError('an image has layers');
+  truncateSync(join(folder, 'damaged/blobs/sha256', hexOf(layer.digest)), layer.size - 1);
+  const ref = `${registry.host}/ai/damaged:1`;
+  const { exitCode } = await ingot(['push', damaged, ref, '--sbom', 'spdx', ...insecure()], { env });
+  expect(exitCode).toBe(2);
+  expect((await ingot(['inspect', ref, ...insecure()], { env })).stderr).toContain('NOT_FOUND');
+});
