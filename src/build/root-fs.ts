@@ -71,6 +71,13 @@ export class RootFs {
     }
   }
 
+  /** Bytes of a regular file; none for anything else, or for nothing. */
+  async fileSize(path: string): Promise<number> {
+    if (!(await this.exists(path))) return 0;
+    const stats = await lstat(await this.resolve(path));
+    return stats.isFile() ? stats.size : 0;
+  }
+
   async readText(path: string): Promise<string> {
     return readFile(await this.resolve(path, true), 'utf8');
   }

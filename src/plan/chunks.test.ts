@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 
-import { type ChunkedStep, GROUP_BYTES, MAX_CHUNKS, planChunks, REST } from './chunks.ts';
+import { type ChunkedStep, GROUP_BYTES, LARGE_FILE_BYTES, MAX_CHUNKS, planChunks, REST } from './chunks.ts';
 
 type Package = ChunkedStep['packages'][number];
 
@@ -12,22 +12,30 @@ const packages = (max = 60): fc.Arbitrary<Package[]> =>
         name: fc.string({ unit: fc.constantFrom('a', 'b', 'c', 'd', '0', '-'), minLength: 2, maxLength: 8 }),
         size: fc.integer({ min: 1, max: GROUP_BYTES + 500_000 }),
         source: fc.constantFrom('systemd', 'util-linux', 'glibc', undefined),
+        component: fc.constantFrom('main', 'main', 'non-free', 'updates/non-free-firmware'),
       }),
       { maxLength: max, selector: ({ name }) => name },
     )
     .map((items) =>
-      items.map(({ name, size, source }) => ({
+      items.map(({ name, size, source, component }) => ({
         name,
         size,
         filename:
-          source === undefined ? `x86_64/${name}.deb` : `pool/main/${source[0]}/${source}/${name}.deb`,
+          source === undefined
+            ? `x86_64/${name}.deb`
+            : `pool/${component}/${source[0]}/${source}/${name}.deb`,
       })),
     );
 
 const step = (items: readonly Package[], epoch = 7): ChunkedStep => ({ packages: items, epoch });
-/** The packages of each chunk but the rest, as one text each. */
+/** The packages of each chunk of whole packages, as one text each. */
 const contents = (items: readonly Package[]): Set<string> =>
-  new Set((planChunks([step(items)])[0] ?? []).slice(1).map((chunk) => chunk.packages.join(' ')));
+  new Set(
+    (planChunks([step(items)])[0] ?? [])
+      .slice(1)
+      .filter(({ filesFrom }) => filesFrom === undefined)
+      .map((chunk) => chunk.packages.join(' ')),
+  );
 
 describe('planChunks', () => {
   it('puts every package into one chunk, and first what no package owns', () => {
@@ -35,9 +43,8 @@ describe('planChunks', () => {
       fc.property(packages(), (items) => {
         const [chunks = []] = planChunks([step(items)]);
         expect(chunks[0]).toEqual({ name: REST, packages: [], epoch: 7 });
-        expect(chunks.flatMap((chunk) => chunk.packages).sort()).toEqual(
-          items.map(({ name }) => name).sort(),
-        );
+        const whole = chunks.filter(({ filesFrom }) => filesFrom === undefined);
+        expect(whole.flatMap((chunk) => chunk.packages).sort()).toEqual(items.map(({ name }) => name).sort());
         expect(new Set(chunks.map(({ name }) => name)).size).toBe(chunks.length);
         expect(chunks.slice(1).every((chunk) => chunk.packages.length > 0)).toBe(true);
       }),
@@ -70,6 +77,34 @@ describe('planChunks', () => {
       { name: 'libcublas12', packages: ['libcublas12'] },
       { name: 'packages', packages: ['bash'] },
     ]);
+  });
+
+  it('has the large files of what is only packed apart from its documents: of large packages each, of others by source', () => {
+    const nvidia = (name: string, size: number): Package => ({
+      name,
+      size,
+      filename: `pool/non-free/n/nvidia-graphics-drivers/${name}_1_amd64.deb`,
+    });
+    const bash = { name: 'bash', size: GROUP_BYTES + 1, filename: 'pool/main/b/bash/bash_1_amd64.deb' };
+    const items = [nvidia('libcuda1', 5), nvidia('nvidia-smi', 5), nvidia('libnvvm', GROUP_BYTES + 1), bash];
+    const filesFrom = LARGE_FILE_BYTES;
+    expect(planChunks([{ ...step(items), level: 9 }])[0]).toEqual([
+      { name: 'rest', packages: [], epoch: 7, level: 9 },
+      { name: 'bash', packages: ['bash'], level: 9 },
+      { name: 'libnvvm', packages: ['libnvvm'], level: 9 },
+      { name: 'packages', packages: ['libcuda1', 'nvidia-smi'], level: 9 },
+      { name: 'libnvvm:files', packages: ['libnvvm'], level: 9, filesFrom },
+      {
+        name: 'nvidia-graphics-drivers:source-files',
+        packages: ['libcuda1', 'nvidia-smi'],
+        level: 9,
+        filesFrom,
+      },
+    ]);
+    // Over the limit, files are joined with files.
+    for (const chunk of planChunks([step(items)], 3)[0] ?? []) {
+      expect(chunk.packages).toHaveLength(chunk.name === REST ? 0 : chunk.filesFrom === undefined ? 4 : 3);
+    }
   });
 
   it('keeps the packages of one source together', () => {

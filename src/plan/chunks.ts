@@ -4,6 +4,9 @@
  * A package is in the same chunk from lock to lock: a large one is a chunk of its own, the others are grouped by a
  * hash of their source's name, and a group that grows too large is split by the next bit of the hash. So a package
  * that comes, goes or changes touches its own group and no other.
+ *
+ * What Debian cannot compile it only packs: a revision of such a package has a new changelog and the same bits. Their
+ * large files are chunks apart from the documents.
  */
 import { digestOf, hexOf } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';
@@ -23,6 +26,10 @@ export interface PlanChunk {
    * packages' files: its bytes then depend on these packages alone.
    */
   readonly epoch?: number;
+  /** Of its packages just the files of so many bytes and more; the others are in another chunk. */
+  readonly filesFrom?: number;
+  /** How hard it is compressed, when not as the image is. */
+  readonly level?: number;
 }
 
 /** What runtimes that stack layers as overlays can mount, with room for layers that others add. */
@@ -32,6 +39,8 @@ export const MAX_CHUNKS = 100;
  * commits for all.
  */
 export const GROUP_BYTES = 4 * 1024 * 1024;
+/** A file of this many bytes is worth being apart from the changelog beside it. */
+export const LARGE_FILE_BYTES = 1024 * 1024;
 
 /** What no package owns: files of the layer definition, of package scripts, of the seal. The first of each step. */
 export const REST = 'rest';
@@ -42,6 +51,8 @@ export interface ChunkedStep {
   readonly extra?: readonly PlanChunk[];
   /** The step's time, seconds. */
   readonly epoch: number;
+  /** How hard all its chunks are compressed, when not as the image is. */
+  readonly level?: number;
 }
 
 interface Group {
@@ -52,14 +63,22 @@ interface Group {
 
 /** The chunks of each step of an image, in the order of `steps`; those of one step are applied in their order. */
 export function planChunks(steps: readonly ChunkedStep[], limit = MAX_CHUNKS): PlanChunk[][] {
-  const groups = steps.map(({ packages }) => groupPackages(packages));
+  // Groups of whole packages, then those of large files: one of these is never joined with one of those.
+  const groups = steps.flatMap(({ packages }) => [groupPackages(packages), groupLargeFiles(packages)]);
   const others = steps.reduce((sum, { extra = [] }) => sum + 1 + extra.length, 0);
   keepWithin(groups, limit - others);
-  return steps.map(({ epoch, extra = [] }, index) => [
-    { name: REST, packages: [], epoch },
-    ...extra,
-    ...(groups[index] ?? []).map(({ name, packages }) => ({ name, packages: [...packages].sort() })),
-  ]);
+  return steps.map(({ epoch, extra = [], level }, index) =>
+    [
+      { name: REST, packages: [], epoch },
+      ...extra,
+      ...(groups[2 * index] ?? []).map(chunkOf),
+      ...(groups[2 * index + 1] ?? []).map((group) => ({ ...chunkOf(group), filesFrom: LARGE_FILE_BYTES })),
+    ].map((chunk) => (level === undefined ? chunk : { ...chunk, level })),
+  );
+}
+
+function chunkOf({ name, packages }: Group): PlanChunk {
+  return { name, packages: [...packages].sort() };
 }
 
 interface Source {
@@ -70,22 +89,50 @@ interface Source {
 }
 
 function groupPackages(packages: ChunkedStep['packages']): Group[] {
-  const large: Group[] = [];
+  const large = packages.filter(isLarge).map(({ name, size }) => ({ name, packages: [name], bytes: size }));
+  const small = packages.filter((item) => !isLarge(item));
+  return [...splitGroup(sourcesOf(small), ''), ...large].sort(byName);
+}
+
+/** Of the packages that are only packed: those of each large one, and of all the others from one source. */
+function groupLargeFiles(packages: ChunkedStep['packages']): Group[] {
+  const packed = packages.filter(isOnlyPacked);
+  // No package has a colon in its name.
+  return [
+    ...packed
+      .filter(isLarge)
+      .map(({ name, size }) => ({ name: `${name}:files`, packages: [name], bytes: size })),
+    ...sourcesOf(packed.filter((item) => !isLarge(item))).map((source) => ({
+      name: `${source.name}:source-files`,
+      packages: source.packages,
+      bytes: source.bytes,
+    })),
+  ].sort(byName);
+}
+
+function isLarge({ size }: { readonly size: number }): boolean {
+  return size > GROUP_BYTES;
+}
+
+/** Firmware, and what vendors give as programs: Debian has that in components of its own. */
+function isOnlyPacked({ filename }: { readonly filename: string }): boolean {
+  return /(?:^|\/)pool\/(?:updates\/)?non-free(?:-firmware)?\//.test(filename);
+}
+
+function byName(left: Group, right: Group): number {
+  return left.name < right.name ? -1 : 1;
+}
+
+function sourcesOf(packages: ChunkedStep['packages']): Source[] {
   const sources = new Map<string, Source>();
   for (const item of packages) {
-    if (item.size > GROUP_BYTES) {
-      large.push({ name: item.name, packages: [item.name], bytes: item.size });
-      continue;
-    }
     const name = sourceOf(item);
     const source = sources.get(name) ?? { name, hash: hashOf(name), packages: [], bytes: 0 };
     source.packages.push(item.name);
     source.bytes += item.size;
     sources.set(name, source);
   }
-  return [...splitGroup([...sources.values()], ''), ...large].sort((left, right) =>
-    left.name < right.name ? -1 : 1,
-  );
+  return [...sources.values()];
 }
 
 /** `prefix` is the bits that the hashes of `sources` share. */

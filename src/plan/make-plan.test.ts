@@ -143,14 +143,15 @@ describe('makePlan', () => {
     ]);
     // The initramfs is as old as the kernel, however new the lock is.
     expect(chunksOf('seal')).toEqual([
-      { name: 'rest', packages: [], epoch: Date.parse('2026-01-02T00:00:00Z') / 1000 },
+      { name: 'rest', packages: [], level: 9, epoch: Date.parse('2026-01-02T00:00:00Z') / 1000 },
       {
         name: 'initramfs',
         packages: [],
+        level: 9,
         paths: ['usr/lib/modules/6-cloud/initramfs.img'],
         epoch: Date.parse('2026-01-01T00:00:00Z') / 1000,
       },
-      { name: 'bytecode', packages: [], folders: ['__pycache__'] },
+      { name: 'bytecode', packages: [], level: 9, folders: ['__pycache__'] },
     ]);
     const before = planOf(lockWith());
     const level = { ...lockWith(), compressor: { name: 'zstd', version: '1.5.7', level: 9 } } satisfies Lock;

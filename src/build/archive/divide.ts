@@ -20,6 +20,8 @@ export interface ChunkOptions {
   readonly name: string;
   /** Time of directories and of what the build made, seconds; without it, that of the newest other entry. */
   readonly epoch?: number | undefined;
+  /** Of zstd; without it, that of all. */
+  readonly level?: number | undefined;
 }
 
 export interface ChunkEntries extends ChunkOptions {

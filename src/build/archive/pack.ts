@@ -72,7 +72,7 @@ export async function packChunks(
         let before = 0;
         try {
           return await packChunk(store, chunk, {
-            level: options.level ?? DEFAULT_LEVEL,
+            level: chunk.level ?? options.level ?? DEFAULT_LEVEL,
             signal,
             idle,
             onProgress: (bytes) => {

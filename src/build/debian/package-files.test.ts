@@ -1,4 +1,4 @@
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -72,6 +72,31 @@ describe('chunksByPath', () => {
       'usr/lib/dash/__pycache__/own.pyc': ['small'],
       'usr/lib/dash/__pycache__/made.pyc': ['bytecode'],
     });
+  });
+
+  it('has large files of a package apart, but no links to them and no folder that holds none', async () => {
+    const library = 'usr/lib/cuda/libcuda.so.1.2';
+    await mkdir(join(root, dirname(library)), { recursive: true });
+    await writeFile(join(root, library), Buffer.alloc(100));
+    await writeFile(join(root, 'usr/lib/cuda/small'), Buffer.alloc(99));
+    await symlink('libcuda.so.1.2', join(root, 'usr/lib/cuda/libcuda.so'));
+    await write('info/libcuda1.list', [
+      '/lib/cuda',
+      '/lib/cuda/libcuda.so.1.2',
+      '/usr/lib/cuda/small',
+      '/usr/lib/cuda/libcuda.so',
+      '/usr/share/gone',
+    ]);
+    const chunks = [
+      { name: 'whole', packages: ['libcuda1'] },
+      { name: 'files', packages: ['libcuda1'], filesFrom: 100 },
+    ];
+    const find = await chunksByPath(new RootFs(root), chunks);
+    expect(find(library)).toEqual([1]);
+    for (const path of ['usr/lib/cuda', 'usr/lib/cuda/small', 'usr/lib/cuda/libcuda.so', 'usr/share/gone']) {
+      expect(find(path), path).toEqual([0]);
+    }
+    expect(find('usr/lib/sysimage/dpkg/info/libcuda1.md5sums')).toEqual([0]);
   });
 
   it('takes a package’s entries of the database with the package', async () => {

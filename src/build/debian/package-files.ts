@@ -22,9 +22,14 @@ export async function chunksByPath(
   chunks: readonly PlanChunk[],
 ): Promise<(path: string) => readonly number[]> {
   const byPackage = new Map<string, number>();
+  const largeOf = new Map<string, { readonly index: number; readonly from: number }>();
   const byPath = new Map<string, number[]>();
   for (const [index, chunk] of chunks.entries()) {
-    for (const name of chunk.packages) byPackage.set(name, index);
+    const from = chunk.filesFrom;
+    for (const name of chunk.packages) {
+      if (from === undefined) byPackage.set(name, index);
+      else largeOf.set(name, { index, from });
+    }
     for (const path of chunk.paths ?? []) byPath.set(path, [index]);
   }
   for (const [path, owner] of MADE_FROM) {
@@ -37,10 +42,13 @@ export async function chunksByPath(
     .map((name) => ({ name, owner: packageOf(name) }))
     .sort((left, right) => (left.owner < right.owner ? -1 : 1));
   for (const { name, owner } of lists) {
-    const chunk = byPackage.get(owner);
-    if (chunk === undefined) continue;
+    const whole = byPackage.get(owner);
+    if (whole === undefined) continue;
+    const large = largeOf.get(owner);
     for (const listed of (await fs.readText(`/${INFO}${name}`)).split('\n')) {
       const path = placeOf(listed, owner, diverted);
+      const isApart = large !== undefined && (await fs.fileSize(`/${path}`)) >= large.from;
+      const chunk = isApart ? large.index : whole;
       const known = byPath.get(path);
       if (known === undefined) byPath.set(path, [chunk]);
       else if (!known.includes(chunk)) known.push(chunk);
