@@ -84,12 +84,13 @@ describe('the images of the product', () => {
   test.each([
     [
       'open',
-      'cuda: {toolkit: true}\nruntimes: [pytorch-cpu]\naddons: [podman, persistenced, nvidia-fs]\n',
+      'cuda: {toolkit: true}\nruntimes: [pytorch-cpu]\naddons: [podman, persistenced, nvidia-fs, nvvm]\n',
       {
         'nvidia-cuda-toolkit': 'cuda-full',
         'python3-torch': 'runtime-pytorch-cpu',
         podman: 'addon-podman',
         'nvidia-persistenced': 'addon-persistenced',
+        'libnvidia-nvvm4': 'addon-nvvm',
       },
     ],
     ['proprietary', '', { 'nvidia-kernel-support': 'driver-nvidia-proprietary' }],
