@@ -14,6 +14,7 @@ import { unpackPackages } from './debian/unpack-packages.ts';
 import { assertNoOverlap } from './layer-overlap.ts';
 import { assertLints, LINTS } from './lint.ts';
 import { inOverlay, type BelowTree } from './overlay.ts';
+import { dropNeedlessCopies } from './needless-copies.ts';
 import { writePlannedFiles } from './planned-files.ts';
 import { RootFs } from './root-fs.ts';
 import { isLeftToSeal, isSealedDatabase } from './rpm/install-tree.ts';
@@ -119,6 +120,11 @@ export async function makeSealTree(
       stage.detail(`${LINTS.length} checks passed`);
     });
   });
+  await dropNeedlessCopies(
+    root,
+    below.map((tree) => tree.root),
+    { isLeftOut, signal: options.signal },
+  );
 }
 
 /** Directories of the node's own become links into /var; /sysroot and /ostree are where ostree wants them. */
@@ -159,12 +165,17 @@ export function leftOutOf(step: PlannedTree, tree: string, base: string | undefi
   const isLeftOutHere = (path: string): boolean =>
     isLeftOut(path) || (rpm !== undefined && isLeftToSeal(path, rpm));
   if (step.kind !== 'seal') return isLeftOutHere;
-  if (base === undefined) return (path) => NOT_IN_LAYERS.test(path) || DEBRIS.test(path);
+  const isRemoval = (path: string): boolean => {
+    const stats = lstatSync(join(tree, path), { throwIfNoEntry: false });
+    return stats?.isCharacterDevice() === true && stats.rdev === 0;
+  };
+  // Of dpkg's database, only layers of an image have what the seal could take away.
+  if (base === undefined)
+    return (path) =>
+      NOT_IN_LAYERS.test(path) || DEBRIS.test(path) || (SEALED_DATABASE.test(path) && isRemoval(path));
   return (path) => {
     if (!isLeftOutHere(path)) return false;
-    const stats = lstatSync(join(tree, path), { throwIfNoEntry: false });
-    const isRemoval = stats?.isCharacterDevice() === true && stats.rdev === 0;
-    if (isRemoval) return lstatSync(join(base, path), { throwIfNoEntry: false }) === undefined;
+    if (isRemoval(path)) return lstatSync(join(base, path), { throwIfNoEntry: false }) === undefined;
     return !SEALED_DATABASE.test(path) && (rpm === undefined || !isSealedDatabase(path, rpm));
   };
 }

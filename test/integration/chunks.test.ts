@@ -71,6 +71,18 @@ describe('the chunks of the image', () => {
     expect([...homes]).toEqual([expect.stringMatching(/^packages/)]);
   });
 
+  it('take nothing away that none of them brought', async () => {
+    const brought = new Set<string>();
+    for (const layer of await layersIn(image.layout)) {
+      for (const path of list(layer.digest)) {
+        const removed = path.replace(/(^|\/)\.wh\.([^/]+)$/, '$1$2');
+        if (removed !== path) expect(brought, path).toContain(removed);
+        brought.add(removed);
+      }
+    }
+    expect(brought).toContain('usr/lib/sysimage/dpkg/status');
+  });
+
   it('that nobody owns anything of are small, but for the initramfs', async () => {
     for (const layer of await layersIn(image.layout)) {
       if (chunkOf(layer) === 'rest') expect(layer.size, layerOf(layer)).toBeLessThan(1_000_000);
