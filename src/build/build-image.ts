@@ -24,6 +24,7 @@ import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { keepTrees, restoreTrees } from './cached-trees.ts';
 import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
+import { dateByLock } from './lagging-clock.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
@@ -281,9 +282,12 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
       step.treeKey,
       step.name,
       async (root) => {
+        const started = Date.now();
         await fillTree(root, step, below, run);
         // The times in a base that is an image are that image's own.
-        if (step.kind !== 'image-base') settleTimes(root, step.epoch);
+        if (step.kind === 'image-base') return;
+        dateByLock(root, started, step.epoch);
+        settleTimes(root, step.epoch);
       },
       {
         signal,
