@@ -15,7 +15,7 @@
  * rewritten with other content.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, mkdtemp, open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readFile, realpath, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
@@ -33,10 +33,15 @@ export class Store {
     this.root = root;
   }
 
-  /** Opens a store, creating it when it is not there. */
-  static async open(root: string): Promise<Store> {
+  /**
+   * Opens a store, creating it when it is not there. A link on the way to it is followed once, here: trees mounted in
+   * another mount namespace are reached through /proc/PID/root, from where an absolute link leads out again.
+   */
+  static async open(path: string): Promise<Store> {
+    let root = path;
     try {
       await makeFolder(root);
+      root = await realpath(root);
       for (const folder of ['packages', 'trees', 'blobs/sha256', 'disks', 'records', 'apt', 'locks', 'tmp']) {
         await makeFolder(join(root, folder));
       }
