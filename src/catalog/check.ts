@@ -74,6 +74,7 @@ export function checkReferences(layers: readonly SourcedLayer[], names: readonly
     ...checkNeeds(layer, known),
     ...checkDefaultRelease(layer),
     ...checkReleases(layer, releases),
+    ...checkKernelRelease(layer),
     ...checkOffers(layer),
   ]);
 }
@@ -127,8 +128,10 @@ function checkDefaultRelease({ definition, source }: SourcedLayer): Finding[] {
 }
 
 function checkReleases({ definition, source }: SourcedLayer, known: readonly string[]): Finding[] {
-  const { in: own = [], offers = [] } = definition;
+  const { in: own = [], offers = [], install } = definition;
   const named: [Path, string][] = own.map((release, index) => [['in', index], release]);
+  const kernelRelease = install.debian?.release;
+  if (kernelRelease !== undefined) named.push([['install', 'debian', 'release'], kernelRelease]);
   for (const [offer, { in: releases }] of offers.entries()) {
     for (const [index, release] of releases.entries()) named.push([['offers', offer, 'in', index], release]);
   }
@@ -143,6 +146,14 @@ function checkReleases({ definition, source }: SourcedLayer, known: readonly str
     findings.push(finding(source, ['in'], 'in is for a layer without offers: they name their own releases'));
   }
   return findings;
+}
+
+/** Of another release nothing but a kernel can be had: all else would bring libraries of that release along. */
+function checkKernelRelease({ definition: { kind, install }, source }: SourcedLayer): Finding[] {
+  if (install.debian?.release === undefined || kind === 'kernel') return [];
+  const path = ['install', 'debian', 'release'];
+  const location = keyLocationAt(source, path);
+  return [{ ...finding(source, path, 'only a kernel comes from another release'), location }];
 }
 
 /** A container's version is its tag's, any other's that of a package. */

@@ -187,6 +187,9 @@ export const LayerInstall = z.strictObject({
     .optional()
     .describe('Components of the base’s archives besides its own.'),
   repositories: z.array(Repository).optional().describe('Package repositories of vendors.'),
+  release: ReleaseReference.optional().describe(
+    'Kernels only: the release that its kernel comes from, such as debian@13. Default: the image’s own.',
+  ),
   versionOf: z
     .array(PackageName)
     .min(1)

@@ -91,6 +91,7 @@ describe('loadCatalog', () => {
       'adddon/f.yaml': SSH,
       'base/g.yaml': 'name: g\nkind: base\nsummary: g\n',
       'kernel/h.yaml': 'name: h\nkind: kernel\nsummary: h\ndefaultRelease: "1"\n',
+      'addon/j.yaml': `${SSH.replace('ssh', 'j')}install: {debian: {release: g@1}}\n`,
       'addon/i.yaml': '[',
     });
     expect(await complaints()).toEqual([
@@ -104,6 +105,7 @@ describe('loadCatalog', () => {
       'addon/d.yaml:4:35 "a1" is given twice',
       expect.stringMatching(/^addon\/d\.yaml:4:55 install\.debian\.units\[0\]\.name must be a unit name/),
       expect.stringMatching(/^addon\/i\.yaml:\d:\d not valid YAML/),
+      'addon/j.yaml:4:20 only a kernel comes from another release',
       'base/g.yaml:1:1 a base needs releases',
       'kernel/h.yaml:4:1 only a base has defaultRelease',
     ]);
@@ -284,6 +286,7 @@ describe('the catalogue of the product', () => {
         'base/debian',
         'kernel/cloud',
         'kernel/generic',
+        'kernel/lts',
         'driver/nvidia-open',
       ]),
     );

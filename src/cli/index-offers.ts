@@ -1,18 +1,20 @@
 /** What an image's package indexes have of kernels and module sources, for the solver: looked up, or recalled. */
 import type { LoadedCatalog } from '../catalog/load.ts';
-import { IngotError } from '../errors.ts';
+import { FindingsError, IngotError } from '../errors.ts';
 import { findAvailable, recallAvailable, type Available, type Sought } from '../packages/available.ts';
 import { hasVersionPrefix, isDebVersion } from '../packages/deb-version.ts';
 import { identifyIndexes, type IndexedRelease, type Indexes } from '../packages/indexes.ts';
 import type { KernelImage } from '../packages/kernels.ts';
 import { loadMirrors } from '../packages/mirror.ts';
+import { allTogether } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
-import { releaseWith } from '../resolve/archives.ts';
+import { foreignKernel, originOf, releaseWith, splitRelease, withForeign } from '../resolve/archives.ts';
 import type { Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
 import { offersOf } from '../resolve/fit/from-image.ts';
 import { offersOfIndex, sourceKey } from '../resolve/fit/from-index.ts';
 import type { FitOffers } from '../resolve/fit/request.ts';
+import type { KernelCandidate } from '../resolve/fit/rule.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
@@ -31,31 +33,45 @@ export interface Kept {
 
 export const NOTHING_KEPT: Kept = { packages: [], kernel: undefined };
 
-/** Every kernel layer of the catalogue is looked at: another one may be what helps. */
+/** Every kernel layer that there is on the image's release is looked at: another one may be what helps. */
 interface Subject {
-  readonly sought: Sought;
-  /** Metapackages by kernel layer. */
-  readonly metapackages: ReadonlyMap<string, readonly string[]>;
+  /** By release, such as `debian@13`; the image's own is among them. */
+  readonly sought: ReadonlyMap<string, Sought>;
+  /** By kernel layer: the release that its kernels come from, and its metapackages. */
+  readonly kernels: ReadonlyMap<
+    string,
+    { readonly origin: string; readonly metapackages: readonly string[] }
+  >;
 }
 
 function subjectOf(image: NodeImage, catalog: LoadedCatalog, choice: Choice): Subject {
-  const metapackages = new Map<string, readonly string[]>();
-  for (const { definition } of catalog.layers) {
-    const { kind, name } = definition;
-    if (kind !== 'kernel') continue;
-    const layers = layersOf({ ...image, kernel: { flavour: name } }, catalog, choice);
-    metapackages.set(name, metapackagesIn(layers));
-  }
+  const own = ownRelease(image);
+  const kernels: Subject['kernels'] = new Map(
+    catalog.layers.flatMap((layer) => {
+      const { kind, name, in: releases } = layer.definition;
+      if (kind !== 'kernel' || releases?.includes(own) === false) return [];
+      const layers = layersOf({ ...image, kernel: { flavour: name } }, catalog, choice);
+      const origin = originOf({ definition: layer }, image);
+      return [[name, { origin, metapackages: metapackagesIn(layers) }] as const];
+    }),
+  );
   const sources = catalog.layers.flatMap(({ definition: { kind, modules } }) =>
     kind === 'driver' && modules !== undefined ? [modules.source] : [],
   );
-  return {
-    sought: {
-      kernels: [...new Set([...metapackages.values()].flat())].sort(),
-      packages: [...new Set(sources)].sort(),
-    },
-    metapackages,
-  };
+  const origins = new Set([own, ...[...kernels.values()].map(({ origin }) => origin)]);
+  const soughtIn = (release: string): Sought => ({
+    kernels: [
+      ...new Set(
+        [...kernels.values()].flatMap(({ origin, metapackages }) => (origin === release ? metapackages : [])),
+      ),
+    ].sort(),
+    packages: release === own ? [...new Set(sources)].sort() : [],
+  });
+  return { sought: new Map([...origins].map((release) => [release, soughtIn(release)])), kernels };
+}
+
+function ownRelease({ base }: Pick<NodeImage, 'base'>): string {
+  return `${base.name}@${base.release}`;
 }
 
 function metapackagesIn(layers: readonly LayerRequest[]): string[] {
@@ -64,9 +80,13 @@ function metapackagesIn(layers: readonly LayerRequest[]): string[] {
     .flatMap(({ packages }) => packages.filter((name) => name.startsWith('linux-image-')));
 }
 
-/** @param layers of the image, as chosen without a look at its indexes */
+/**
+ * @param indexes of the image, as chosen without a look at them
+ * @param open those of another release, which has nothing but kernels to give
+ */
 export async function lookUpOffers(
   indexes: Indexes,
+  open: (base: NodeImage['base']) => Promise<Indexes>,
   image: NodeImage,
   catalog: LoadedCatalog,
   choice: Choice,
@@ -75,8 +95,14 @@ export async function lookUpOffers(
   signal?: AbortSignal,
 ): Promise<FitOffers> {
   const subject = subjectOf(image, catalog, choice);
-  const available = await findAvailable(indexes, subject.sought, reporter, signal);
-  return offersFrom(available, subject, image, catalog, kept);
+  const own = ownRelease(image);
+  const available = await allTogether(
+    [...subject.sought].map(async ([release, sought]) => {
+      const its = release === own ? indexes : await open(splitRelease(release));
+      return [release, await findAvailable(its, sought, reporter, signal)] as const;
+    }),
+  );
+  return offersFrom(new Map(available), subject, image, catalog, kept);
 }
 
 /**
@@ -92,14 +118,22 @@ export async function recallOffers(
   try {
     const { image } = await settleImage(context, parsed, catalog);
     const choice = requireChoice(image, catalog);
-    const release = releaseOf(image, catalog, layersOf(image, catalog, choice));
     const { architecture } = image;
     const mirrors = await loadMirrors(env, signal);
     const store = Store.peek(storePath);
-    const { indexes } = await identifyIndexes({ store, mirrors, release, architecture });
     const subject = subjectOf(image, catalog, choice);
-    const available = await recallAvailable(indexes, subject.sought);
-    return available === undefined ? undefined : offersFrom(available, subject, image, catalog, NOTHING_KEPT);
+    const own = ownRelease(image);
+    const recalled = new Map<string, Available>();
+    for (const [name, sought] of subject.sought) {
+      const release =
+        name === own
+          ? releaseOf(image, catalog, layersOf(image, catalog, choice))
+          : releaseOf({ base: splitRelease(name), architecture }, catalog, []);
+      const { indexes } = await identifyIndexes({ store, mirrors, release, architecture });
+      const available = await recallAvailable(indexes, sought);
+      if (available !== undefined) recalled.set(name, available);
+    }
+    return recalled.has(own) ? offersFrom(recalled, subject, image, catalog, NOTHING_KEPT) : undefined;
   } catch (error) {
     if (error instanceof IngotError && error.code !== 'INTERRUPTED') return undefined;
     throw error;
@@ -108,15 +142,16 @@ export async function recallOffers(
 
 /** @throws IngotError CATALOG_INVALID for a release that the base layer does not have */
 export function releaseOf(
-  { base, architecture }: Pick<NodeImage, 'base' | 'architecture'>,
+  image: Pick<NodeImage, 'base' | 'architecture'>,
   catalog: LoadedCatalog,
   layers: readonly LayerRequest[],
 ): IndexedRelease {
+  const { base, architecture } = image;
   const release = catalog.find('base', base.name)?.definition.releases?.[base.release];
   if (release === undefined) {
     throw new IngotError('CATALOG_INVALID', `the base layer ${base.name} has no release ${base.release}`);
   }
-  return releaseWith(release, base.release, layers, architecture);
+  return withForeign(releaseWith(release, base.release, layers, architecture), image, layers, catalog);
 }
 
 /** The kernel stays with its package; letting go of a metapackage lets go of the kernel too. */
@@ -133,14 +168,45 @@ export function keptKernel(
   );
 }
 
+/**
+ * apt is asked for the kernel of another release by its version: without one it would give that of the image's own.
+ *
+ * @param kernel the one that was chosen
+ * @throws FindingsError PACKAGE_UNKNOWN where there is none
+ */
+export function requireForeignKernel(
+  { image, sources }: ParsedSpec,
+  layers: readonly LayerRequest[],
+  { kernels = [] }: FitOffers,
+  kernel: KernelCandidate | undefined,
+): void {
+  const origin = foreignKernel(image, layers);
+  if (origin === undefined || kernel !== undefined) return;
+  const layer = layers.find(({ kind }) => kind === 'kernel')?.definition?.definition.name ?? '';
+  const { version } = image.kernel;
+  const known = kernels
+    .filter((offer) => offer.layer === layer)
+    .flatMap(({ image: one }) => one?.version ?? []);
+  throw new FindingsError([
+    {
+      code: 'PACKAGE_UNKNOWN',
+      severity: 'error',
+      message: `${origin} has no kernel ${version ?? 'that is signed'} (asked for by layer kernel/${layer})`,
+      location: sources.at(['kernel', 'version']),
+      suggestions: [...new Set(known)],
+    },
+  ]);
+}
+
 function offersFrom(
-  { kernels, versions }: Available,
-  { metapackages }: Subject,
+  available: ReadonlyMap<string, Available>,
+  { kernels }: Subject,
   image: NodeImage,
   catalog: LoadedCatalog,
   kept: Kept,
 ): FitOffers {
   const offers = offersOf(image, catalog);
+  const versions = available.get(ownRelease(image))?.versions ?? {};
   const sources = new Map<string, string>();
   for (const { layer, version } of offers.drivers ?? []) {
     const source = catalog.find('driver', layer)?.definition.modules?.source;
@@ -154,7 +220,10 @@ function offersFrom(
   }
   return offersOfIndex(offers, {
     kernels: new Map(
-      [...metapackages].map(([layer, names]) => [layer, names.flatMap((name) => kernels[name] ?? [])]),
+      [...kernels].map(([layer, { origin, metapackages }]) => [
+        layer,
+        metapackages.flatMap((name) => available.get(origin)?.kernels[name] ?? []),
+      ]),
     ),
     sources,
     locked: kept.kernel,

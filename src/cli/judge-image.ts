@@ -8,7 +8,14 @@ import { FindingsError, type FactSource, type Finding } from '../errors.ts';
 import { judgeAlternatives, nameOfKernel } from '../resolve/fit/alternatives.ts';
 import { judgeFit, type Fit, type FitFinding } from '../resolve/fit/fit.ts';
 import { offersOfLock, requestOfLock } from '../resolve/fit/from-lock.ts';
-import { asksForAccelerators, migAsks, offersOf, requestOf, settle } from '../resolve/fit/from-image.ts';
+import {
+  asksForAccelerators,
+  migAsks,
+  offersOf,
+  requestOf,
+  settle,
+  settleKernel,
+} from '../resolve/fit/from-image.ts';
 import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import { pathOf, type FitContext, type FitOffers, type SubjectPath } from '../resolve/fit/request.ts';
 import type { KernelCandidate } from '../resolve/fit/rule.ts';
@@ -87,7 +94,9 @@ export async function settleImage(
   const { image } = parsed;
   const judged = await judgeImage(context, parsed, catalog, { offers });
   const [preferred] = kernelsOn(offers.kernels ?? [], image.kernel);
-  if (judged === undefined) return { image, kernel: preferred, passedOver: [] };
+  if (judged === undefined) {
+    return { image: settleKernel(image, preferred), kernel: preferred, passedOver: [] };
+  }
   const { chosen } = judged.fit;
   if (chosen === undefined) throw new FindingsError(judged.findings);
   const passedOver = preferred === undefined ? [] : whyNotKernel(preferred, judged);

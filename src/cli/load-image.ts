@@ -8,7 +8,7 @@ import { loadCatalog, type LoadedCatalog } from '../catalog/load.ts';
 import { FindingsError, IngotError, type Finding } from '../errors.ts';
 import { checkReferences } from '../resolve/check-references.ts';
 import { loadSpec } from '../spec/load.ts';
-import type { ParsedSpec } from '../spec/node-image.ts';
+import { ANY_KERNEL, type ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
 import { judgeImage, type JudgeOptions } from './judge-image.ts';
 import { userLayers } from './project-layers.ts';
@@ -86,7 +86,7 @@ export async function openSpec(
       agents: namesOf('agent'),
       addons: namesOf('addon'),
       bases: namesOf('base'),
-      kernels: namesOf('kernel'),
+      kernels: [ANY_KERNEL, ...namesOf('kernel')],
     },
     defaultRelease: (base) => catalog.find('base', base)?.definition.defaultRelease,
   });

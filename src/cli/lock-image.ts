@@ -12,7 +12,8 @@ import type { Solution } from '../packages/solution.ts';
 import { together } from '../proc/together.ts';
 import type { Reporter } from '../report/events.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
-import type { Choice } from '../resolve/choice.ts';
+import { foreignKernel, splitRelease } from '../resolve/archives.ts';
+import { kernelFlavour, type Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
 import { compileRequests } from '../resolve/compile-packages.ts';
 import { asksForAccelerators } from '../resolve/fit/from-image.ts';
@@ -30,7 +31,7 @@ import type { NodeImage, ParsedSpec } from '../spec/node-image.ts';
 import type { Store } from '../store/store.ts';
 import type { PinnedBase } from './base-image.ts';
 import { Builder, BUILDER_ARCHITECTURE, requireTools } from './builder.ts';
-import { keptKernel, lookUpOffers, releaseOf, type Kept } from './index-offers.ts';
+import { keptKernel, lookUpOffers, releaseOf, requireForeignKernel, type Kept } from './index-offers.ts';
 import { judgeLock, openFacts, settleImage } from './judge-image.ts';
 import { isOnImage, pinnedDigest, solveOnImage, type SolvedOnImage } from './lock-on-image.ts';
 import { keptOf, requestsOf, requireKnown, sourcesOf, type Updates } from './package-requests.ts';
@@ -109,8 +110,12 @@ export class LockSession {
     const compileBefore =
       previous?.base.suite === indexes.release.suite ? (previous.compile?.packages ?? []) : [];
     const keep = keptOf(compileBefore, updates);
-    const solveCompile = (chosen: CompileKernel): Promise<Solution> =>
-      solvePackages(indexes, { wanted: compileRequests(chosen), keep }, reporter, signal);
+    // Headers and compiler are those of the kernel's release: the root is one of its own, and takes all from there.
+    const origin = foreignKernel(image, layers);
+    const openCompile = async (): Promise<Indexes> =>
+      origin === undefined ? indexes : this.#open({ ...image, base: splitRelease(origin) }, []);
+    const solveCompile = async (chosen: CompileKernel): Promise<Solution> =>
+      solvePackages(await openCompile(), { wanted: compileRequests(chosen), keep }, reporter, signal);
     const sources = sourcesOf(layers);
     const expected = sources.length === 0 ? undefined : compileKernelOf(kernel?.image);
     return reporter.stage(`Solve ${titleOf(parsed)}`, async (stage) => {
@@ -122,7 +127,7 @@ export class LockSession {
       const bytes = solution.packages.reduce((sum, item) => sum + item.package.size, 0);
       stage.detail(`${solution.packages.length} packages, ${(bytes / 1024 / 1024).toFixed(1)} MiB`);
       if ((solution.sources ?? []).length === 0) return { choice, solution };
-      const found = findKernel(image.kernel.flavour, solution.packages);
+      const found = findKernel(kernelFlavour(image, choice), solution.packages);
       const isExpected = found.release === expected?.release && found.version === expected.version;
       const modules = {
         // Without a look at kernels, or where a layer brings another one, it is known only now.
@@ -207,11 +212,14 @@ export class LockSession {
         : [];
     const packages = keptOf(before, updates);
     const kept: Kept = { packages, kernel: keptKernel(previous, packages, updates, layers) };
-    const offers = await lookUpOffers(indexes, image, catalog, first, kept, reporter, signal);
+    const { architecture } = image;
+    const open = (base: NodeImage['base']): Promise<Indexes> => this.#open({ base, architecture }, []);
+    const offers = await lookUpOffers(indexes, open, image, catalog, first, kept, reporter, signal);
     const settled = await settleImage(context, parsed, catalog, withAnswer(offers, image));
     for (const message of settled.passedOver) reporter.info(`${titleOf(parsed)}: ${message}`);
     const choice = requireChoice(settled.image, catalog);
     const chosen = layersOf(image, catalog, choice);
+    requireForeignKernel(parsed, chosen, offers, settled.kernel);
     return {
       choice,
       layers: chosen,

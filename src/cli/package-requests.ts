@@ -4,6 +4,7 @@ import type { KernelImage } from '../packages/kernels.ts';
 import type { LockedPackage } from '../packages/package.ts';
 import { parsePackageTerm, type PackageRequest } from '../packages/solve.ts';
 import { imagePackages } from '../resolve/compare-locks.ts';
+import { foreignKernel } from '../resolve/archives.ts';
 import type { LayerRequest } from '../resolve/layers.ts';
 import { moduleSources } from '../resolve/lock-accelerators.ts';
 import type { Lock } from '../resolve/lock.ts';
@@ -33,7 +34,10 @@ export function requestsOf(
       const by = `layer ${kind}/${name}`;
       if (kind === 'kernel') {
         const location = sources.at(['kernel', 'version']);
-        if (kernel?.metapackage.name === parsed.name) return { ...packageOf(kernel), by, location };
+        if (kernel?.metapackage.name === parsed.name) {
+          const isForeign = foreignKernel(image, layers) !== undefined;
+          return { ...packageOf(kernel), by, location, ...(isForeign && { isForeign: true as const }) };
+        }
         const { version } = image.kernel;
         if (version !== undefined && parsed.name.startsWith('linux-image-')) {
           return { ...parsed, by, series: version, location };

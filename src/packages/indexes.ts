@@ -23,6 +23,10 @@ export interface IndexedArchive extends Archive {
   readonly url?: string;
   /** Of the one key that the keyring must hold. */
   readonly fingerprint?: string;
+  /** Of another release: nothing is taken from it but what a layer asks for by name and version. */
+  readonly foreign?: true;
+  /** Where it differs from the release. */
+  readonly checkValidUntil?: boolean;
 }
 
 /** A distribution release, with what layers add to it. */
@@ -63,7 +67,7 @@ export async function identifyIndexes(
       suites: archive.suites,
       components: archive.components,
       keys: await loadKeyring({ path: archive.keyring, fingerprint: archive.fingerprint }),
-      checkValidUntil: release.checkValidUntil,
+      checkValidUntil: archive.checkValidUntil ?? release.checkValidUntil,
     });
   }
   const key = hexOf(digestOfJson({ sources, architecture })).slice(0, 16);

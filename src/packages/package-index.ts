@@ -13,14 +13,17 @@ import { parseStanza, type Stanza } from './stanzas.ts';
 /** A text of stanzas, where one byte is one character, and the archive that it came from. */
 export interface IndexSource {
   readonly archive: string;
+  /** Of another release: its packages are found by name and version, and in no other way. */
+  readonly foreign?: true;
   /** All of it, or a part. */
   read(start?: number, end?: number): string;
 }
 
 /** A file that stays as it is for as long as it is read. */
-export function sourceOfFile(archive: string, file: string): IndexSource {
+export function sourceOfFile(archive: string, file: string, foreign?: true): IndexSource {
   return {
     archive,
+    ...(foreign !== undefined && { foreign }),
     read: (start, end) => {
       if (start === undefined || end === undefined) return readFileSync(file, 'latin1');
       const part = Buffer.alloc(end - start);
@@ -34,9 +37,13 @@ export function sourceOfFile(archive: string, file: string): IndexSource {
   };
 }
 
-export function sourceOfText(archive: string, text: string): IndexSource {
+export function sourceOfText(archive: string, text: string, foreign?: true): IndexSource {
   const bytes = Buffer.from(text);
-  return { archive, read: (start, end) => bytes.toString('latin1', start, end) };
+  return {
+    archive,
+    ...(foreign !== undefined && { foreign }),
+    read: (start, end) => bytes.toString('latin1', start, end),
+  };
 }
 
 /** Where stanzas lie. */
@@ -59,6 +66,7 @@ interface Entry {
 
 export interface IndexedStanza {
   readonly archive: string;
+  readonly foreign: boolean;
   readonly stanza: Stanza;
 }
 
@@ -80,21 +88,29 @@ export class PackageIndex {
   /** In name order. Looks at every line. */
   *names(): Generator<string> {
     let last: string | undefined;
-    for (const [name] of this.#allEntries()) {
+    for (const [name, entry] of this.#allEntries()) {
+      if (this.#isForeign(entry)) continue;
       if (name !== last) yield name;
       last = name;
     }
   }
 
   has(name: string, version?: string): boolean {
-    const entries = this.#entries(name);
+    const entries = this.#ownEntries(name);
     return version === undefined ? entries.length > 0 : entries.some((entry) => entry.version === version);
+  }
+
+  /** The same of archives of other releases. */
+  hasForeign(name: string, version: string): boolean {
+    return this.#entries(name).some((entry) => this.#isForeign(entry) && entry.version === version);
   }
 
   /** Names of packages that any of these archives has, in name order. Looks at every line. */
   namesIn(archives: ReadonlySet<string>): string[] {
     const numbers = new Set(
-      this.#sources.flatMap(({ archive }, number) => (archives.has(archive) ? [number] : [])),
+      this.#sources.flatMap(({ archive, foreign }, number) =>
+        archives.has(archive) && foreign !== true ? [number] : [],
+      ),
     );
     if (numbers.size === 0) return [];
     const names = new Set<string>();
@@ -104,22 +120,24 @@ export class PackageIndex {
 
   /** Every version of a package, newest first, each once; with `from`, of archives of which that is true. */
   versions(name: string, from: (archive: string) => boolean = () => true): string[] {
-    const entries = this.#entries(name).filter(({ source }) => from(this.#sources[source]?.archive ?? ''));
+    const entries = this.#ownEntries(name).filter(({ source }) => from(this.#sources[source]?.archive ?? ''));
     const versions = [...new Set(entries.map((entry) => entry.version))];
     return versions.sort((left, right) =>
       isDebVersion(left) && isDebVersion(right) ? compareDebVersions(right, left) : 0,
     );
   }
 
-  /** The stanza of exactly this version; of several archives, the first that was given. */
+  /** The stanza of exactly this version; of several archives the first that was given, of other releases the last. */
   find(name: string, version: string): IndexedStanza | undefined {
-    const entry = this.#entries(name).find((candidate) => candidate.version === version);
+    const entries = this.#entries(name).filter((candidate) => candidate.version === version);
+    const entry = entries.find((candidate) => !this.#isForeign(candidate)) ?? entries[0];
     const source = entry === undefined ? undefined : this.#sources[entry.source];
     if (entry === undefined || source === undefined) return undefined;
     const known = this.#read.get(entry);
     if (known !== undefined) return known;
-    const { archive } = source;
-    const found: IndexedStanza = { archive, stanza: parseStanza(source.read(entry.start, entry.end)) };
+    const { archive, foreign = false } = source;
+    const stanza = parseStanza(source.read(entry.start, entry.end));
+    const found: IndexedStanza = { archive, foreign, stanza };
     this.#read.set(entry, found);
     return found;
   }
@@ -137,6 +155,7 @@ export class PackageIndex {
     );
     const found = new Set<string>();
     for (const source of this.#sources) {
+      if (source.foreign === true) continue;
       const text = source.read();
       for (const match of text.matchAll(pattern)) {
         const before = text.lastIndexOf('\n\n', match.index);
@@ -145,6 +164,14 @@ export class PackageIndex {
       }
     }
     return [...found].sort();
+  }
+
+  #isForeign({ source }: Entry): boolean {
+    return this.#sources[source]?.foreign === true;
+  }
+
+  #ownEntries(name: string): readonly Entry[] {
+    return this.#entries(name).filter((entry) => !this.#isForeign(entry));
   }
 
   /** In the order of the sources. */
@@ -215,6 +242,7 @@ function makeTable(sources: readonly IndexSource[]): IndexTable {
       }
       start = end + 1;
     }
+    if (source.foreign === true) continue;
     for (const match of text.matchAll(/^Essential: yes$/gm)) {
       const before = text.lastIndexOf('\n\n', match.index);
       const name = fieldIn(text, 'Package', before === -1 ? 0 : before + 2, match.index);

@@ -56,6 +56,41 @@ describe('versions that go with a package', () => {
   });
 });
 
+describe('another release', () => {
+  const mixed = new PackageIndex([
+    sourceOfText('debian', textOf(['kernel', '7-1', 'image-7 (= 7-1)'], ['image-7', '7-1'], ['tool', '2'])),
+    sourceOfText(
+      'debian',
+      textOf(
+        ['kernel', '6-1', 'image-6 (= 6-1), tool (= 1)'],
+        ['image-6', '6-1'],
+        ['tool', '1'],
+        ['only-there', '1'],
+      ),
+      true,
+    ),
+  ]);
+
+  it('gives a package with its own parts where its very version is asked for', () => {
+    expect(exactDependencies(mixed, [{ name: 'kernel', version: '6-1' }])).toEqual([
+      { name: 'image-6', version: '6-1' },
+      { name: 'tool', version: '1' },
+    ]);
+    expect(exactDependencies(mixed, [{ name: 'kernel', version: '7-1' }])).toEqual([
+      { name: 'image-7', version: '7-1' },
+    ]);
+    expect(mixed.find('kernel', '6-1')).toMatchObject({ archive: 'debian', foreign: true });
+  });
+
+  it('is not seen otherwise', () => {
+    expect(mixed.versions('kernel')).toEqual(['7-1']);
+    expect(mixed.has('only-there')).toBe(false);
+    expect(mixed.has('kernel', '6-1')).toBe(false);
+    expect(mixed.hasForeign('kernel', '6-1')).toBe(true);
+    expect([...mixed.names()]).toEqual(['image-7', 'kernel', 'tool']);
+  });
+});
+
 describe('a package that a vendor has too', () => {
   it('is the distribution’s, unless it was asked of the vendor', () => {
     const pins = distributionPins(index, new Set(['vendor']), new Set(['tool']));

@@ -6,6 +6,7 @@
 import type { SolvedVersion } from '../tools/apt.ts';
 import { admitsVersion, parseDependencies, type Dependency } from './dependencies.ts';
 import type { PackageIndex } from './package-index.ts';
+import type { Stanza } from './stanzas.ts';
 
 /** What the packages depend on in exactly one version, and what that does. */
 export function exactDependencies(
@@ -32,10 +33,15 @@ function follow(
   const seen = new Set(packages.map(({ name }) => name));
   const queue = [...packages];
   for (const { name, version: own } of queue) {
-    for (const dependency of dependenciesOf(index, name, own)) {
+    const found = index.find(name, own);
+    for (const dependency of dependenciesOf(found?.stanza)) {
       const version = versionFor(dependency, own);
       if (version === undefined || seen.has(dependency.name)) continue;
-      if (!index.has(dependency.name, version) || !admitsVersion(dependency, version)) continue;
+      const isThere =
+        index.has(dependency.name, version) ||
+        // What comes from another release takes its own parts along: the metapackage of a kernel that kernel.
+        (found?.foreign === true && index.hasForeign(dependency.name, version));
+      if (!isThere || !admitsVersion(dependency, version)) continue;
       seen.add(dependency.name);
       queue.push({ name: dependency.name, version });
     }
@@ -43,8 +49,7 @@ function follow(
   return queue.slice(packages.length);
 }
 
-function dependenciesOf(index: PackageIndex, name: string, version: string): readonly Dependency[] {
-  const stanza = index.find(name, version)?.stanza;
+function dependenciesOf(stanza: Stanza | undefined): readonly Dependency[] {
   return ['pre-depends', 'depends'].flatMap((field) =>
     parseDependencies(stanza?.get(field) ?? '').flatMap((group) => (group.length === 1 ? group : [])),
   );

@@ -75,7 +75,14 @@ const TABLE_VERSION = 2;
 const TableHead = z.strictObject({
   /** Of what it was made. */
   key: z.string(),
-  sources: z.array(z.strictObject({ archive: z.string(), file: z.string(), size: z.number() })),
+  sources: z.array(
+    z.strictObject({
+      archive: z.string(),
+      foreign: z.literal(true).optional(),
+      file: z.string(),
+      size: z.number(),
+    }),
+  ),
   essential: z.array(z.string()),
 });
 type TableHead = z.infer<typeof TableHead>;
@@ -102,7 +109,7 @@ async function readTable(indexes: Indexes, stamp: Digest): Promise<PackageIndex 
   )
     return undefined;
   return new PackageIndex(
-    sources.map(({ archive }, number) => sourceOfFile(archive, files[number] ?? '')),
+    sources.map(({ archive, foreign }, number) => sourceOfFile(archive, files[number] ?? '', foreign)),
     { lines: recorded.subarray(end + 1), essential },
   );
 }
@@ -119,14 +126,17 @@ async function prepare(indexes: Indexes, reporter: Reporter, signal?: AbortSigna
     const address = `${addressOf(archive, indexes.mirrors)}/`;
     return targets
       .filter(({ uri, release }) => uri === address && archive.suites.includes(release))
-      .map(({ file }) => ({ archive: archive.name, file }));
+      .map(({ file }) => ({ archive: archive.name, foreign: archive.foreign, file }));
   });
-  const { table } = new PackageIndex(sources.map(({ archive, file }) => sourceOfFile(archive, file)));
+  const { table } = new PackageIndex(
+    sources.map(({ archive, file, foreign }) => sourceOfFile(archive, file, foreign)),
+  );
   const head: TableHead = {
     key: keyOf(indexes, stamp),
     sources: await Promise.all(
-      sources.map(async ({ archive, file }) => ({
+      sources.map(async ({ archive, file, foreign }) => ({
         archive,
+        ...(foreign !== undefined && { foreign }),
         file: basename(file),
         size: (await stat(file)).size,
       })),

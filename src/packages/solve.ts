@@ -12,7 +12,7 @@ import { FindingsError, IngotError, type Finding, type Location } from '../error
 import type { Reporter } from '../report/events.ts';
 import { nearest } from '../spec/suggest.ts';
 import type { UnmetDependency } from '../tools/apt-failures.ts';
-import { renderPins, solveInstall, type SolvedVersion } from '../tools/apt.ts';
+import { renderBarred, renderPins, solveInstall, type SolvedVersion } from '../tools/apt.ts';
 import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import type { Indexes } from './indexes.ts';
 import { kernelImages } from './kernels.ts';
@@ -31,6 +31,8 @@ export interface PackageRequest {
   readonly series?: string;
   /** True when who asks brings a repository of a vendor's, and may mean what is there. */
   readonly isVendors?: true;
+  /** True for a version that may be of another release's archives. */
+  readonly isForeign?: true;
   /** Who asks, for messages: `packages`, `layer ssh`. */
   readonly by: string;
   readonly location?: Location;
@@ -99,11 +101,12 @@ async function readSolution({ store }: Indexes, key: string): Promise<Solution |
 }
 
 function keyOf({ release, architecture }: Indexes, request: SolveRequest, stamp: Digest): string {
-  const bare = ({ name, version, series, isVendors }: PackageRequest): unknown => ({
+  const bare = ({ name, version, series, isVendors, isForeign }: PackageRequest): unknown => ({
     name,
     version,
     series,
     isVendors,
+    isForeign,
   });
   const { wanted, sources, keep, installed } = request;
   return hexOf(
@@ -141,6 +144,9 @@ async function solve(
     return isFree && index.has(name, version);
   });
   const distribution = distributionPins(index, vendorsOf(indexes), vendorRequests(wanted));
+  const barred = renderBarred(
+    indexes.release.archives.flatMap(({ suites, foreign }) => (foreign === true ? suites : [])),
+  );
   const loose = new Set<string>();
   await using scratch = await indexes.store.scratch('solve');
   const preferences = join(scratch.path, 'preferences');
@@ -162,7 +168,7 @@ async function solve(
     const free = onePerName([...sameRelease(index, versioned), ...pins]).filter(
       ({ name }) => !firm.has(name) && !loose.has(name),
     );
-    await writeFile(preferences, renderPins([...exact, ...free]));
+    await writeFile(preferences, [barred, renderPins([...exact, ...free])].join('\n'));
     const asked = [...essential, ...new Set(chosen)];
     const result = await solveInstall(indexes.folder, asked, { preferences, status }, { signal });
     if ('packages' in result) return result.packages;
@@ -212,8 +218,14 @@ function chooseTerms(index: PackageIndex, wanted: readonly PackageRequest[]): Re
   return new Map(wanted.map((request) => [request.name, chooseTerm(index, request) ?? request.name]));
 }
 
-function chooseTerm(index: PackageIndex, { name, version, series }: PackageRequest): string | undefined {
-  if (version !== undefined) return index.has(name, version) ? `${name}=${version}` : undefined;
+function chooseTerm(
+  index: PackageIndex,
+  { name, version, series, isForeign }: PackageRequest,
+): string | undefined {
+  if (version !== undefined) {
+    const isThere = index.has(name, version) || (isForeign === true && index.hasForeign(name, version));
+    return isThere ? `${name}=${version}` : undefined;
+  }
   if (series === undefined) return index.has(name) ? name : undefined;
   const fits = (candidate: string): boolean => isOfSeries(candidate, series);
   const newest = index.versions(name).find(fits);

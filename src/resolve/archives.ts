@@ -1,8 +1,8 @@
 /** The archives of a lock: the base release's, with what the layers add to them. Pure. */
-import type { Release } from '../catalog/layer.ts';
+import type { Catalog, Release } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import type { IndexedArchive, IndexedRelease } from '../packages/indexes.ts';
-import type { Architecture } from '../spec/node-image.ts';
+import type { Architecture, NodeImage } from '../spec/node-image.ts';
 import type { LayerRequest } from './layers.ts';
 
 const FAMILY = 'debian';
@@ -50,4 +50,51 @@ export function releaseWith(
     components: [...new Set([...archive.components, ...[...components].sort()])],
   }));
   return { ...release, archives: [...own, ...repositories.values()] };
+}
+
+/** The release that a layer's packages come from: the one that its definition names, else the image's own. */
+export function originOf(
+  { definition }: Pick<LayerRequest, 'definition'>,
+  { base }: Pick<NodeImage, 'base'>,
+): string {
+  return definition?.definition.install[FAMILY]?.release ?? `${base.name}@${base.release}`;
+}
+
+/** The release that the image's kernel comes from, where that is another one than the image's. */
+export function foreignKernel(
+  image: Pick<NodeImage, 'base'>,
+  layers: readonly LayerRequest[],
+): string | undefined {
+  const kernel = layers.find(({ kind }) => kind === 'kernel');
+  const origin = kernel === undefined ? undefined : originOf(kernel, image);
+  return origin === originOf({ definition: undefined }, image) ? undefined : origin;
+}
+
+/** A release as `debian@13` names it. */
+export function splitRelease(reference: string): { readonly name: string; readonly release: string } {
+  const [name = '', release = ''] = reference.split('@', 2);
+  return { name, release };
+}
+
+/**
+ * Archives of other releases that layers take their kernel from, after the image's own. They have no components but
+ * the base's, and nothing is taken from them but what is asked for with its version.
+ */
+export function withForeign(
+  release: IndexedRelease,
+  image: Pick<NodeImage, 'base'>,
+  layers: readonly LayerRequest[],
+  catalog: Catalog,
+): IndexedRelease {
+  const { base } = image;
+  const own = `${base.name}@${base.release}`;
+  const origins = new Set(layers.map((layer) => originOf(layer, image)));
+  origins.delete(own);
+  const foreign = [...origins].sort().flatMap((reference): IndexedArchive[] => {
+    const { name, release: number } = splitRelease(reference);
+    const other = catalog.find('base', name)?.definition.releases?.[number];
+    const { checkValidUntil } = other ?? release;
+    return (other?.archives ?? []).map((archive) => ({ ...archive, foreign: true, checkValidUntil }));
+  });
+  return foreign.length === 0 ? release : { ...release, archives: [...release.archives, ...foreign] };
 }

@@ -6,7 +6,7 @@ import { IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
-import { choiceOf, contradictions } from './choice.ts';
+import { choiceOf, contradictions, kernelFlavour } from './choice.ts';
 import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import { familyOf, type Lock } from './lock.ts';
@@ -128,7 +128,7 @@ function oddities(lock: Lock, image: NodeImage): string[] {
   } else {
     claim('base', `${lock.base.name}@${lock.base.release}`, `${image.base.name}@${image.base.release}`);
   }
-  claim('kernel', lock.kernel.flavour, image.kernel.flavour);
+  claim('kernel', lock.kernel.flavour, kernelFlavour(image, { kernel: lock.kernel.flavour }));
   if (image.version !== undefined) claim('version', lock.version, image.version);
   if (!ImageVersion.safeParse(lock.version).success) {
     found.push(`its version ${JSON.stringify(lock.version)} cannot be one`);

@@ -32,7 +32,11 @@ describe('checkReferences', () => {
       undefined,
     ],
     [`${HEAD}kernel: clowd`, '3:9 unknown kernel "clowd"', ['cloud']],
-    [`${HEAD}kernel: {flavour: rt}`, '3:19 unknown kernel "rt" (known: cloud, generic)', undefined],
+    [
+      `${HEAD}kernel: {flavour: rt}`,
+      '3:19 unknown kernel "rt" (known: auto, cloud, generic, lts)',
+      undefined,
+    ],
     [`${HEAD}addons: [ssh, prodman]`, '3:15 unknown addon "prodman"', ['podman']],
     [`${HEAD}driver: nvdia@550`, '3:9 unknown driver "nvdia"', ['nvidia']],
     [
@@ -75,7 +79,7 @@ describe('checkReferences', () => {
   it('finds all of them at once', async () => {
     expect((await check('name: n\nbase: a@1\nkernel: b\naddons: [c, ssh, d]\n')).map(show)).toEqual([
       '2:7 unknown base "a" (known: debian)',
-      '3:9 unknown kernel "b" (known: cloud, generic)',
+      '3:9 unknown kernel "b" (known: auto, cloud, generic, lts)',
       expect.stringMatching(/^4:10 unknown addon "c" \(known: .*ssh\)$/),
       expect.stringMatching(/^4:18 unknown addon "d" \(known: .*ssh\)$/),
     ]);

@@ -3,7 +3,7 @@ import type { Catalog, LayerKind } from '../catalog/layer.ts';
 import { IngotError, type Finding } from '../errors.ts';
 import { parseImageReference } from '../oci/reference.ts';
 import { unknownName } from '../spec/check-names.ts';
-import { type NodeImage, OWN_KERNEL, type ParsedSpec } from '../spec/node-image.ts';
+import { ANY_KERNEL, type NodeImage, OWN_KERNEL, type ParsedSpec } from '../spec/node-image.ts';
 import { choose } from './choose.ts';
 
 /** Findings at the values that name a layer or release, in the order of the declaration's keys. */
@@ -30,7 +30,10 @@ export function checkReferences({ image, sources }: ParsedSpec, catalog: Catalog
     const what = `release of ${image.base.name}`;
     requireName(what, image.base.release, Object.keys(releases), ['base', 'release']);
   }
-  if (!onImage) requireName('kernel', image.kernel.flavour, namesOf('kernel'), ['kernel', 'flavour']);
+  if (!onImage) {
+    const known = [ANY_KERNEL, ...namesOf('kernel')];
+    requireName('kernel', image.kernel.flavour, known, ['kernel', 'flavour']);
+  }
   if (image.agent !== undefined) requireName('agent', image.agent, namesOf('agent'), ['agent']);
   image.addons.forEach((addon, index) => {
     requireName('addon', addon, namesOf('addon'), ['addons', index]);

@@ -2,7 +2,7 @@
 import { beginsWith, compareDotted } from '../catalog/constraint.ts';
 import type { Catalog, CatalogLayer, Offer } from '../catalog/layer.ts';
 import type { Digest } from '../digest.ts';
-import type { NodeImage } from '../spec/node-image.ts';
+import { ANY_KERNEL, type NodeImage } from '../spec/node-image.ts';
 import type { Lock } from './lock.ts';
 
 /** A layer, with the version that it is to bring; undefined for what comes with the kernel. */
@@ -17,6 +17,8 @@ export interface ChosenRuntime extends ChosenLayer {
 }
 
 export interface Choice {
+  /** Name of the kernel layer; what a declaration says of it is before that. */
+  readonly kernel?: string;
   readonly driver?: ChosenLayer;
   /** The libraries first, then compiler and compatibility libraries. */
   readonly cuda: readonly ChosenLayer[];
@@ -61,6 +63,11 @@ export function isNothingWithout({ definition }: CatalogLayer, subject: 'driver'
   return (definition.requires ?? []).some((constraint) => constraint.subject === subject);
 }
 
+/** The kernel layer: the declared one, or what was chosen where it is left open. */
+export function kernelFlavour({ kernel }: Pick<NodeImage, 'kernel'>, choice: Pick<Choice, 'kernel'>): string {
+  return kernel.flavour === ANY_KERNEL ? (choice.kernel ?? kernel.flavour) : kernel.flavour;
+}
+
 /** What a lock has chosen. A layer that the catalogue no longer has is left out. */
 export function choiceOf(lock: Lock, catalog: Catalog): Choice {
   const layersOfKind = (kind: 'driver' | 'cuda' | 'runtime'): readonly ChosenLayer[] =>
@@ -70,6 +77,7 @@ export function choiceOf(lock: Lock, catalog: Catalog): Choice {
     });
   const [driver] = layersOfKind('driver');
   return {
+    kernel: lock.kernel.flavour,
     ...(driver !== undefined && { driver }),
     cuda: layersOfKind('cuda'),
     runtimes: layersOfKind('runtime'),

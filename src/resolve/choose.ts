@@ -7,7 +7,7 @@
 import { admitsVersion, compareDotted } from '../catalog/constraint.ts';
 import type { Catalog, CatalogLayer, LayerKind } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
-import type { NodeImage } from '../spec/node-image.ts';
+import { ANY_KERNEL, type NodeImage, USUAL_KERNEL } from '../spec/node-image.ts';
 import { nearest } from '../spec/suggest.ts';
 import {
   answers,
@@ -66,7 +66,14 @@ class Chooser {
     const driver = this.#driver([...bearing, ...cuda.map(({ layer }) => layer)]);
     const addons = this.#addons(addonLayers, driver);
     this.#agent();
-    const choice = { ...(driver !== undefined && { driver }), cuda, runtimes, addons };
+    const kernel = this.#kernel();
+    const choice = {
+      ...(kernel !== undefined && { kernel }),
+      ...(driver !== undefined && { driver }),
+      cuda,
+      runtimes,
+      addons,
+    };
     return { choice, problems: this.#problems };
   }
 
@@ -226,6 +233,27 @@ class Chooser {
       }
       return [best];
     });
+  }
+
+  /** Of kernels with all drivers; which one goes with the rest, the package indexes must tell. */
+  #kernel(): string | undefined {
+    const { flavour } = this.#image.kernel;
+    if (flavour !== ANY_KERNEL) {
+      const layer = this.#catalog.find('kernel', flavour);
+      if (layer !== undefined && !this.#isHere(layer)) {
+        this.#refuse(['kernel', 'flavour'], `the kernel ${flavour} is not there on ${this.#release}`);
+      }
+      return flavour;
+    }
+    const names = this.#layers('kernel')
+      .filter((layer) => this.#isHere(layer) && layer.definition.lacks === undefined)
+      .map(({ definition }) => definition.name)
+      .sort();
+    const chosen = names.find((name) => name === USUAL_KERNEL) ?? names[0];
+    if (chosen === undefined) {
+      this.#refuse(['kernel', 'flavour'], `the catalogue has no kernel with all drivers on ${this.#release}`);
+    }
+    return chosen;
   }
 
   /** Nothing to choose: there is one by that name, or none. */

@@ -8,7 +8,7 @@ import {
 } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import { type NodeImage, OWN_KERNEL } from '../spec/node-image.ts';
-import { brings, type Choice, type ChosenLayer } from './choice.ts';
+import { brings, kernelFlavour, type Choice, type ChosenLayer } from './choice.ts';
 
 /** A layer as the lock will name it. */
 export interface LayerRequest {
@@ -58,7 +58,8 @@ class LayerStack {
   }
 
   layers(): readonly LayerRequest[] {
-    const { base, kernel, agent, addons, packages } = this.#image;
+    const { base, agent, addons, packages } = this.#image;
+    const flavour = kernelFlavour(this.#image, this.#choice);
     const { driver, cuda, runtimes } = this.#choice;
     if (base.image === undefined) this.#put('base', { layer: this.#require('base', base.name) }, []);
     else
@@ -69,8 +70,8 @@ class LayerStack {
         packages: [],
         below: [],
       });
-    if (kernel.flavour !== OWN_KERNEL) {
-      this.#put('kernel', { layer: this.#require('kernel', kernel.flavour) }, ['base']);
+    if (flavour !== OWN_KERNEL) {
+      this.#put('kernel', { layer: this.#require('kernel', flavour) }, ['base']);
     }
     for (const chosen of [...(driver === undefined ? [] : [driver]), ...cuda, ...runtimes]) this.#add(chosen);
     if (agent !== undefined) this.#add({ layer: this.#require('agent', agent) });

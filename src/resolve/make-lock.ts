@@ -7,7 +7,7 @@ import type { Solution, SolvedPackage } from '../packages/solution.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
-import type { Choice } from './choice.ts';
+import { kernelFlavour, type Choice } from './choice.ts';
 import { essentialClosure } from './closure.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import { lockAgent, type AgentFacts } from './lock-agent.ts';
@@ -83,7 +83,7 @@ export function makeLock(input: LockInput): Lock {
         : lockBase(input.base, image, solution.suite),
     kernel:
       input.base === undefined
-        ? findKernel(image.kernel.flavour, solution.packages)
+        ? findKernel(kernelFlavour(image, choice), solution.packages)
         : lockOwnKernel(input.base),
     ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
     ...lockAccelerators(choice, requests, solution, input.modules?.patches),

@@ -94,6 +94,12 @@ export interface MigLayout {
 /** Stands for name and release of a base that is an image. */
 export const IMAGE_BASE = 'image';
 
+/** The kernel of a declaration that does not say which. */
+export const USUAL_KERNEL = 'generic';
+
+/** Which kernel it is, is left open: of those with all drivers the one that goes with the rest. */
+export const ANY_KERNEL = 'auto';
+
 /** The kernel of an image base: none is added. */
 export const OWN_KERNEL = 'own';
 

@@ -7,6 +7,7 @@ import {
   type MigLayout,
   type NodeImage,
   OWN_KERNEL,
+  USUAL_KERNEL,
   type RuntimeRequest,
 } from './node-image.ts';
 import type { GpuUseInput, NodeImageInput, RuntimeInput } from './schema.ts';
@@ -38,7 +39,7 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
     architecture: input.arch ?? 'amd64',
     base: { name: baseOf(input.base, undefined).name, release, ...defined({ image }) },
     kernel: {
-      flavour: kernel?.flavour ?? (image === undefined ? 'generic' : OWN_KERNEL),
+      flavour: kernel?.flavour ?? (image === undefined ? USUAL_KERNEL : OWN_KERNEL),
       ...defined({ version: kernel?.version }),
     },
     ...defined({

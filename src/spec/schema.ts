@@ -111,13 +111,15 @@ export const KernelInput = z
   .union([
     LayerName,
     z.strictObject({
-      flavour: LayerName.optional().describe('Name of a kernel layer: `cloud` or `generic`.'),
+      flavour: LayerName.optional().describe('Name of a kernel layer: `cloud`, `generic`, `lts`; or `auto`.'),
       version: text(/^\d+(?:\.\d+)*(?:[+~-][\w.+~-]*)?$/, 'a version or the start of one, such as "6.12"')
         .optional()
         .describe('Version, or the start of one. Default: the newest that fits.'),
     }),
   ])
-  .describe('`cloud` for virtual machines, `generic` for any hardware. Default: generic.');
+  .describe(
+    '`cloud` for virtual machines, `generic` for any hardware, `lts` for drivers that need an older one, `auto` for what fits. Default: generic.',
+  );
 
 const VersionPrefix = text(
   /^(?:auto|\d+(?:\.\d+)*)$/,

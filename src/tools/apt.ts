@@ -136,6 +136,15 @@ export function renderPins(pins: readonly SolvedVersion[]): string {
     .join('\n');
 }
 
+/** Preferences that keep everything of these suites out, but for what is pinned or asked for with its version. */
+export function renderBarred(suites: readonly string[]): string {
+  // By code name or by name: Release files of Debian's archives have both.
+  return suites
+    .flatMap((suite) => [`n=${suite}`, `a=${suite}`])
+    .map((release) => `Package: *\nPin: release ${release}\nPin-Priority: -1\n`)
+    .join('\n');
+}
+
 interface AptOptions {
   readonly signal?: AbortSignal | undefined;
   readonly proxies?: Readonly<Record<string, string>> | undefined;

@@ -46,11 +46,15 @@ describe('the images of the product', () => {
   }
 
   test.each([
-    ['debian-nvidia-cuda', undefined, 'libcudart12', 'cuda-runtime'],
-    ['debian-nvidia-torch', 'pytorch', 'python3-torch-cuda', 'runtime-pytorch-cuda'],
-    ['debian-nvidia-llama', 'llama.cpp', 'libggml0-backend-cuda', 'runtime-llama.cpp-cuda'],
-  ])('%s', async (name, runtime, owned, layer) => {
+    ['debian-nvidia-cuda', 'generic', undefined, 'libcudart12', 'cuda-runtime'],
+    ['debian-nvidia-torch', 'generic', 'pytorch', 'python3-torch-cuda', 'runtime-pytorch-cuda'],
+    ['debian-nvidia-llama', 'lts', 'llama.cpp', 'libggml0-backend-cuda', 'runtime-llama.cpp-cuda'],
+  ])('%s', async (name, kernel, runtime, owned, layer) => {
     const lock = await lockImage(name);
+    expect(lock.kernel).toMatchObject({
+      flavour: kernel,
+      version: expect.stringMatching(/^6\.12\./) as string,
+    });
     expect(lock.driver).toMatchObject({ name: 'nvidia', version: '550.163.01', modules: 'open' });
     expect(lock.cuda).toMatchObject({ version: '12.4' });
     expect(lock.runtimes?.map((one) => one.name)).toEqual(runtime === undefined ? undefined : [runtime]);

@@ -14,7 +14,7 @@ import { run } from '../../src/proc/run.ts';
 import { Store } from '../../src/store/store.ts';
 import { TEST_STORE } from '../support/built-image.ts';
 import { ingot, ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
-import { TestKey, type TinyArchive, type TinyPackage } from '../support/mirror.ts';
+import { TestKey, TinyArchive, type TinyPackage } from '../support/mirror.ts';
 import { TinyProject } from '../support/tiny-project.ts';
 
 let folder: string;
@@ -106,10 +106,9 @@ install: {debian: {packages: [libcuda1], versionOf: [libcuda1]}}
   });
 
   /** Kernels of these versions; the metapackage stands for the last. */
-  async function publish(...versions: string[]): Promise<void> {
+  function kernelPackages(...versions: string[]): TinyPackage[] {
     const newest = versions.at(-1) ?? '';
-    await archive.publish([
-      ...REST,
+    return [
       ...versions.flatMap((version): TinyPackage[] => [
         { name: `linux-image-${version}-tiny`, version: `${version}-1` },
         { name: `linux-image-${version}-tiny-unsigned`, version: `${version}-1` },
@@ -125,7 +124,11 @@ install: {debian: {packages: [libcuda1], versionOf: [libcuda1]}}
         version: `${newest}-1`,
         depends: `linux-image-${newest}-tiny (= ${newest}-1)`,
       },
-    ]);
+    ];
+  }
+
+  async function publish(...versions: string[]): Promise<void> {
+    await archive.publish([...REST, ...kernelPackages(...versions)]);
   }
 
   async function lockedKernel(...args: string[]): Promise<[release: string, said: string]> {
@@ -189,6 +192,84 @@ install: {debian: {packages: [libcuda1], versionOf: [libcuda1]}}
     const none = await ingot(['lock', 'node.yaml'], { cwd: project, env });
     expect(none).toMatchObject({ exitCode: 2 });
     expect(none.stderr).toMatch(/error\[INCOMPATIBLE\].*does not build on Linux 6\.19/);
+  });
+
+  test('left open is that of another release, where the image’s own is bad for the driver', async () => {
+    const stable = new TinyArchive(archive.root, key, 'stable');
+    const kernel = '6.19.6-tiny';
+    await stable.publish([
+      { name: `linux-image-${kernel}`, version: '6.19.6-1', depends: 'linux-base' },
+      {
+        name: `linux-headers-${kernel}`,
+        version: '6.19.6-1',
+        depends: `linux-image-${kernel} (= 6.19.6-1), cc`,
+      },
+      { name: 'linux-image-tiny', version: '6.19.6-1', depends: `linux-image-${kernel} (= 6.19.6-1)` },
+      // Of these the image has its own; the compile root is all of the kernel's release.
+      { name: 'tiny-libc', version: '0', essential: true },
+      { name: 'linux-base', version: '9' },
+      { name: 'cc', version: '14' },
+      { name: 'only-there', version: '1' },
+      ...['make', 'kmod', 'patch', 'libc6-dev'].map((name) => ({ name, version: '0' })),
+    ]);
+    const archives = `[{name: debian, suites: [stable], components: [main], keyring: '${key.keyring}'}]`;
+    const layers = join(project, 'layers');
+    await writeFile(
+      join(layers, 'base/older.yaml'),
+      `name: older\nkind: base\nsummary: x\nreleases: {'0': {suite: stable, archives: ${archives}}}\n`,
+    );
+    const install = 'install: {debian: {release: older@0, packages: [linux-image-tiny]}}';
+    await writeFile(join(layers, 'kernel/lts.yaml'), `name: lts\nkind: kernel\nsummary: x\n${install}\n`);
+    await archive.publish([
+      ...REST,
+      ...kernelPackages('6.19.7', '6.19.9'),
+      { name: 'linux-base', version: '3' },
+    ]);
+
+    await declare('auto', DRIVER);
+    const [release, said] = await lockedKernel();
+    expect(release).toBe(kernel);
+    expect(said).toMatch(/kernel 6\.19\.6-1 and not 6\.19\.9-1: .*does not build on Linux 6\.19\.9/);
+    const lock = await readLock(join(project, 'node.lock.yaml'));
+    expect(lock.kernel.flavour).toBe('lts');
+    expect(lock.archives.map(({ suites }) => suites)).toEqual([['tiny'], ['stable']]);
+    const versions = (packages: Lock['tools']['packages'] = []): string[] =>
+      packages.map(({ name, version }) => `${name}=${version}`);
+    expect(versions(lock.layers.flatMap(({ packages }) => packages)).sort()).toEqual([
+      'init=1',
+      'libcuda1=590.48.01-1',
+      'linux-base=3',
+      `linux-image-${kernel}=6.19.6-1`,
+      'linux-image-tiny=6.19.6-1',
+      'tiny-libc=1',
+    ]);
+    expect(versions(lock.compile?.packages)).toEqual(expect.arrayContaining(['cc=14', 'tiny-libc=0']));
+    expect(lock.modules?.[0]?.source).toMatchObject({ name: 'vendor-dkms', version: '590.48.01-1' });
+
+    const explained = await ingotJson(['explain', 'node.yaml', 'kernel'], { cwd: project, env });
+    const [choice] = explained['choices'] as { value: string; alternatives: readonly Alternative[] }[];
+    expect(choice?.value).toBe(`6.19.6-1, the package linux-image-${kernel}, from the layer lts`);
+    expect(choice?.alternatives.map(({ value, verdict }) => `${value} ${verdict}`)).toEqual([
+      '6.19.9-1 refused',
+      '6.19.7-1 refused',
+    ]);
+    expect((await ingot(['lock', 'node.yaml', '--check'], { cwd: project, env })).stdout).toBe(
+      'node.lock.yaml: fresh',
+    );
+
+    // Named, the kernel of the image's release is refused, with the one that would do.
+    await declare('tiny', DRIVER);
+    const refused = await ingot(['lock', 'node.yaml'], { cwd: project, env });
+    expect(refused).toMatchObject({ exitCode: 2 });
+    expect(refused.stderr).toMatch(/error\[INCOMPATIBLE\][^]*hint: .*kernel: lts/);
+
+    // Nothing but the kernel comes from there, and no other kernel than there is.
+    await declare('lts', 'packages: [only-there=1]\n');
+    const other = await ingot(['lock', 'node.yaml'], { cwd: project, env });
+    expect(other.stderr).toMatch(/error\[PACKAGE_UNKNOWN\].*no package only-there/);
+    await declare("{flavour: lts, version: '5.10'}");
+    const none = await ingot(['lock', 'node.yaml'], { cwd: project, env });
+    expect(none.stderr).toMatch(/error\[PACKAGE_UNKNOWN\].*older@0 has no kernel 5\.10[^]*6\.19\.6-1/);
   });
 
   test('keeps the kernel of the lock while it is there and works', async () => {

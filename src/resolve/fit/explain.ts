@@ -1,5 +1,6 @@
 /** Why each choice was made, and what else was possible. */
 import { compareImages } from '../../packages/kernels.ts';
+import { ANY_KERNEL } from '../../spec/node-image.ts';
 import type { DriverBranch, Gpu } from '../../catalog/facts/types.ts';
 import { compareVersions, seriesOf } from '../../catalog/facts/versions.ts';
 import {
@@ -185,7 +186,9 @@ function explainModules(fit: Fit, context: FitContext): ChoiceExplanation[] {
 function explainKernel(fit: Fit, context: FitContext): ChoiceExplanation[] {
   const { kernel } = fit.chosen ?? {};
   if (kernel === undefined) return [];
-  const { image, isLocked } = kernel;
+  const { image, isLocked, layer } = kernel;
+  const from =
+    fit.request.kernel?.flavour === ANY_KERNEL && layer !== undefined ? `, from the layer ${layer}` : '';
   const known = kernelsOn(context.offers?.kernels ?? [], fit.request.kernel);
   const [newest] = known.toSorted((a, b) => compareImages(a.image, b.image));
   const which =
@@ -198,7 +201,7 @@ function explainKernel(fit: Fit, context: FitContext): ChoiceExplanation[] {
     {
       topic: 'kernel',
       name: 'kernel',
-      value: image === undefined ? kernel.version : `${image.version}, the package ${image.name}`,
+      value: image === undefined ? kernel.version : `${image.version}, the package ${image.name}${from}`,
       reasons: [
         askedWords(fit.request.kernel?.version),
         ...(image === undefined ? [] : [which]),

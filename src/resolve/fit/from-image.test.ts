@@ -4,14 +4,18 @@ import { describe, expect, it } from 'vitest';
 
 import { FACTS, NOW, rulesOf } from '../../../test/support/fit.ts';
 import { loadCatalog } from '../../catalog/load.ts';
+import type { KernelImage } from '../../packages/kernels.ts';
 import { loadSpec } from '../../spec/load.ts';
 import type { NodeImage } from '../../spec/node-image.ts';
 import { parseSpec } from '../../spec/parse.ts';
 import { choose } from '../choose.ts';
 import type { Lock } from '../lock.ts';
 import { judgeFit, type Fit } from './fit.ts';
+import { offersOfIndex } from './from-index.ts';
 import { offersOfLock, requestOfLock } from './from-lock.ts';
 import { asksForAccelerators, offersOf, requestOf, settle } from './from-image.ts';
+import { kernelsOn } from './kernel-candidates.ts';
+import type { FitOffers } from './request.ts';
 
 const PRODUCT = join(import.meta.dirname, '../../..');
 const catalog = await loadCatalog([join(PRODUCT, 'layers')], { onOverride: () => undefined });
@@ -153,6 +157,51 @@ describe('the first thing that is said', () => {
     expect(findings.map(({ message }) => message)).toContainEqual(
       expect.stringContaining('the addon container-toolkit requires vendor: nvidia'),
     );
+  });
+});
+
+describe('the kernel on sid', () => {
+  const DRIVER = 'gpus: [l4]\ndriver: {use: nvidia, modules: open}\n';
+
+  function imageOf(version: string): KernelImage {
+    return { name: `linux-image-${version}-amd64`, version: `${version}-1`, metapackage: { name: 'x' } };
+  }
+
+  async function onSid(text: string, ...layers: string[]): Promise<{ fit: Fit; offers: FitOffers }> {
+    const image = (await parseSpec(`name: node\nbase: debian@sid\n${text}`, 'node.yaml', {})).image;
+    const kernels = new Map(
+      layers.map((layer) => [
+        layer,
+        (layer === 'lts' ? ['6.12.117', '6.12.94'] : ['7.2.13']).map((version) => imageOf(version)),
+      ]),
+    );
+    const sources = new Map([['nvidia-open 550.163.01', '550.163.01-4']]);
+    const offers = offersOfIndex(offersOf(image, catalog), { kernels, sources, locked: undefined });
+    return { fit: judgeFit(requestOf(image, catalog), { facts: FACTS, now: NOW, offers }), offers };
+  }
+
+  it('is that of the stable release where it is left open and the driver fails on the newest', async () => {
+    const { fit } = await onSid(`kernel: auto\n${DRIVER}`, 'cloud', 'generic', 'lts');
+    expect(fit.chosen?.kernel).toMatchObject({ layer: 'lts', version: '6.12.117' });
+    expect(fit.findings.map(({ rule }) => rule)).toContain('kernel-report');
+  });
+
+  it('is refused where it is named, and the one that does is suggested', async () => {
+    const { fit } = await onSid(`kernel: generic\n${DRIVER}`, 'cloud', 'generic', 'lts');
+    expect(fit.verdict).toBe('refused');
+    const [finding] = fit.findings.filter(({ rule }) => rule === 'kernel-report');
+    expect(finding?.message).toContain('driver 550.163.01-4 does not build on Linux 7.2.13');
+    expect(finding?.suggestions.map(({ text }) => text)).toContain('kernel: lts');
+  });
+
+  it('is the newest with all drivers where no driver stands against it', async () => {
+    const { offers } = await onSid('kernel: auto\n', 'cloud', 'generic', 'lts');
+    const found = kernelsOn(offers.kernels ?? [], { flavour: 'auto' });
+    expect(found.map(({ layer, version }) => `${layer ?? ''} ${version}`)).toEqual([
+      'generic 7.2.13',
+      'lts 6.12.117',
+      'lts 6.12.94',
+    ]);
   });
 });
 

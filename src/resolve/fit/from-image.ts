@@ -2,7 +2,7 @@
 import type { Catalog, CatalogLayer, LayerKind, Offer } from '../../catalog/layer.ts';
 import type { Facts } from '../../catalog/facts/types.ts';
 import { isCudaVersion, isDriverVersion, isSoftwareVersion } from '../../catalog/facts/versions.ts';
-import type { NodeImage } from '../../spec/node-image.ts';
+import { ANY_KERNEL, type NodeImage } from '../../spec/node-image.ts';
 import type {
   CudaAsk,
   DriverAsk,
@@ -13,6 +13,7 @@ import type {
   RuntimeAsk,
   RuntimeOffer,
 } from './request.ts';
+import type { KernelCandidate } from './rule.ts';
 import type { Chosen } from './search.ts';
 
 /** Whether there is anything to judge: images without accelerators are none of the solver's business. */
@@ -100,10 +101,10 @@ export function offersOf(image: NodeImage, catalog: Catalog): FitOffers {
 }
 
 /** The declaration with what was chosen in the place of what was left open: names of layers, and their versions. */
-export function settle(image: NodeImage, { driver, cuda, runtimes }: Chosen): NodeImage {
+export function settle(image: NodeImage, { driver, kernel, cuda, runtimes }: Chosen): NodeImage {
   const layer = driver?.offer?.layer;
   return {
-    ...image,
+    ...settleKernel(image, kernel),
     ...(driver !== undefined &&
       layer !== undefined && {
         driver: {
@@ -123,6 +124,12 @@ export function settle(image: NodeImage, { driver, cuda, runtimes }: Chosen): No
       }),
     }),
   };
+}
+
+/** The layer that a kernel is from, where that is left open. */
+export function settleKernel(image: NodeImage, kernel: KernelCandidate | undefined): NodeImage {
+  if (image.kernel.flavour !== ANY_KERNEL || kernel?.layer === undefined) return image;
+  return { ...image, kernel: { ...image.kernel, flavour: kernel.layer } };
 }
 
 function layersOn(image: NodeImage, { layers }: Catalog): readonly CatalogLayer[] {

@@ -19,14 +19,15 @@ export function sourceKey(layer: string, version: string): string {
 
 /** The offers of the catalogue, with what the indexes have added. */
 export function offersOfIndex(offers: FitOffers, { kernels, sources, locked }: IndexedChoices): FitOffers {
-  const images = [...kernels].flatMap(([layer, list]) =>
-    list.flatMap((image): KernelOffer[] => {
+  const images = [...kernels].flatMap(([layer, list]) => {
+    const lacks = offers.kernelLayers?.find((one) => one.layer === layer)?.lacks ?? [];
+    return list.flatMap((image): KernelOffer[] => {
       const version = upstreamOf(image.version);
       if (version === undefined || !isKernelVersion(version)) return [];
       const isLocked = image.name === locked?.name && image.version === locked.version;
-      return [{ layer, version, image, ...(isLocked && { isLocked }) }];
-    }),
-  );
+      return [{ layer, version, image, ...(lacks.length > 0 && { lacks }), ...(isLocked && { isLocked }) }];
+    });
+  });
   return {
     ...offers,
     ...(images.length > 0 && { kernels: images }),

@@ -7,6 +7,7 @@ import {
 } from '../../catalog/facts/versions.ts';
 import { startsWithVersion, type Found, type Gap, type Named } from './found.ts';
 import { compareImages, isKernelOf } from '../../packages/kernels.ts';
+import { ANY_KERNEL } from '../../spec/node-image.ts';
 import type { KernelAsk, KernelOffer } from './request.ts';
 import type { KernelCandidate } from './rule.ts';
 
@@ -19,7 +20,7 @@ export function kernelCandidates({ request, context }: Named): Found<KernelCandi
     if (parsed !== undefined) return { candidates: [candidateOf(parsed, {})] };
     return { candidates: [], gap: gapOf('unknown', `${version} is no version of Linux, such as 6.12`) };
   }
-  const ofFlavour = offers.filter(({ layer }) => flavour === undefined || layer === flavour);
+  const ofFlavour = offers.filter((offer) => isOfFlavour(offer, flavour));
   if (ofFlavour.length === 0) return { candidates: [] };
   const candidates = kernelsOn(offers, request.kernel);
   if (candidates.length > 0) return { candidates };
@@ -36,16 +37,23 @@ export function kernelsOn(
   { flavour, version }: KernelAsk = {},
 ): readonly KernelCandidate[] {
   return offers
-    .filter(({ layer }) => flavour === undefined || layer === flavour)
+    .filter((offer) => isOfFlavour(offer, flavour))
     .flatMap((offer) => narrowed(offer, version))
     .sort(byPreference);
+}
+
+function isOfFlavour({ layer, lacks = [] }: KernelOffer, flavour: string | undefined): boolean {
+  if (flavour === ANY_KERNEL) return lacks.length === 0;
+  return flavour === undefined || layer === flavour;
 }
 
 function byPreference(left: KernelCandidate, right: KernelCandidate): number {
   return (
     Number(right.isLocked ?? false) - Number(left.isLocked ?? false) ||
     compareVersions(right.version, left.version) ||
-    compareImages(left.image, right.image)
+    compareImages(left.image, right.image) ||
+    // One kernel that two layers bring.
+    ((left.layer ?? '') < (right.layer ?? '') ? -1 : Number(left.layer !== right.layer))
   );
 }
 

@@ -47,6 +47,7 @@ export interface MigAsk {
 }
 
 export interface KernelAsk {
+  /** Name of a kernel layer, or `auto` for those with all drivers. */
   readonly flavour?: string;
   /** Version, or the start of one. */
   readonly version?: string;
@@ -112,6 +113,8 @@ export interface KernelOffer {
   readonly version: KernelVersion;
   /** The very package, where an index was looked at. */
   readonly image?: KernelImage;
+  /** Modules that the layer is known to lack. */
+  readonly lacks?: readonly string[];
   /** It is in the lock that is brought up to date: it stays unless a rule refuses it. */
   readonly isLocked?: true;
 }

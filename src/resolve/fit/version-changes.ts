@@ -4,7 +4,7 @@ import { branchOf, compareVersions, isSoftwareVersion, seriesOf } from '../../ca
 import { change, nameOfRuntime, withDriver, withRuntime, type Change } from './change.ts';
 import { rankOf } from './driver-candidates.ts';
 import type { Problem } from './problem.ts';
-import type { Element, FitRequest, RuntimeAsk } from './request.ts';
+import type { Element, FitContext, FitRequest, RuntimeAsk } from './request.ts';
 import type { RuledJudgement } from './rule.ts';
 
 /** Where a driver's age is the limit: the branches that somebody still mends. */
@@ -91,7 +91,7 @@ export function cudaVersion(version: string): Change {
 export function kernelChanges({ request, context, index }: Problem): Change[] {
   const { flavour, version: asked } = request.kernel ?? {};
   const layers = (context.offers?.kernelLayers ?? [])
-    .filter(({ layer }) => flavour !== undefined && layer !== flavour)
+    .filter(({ layer }) => flavour !== undefined && layer !== flavour && isOffered(layer, context))
     .map(({ layer }) =>
       change(
         'kernel',
@@ -115,6 +115,11 @@ export function kernelChanges({ request, context, index }: Problem): Change[] {
     .filter((one) => one !== asked)
     .map((one) => change('kernel', `kernel: {version: "${one}"}`, [{ kind: 'kernel' }], apply(one)));
   return [...versions, ...layers];
+}
+
+/** Whether a kernel layer has kernels, where they were looked at. */
+function isOffered(layer: string, { offers }: FitContext): boolean {
+  return offers?.kernels?.some((offer) => offer.layer === layer) !== false;
 }
 
 /** The nearest releases first; then any; then none. */
