@@ -1,8 +1,10 @@
 /**
  * `kill -9` at any moment: the next build is right, and nothing of the killed one is left. On layers over the shared
- * base, without a seal, so that the moments cover downloads checked, trees made, layers packed and layouts written.
+ * base, without a seal, so that the moments cover a store opened, packages checked, trees made, layers packed, trees
+ * synced and a layout written: each phase in turn, somewhere in it.
  *
- * INGOT_TEST_KILLS sets how many are killed; the moments follow from their number, so that a failure can be repeated.
+ * INGOT_TEST_KILLS sets how many are killed; where in a phase follows from their number, so that a failure can be
+ * repeated.
  */
 import { execFileSync, spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -30,6 +32,7 @@ import { loadSpec } from '../../src/spec/load.ts';
 import { Store } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { splitLines } from '../../src/proc/run.ts';
 import { PRODUCT_ROOT } from '../support/cli.ts';
 import { addPackage } from '../support/local-project.ts';
 import { storeWithPackages } from '../support/thin-store.ts';
@@ -111,27 +114,43 @@ function linkBase(base: PlanStep | undefined): void {
 }
 
 interface Ended {
-  readonly digest: string;
-  readonly seconds: number;
+  /** Undefined for a build that did not get there. */
+  readonly digest: string | undefined;
+  /** The last one that began. */
+  readonly phase: string;
+  /** How long each took, in milliseconds, in their order. */
+  readonly phases: ReadonlyMap<string, number>;
 }
 
-function build(killAfterMs?: number): Promise<Ended> {
+/** @param kill where to end it: so many milliseconds after this phase has begun */
+function build(kill?: { readonly phase: string; readonly afterMs: number }): Promise<Ended> {
   const program = join(PRODUCT_ROOT, 'test/support/build-plan.ts');
-  const started = performance.now();
   const child = spawn(process.execPath, [program, planFile, store.root, join(folder, 'layout')], {
     stdio: ['ignore', 'pipe', 'pipe'],
   });
-  const output: Buffer[] = [];
   const errors: Buffer[] = [];
-  child.stdout.on('data', (chunk: Buffer) => output.push(chunk));
   child.stderr.on('data', (chunk: Buffer) => errors.push(chunk));
-  const timer = killAfterMs === undefined ? undefined : setTimeout(() => child.kill('SIGKILL'), killAfterMs);
+  const begun: { readonly phase: string; readonly at: number }[] = [];
+  let digest: string | undefined;
+  let timer: NodeJS.Timeout | undefined;
+  splitLines(child.stdout, (line) => {
+    const [word = '', rest = ''] = line.split(/ (.*)/);
+    if (word === 'built') digest = rest;
+    else begun.push({ phase: rest, at: performance.now() });
+    if (word !== 'phase' || rest !== kill?.phase) return;
+    timer = setTimeout(() => child.kill('SIGKILL'), kill.afterMs);
+  });
   return new Promise((resolve, reject) => {
     child.once('close', (code, signal) => {
       clearTimeout(timer);
-      const killed = killAfterMs !== undefined && signal === 'SIGKILL';
-      if (code !== 0 && !killed) reject(new Error(Buffer.concat(errors).toString()));
-      resolve({ digest: Buffer.concat(output).toString(), seconds: (performance.now() - started) / 1000 });
+      if (code !== 0 && !(kill !== undefined && signal === 'SIGKILL')) {
+        reject(new Error(Buffer.concat(errors).toString()));
+      }
+      begun.push({ phase: '', at: performance.now() });
+      const phases = new Map(
+        begun.slice(0, -1).map(({ phase, at }, index) => [phase, (begun[index + 1]?.at ?? at) - at]),
+      );
+      resolve({ digest, phase: begun.at(-2)?.phase ?? '', phases });
     });
   });
 }
@@ -184,29 +203,39 @@ function moment(number: number): number {
 test(
   `${KILLS} builds killed anywhere, each followed by one that is right`,
   async () => {
-    const first = await build();
-    expect(first.digest).toMatch(/^sha256:/);
-    const interrupted: number[] = [];
-    // How long a build takes changes with what else the machine does.
-    let { seconds } = first;
+    let whole = await build();
+    const { digest } = whole;
+    expect(digest).toMatch(/^sha256:/);
+    const phases = [...whole.phases.keys()];
+    const hit = new Map(phases.map((phase) => [phase, 0]));
     for (let number = 0; number < KILLS; number += 1) {
       forgetLayers();
-      const after = moment(number) * seconds * 1000;
-      const killed = await build(after);
+      const phase = phases[number % phases.length] ?? '';
+      // How long a phase takes changes with what else the machine does.
+      const afterMs = moment(number) * (whole.phases.get(phase) ?? 0);
+      const killed = await build({ phase, afterMs });
       await untilNothingIsLeft();
-      if (killed.digest === '') interrupted.push(number);
-      const what = `kill ${number} after ${Math.round(after)} ms`;
-      const next = await build();
-      seconds = next.seconds;
-      expect([what, next.digest]).toEqual([what, first.digest]);
+      if (killed.digest === undefined) hit.set(killed.phase, (hit.get(killed.phase) ?? 0) + 1);
+      const what = `kill ${number}, ${Math.round(afterMs)} ms into "${phase}"`;
+      whole = await build();
+      expect([what, whole.digest]).toEqual([what, digest]);
       expect([what, left()]).toEqual([what, []]);
       expect([what, readdirSync(store.path('tmp'))]).toEqual([what, []]);
+      expect([what, readdirSync(folder).sort()]).toEqual([what, ['layout', 'plan.json', 'store']]);
       const { problems } = await verifyStore(store, { trees: number % 10 === 9 });
       expect([what, problems]).toEqual([what, []]);
       await verifyLayout(join(folder, 'layout'));
     }
-    // Most moments are within the build: otherwise nothing was tried.
-    expect(interrupted.length).toBeGreaterThan(KILLS / 3);
+    const table = phases.map((phase) => `${phase} ${hit.get(phase) ?? 0}`).join(', ');
+    process.stderr.write(`builds killed while they ran, by phase: ${table}\n`);
+    const running = [...hit.values()].reduce((sum, count) => sum + count, 0);
+    // A phase may end sooner than it did in the build before; that nearly all were hit shows that something was tried.
+    expect(running, table).toBeGreaterThanOrEqual(Math.floor(KILLS * 0.9));
+    if (KILLS >= 5 * phases.length)
+      expect(
+        [...hit.values()].every((count) => count > 0),
+        table,
+      ).toBe(true);
   },
   Math.max(600, KILLS * 60) * 1000,
 );

@@ -1,4 +1,7 @@
-/** A program of its own that builds a plan, so that tests can kill it: `node build-plan.ts PLAN STORE LAYOUT`. */
+/**
+ * A program of its own that builds a plan, so that tests can kill it: `node build-plan.ts PLAN STORE LAYOUT`. Prints
+ * `phase NAME` as each of its phases begins, and `built DIGEST` at the end.
+ */
 import { readFile } from 'node:fs/promises';
 
 import { buildImage } from '../../src/build/build-image.ts';
@@ -7,20 +10,43 @@ import { hexOf } from '../../src/digest.ts';
 import { writeLayout } from '../../src/oci/layout-write.ts';
 import { loadMirrors } from '../../src/packages/mirror.ts';
 import type { Plan } from '../../src/plan/plan.ts';
-import { silentReporter } from '../../src/report/events.ts';
+import { createReporter, type ReportEvent } from '../../src/report/events.ts';
 
 const [plan = '', storePath = '', layout = ''] = process.argv.slice(2);
 const parsed = JSON.parse(await readFile(plan, 'utf8')) as Plan;
+let current = '';
+function enter(phase: string): void {
+  if (phase === current) return;
+  current = phase;
+  process.stdout.write(`phase ${phase}\n`);
+}
+
+let building = 0;
+function follow(event: ReportEvent): void {
+  if (event.type === 'stage-start' && event.title === 'Fetch packages') enter('check packages');
+  if (event.type === 'stage-start' && event.title.startsWith('Build ')) {
+    building += 1;
+    enter('unpack');
+  }
+  if (event.type === 'stage-progress' && event.detail === 'packing') enter('pack');
+  if (event.type === 'stage-end' && event.title.startsWith('Build ') && (building -= 1) === 0)
+    enter('finish');
+}
+
+enter('open store');
 const { signal } = new AbortController();
-await using inUse = await useStore({ storePath, reporter: silentReporter, signal });
+const reporter = createReporter([follow]);
+await using inUse = await useStore({ storePath, reporter, signal });
 const { store } = inUse;
+enter('look up');
 const image = await buildImage({
   plan: parsed,
   store,
   mirrors: () => loadMirrors(process.env),
-  reporter: silentReporter,
+  reporter,
 });
+enter('write layout');
 await writeLayout(layout, { name: 'killed', manifest: image.manifest }, (digest) =>
   store.blobPath(hexOf(digest)),
 );
-process.stdout.write(image.digest);
+process.stdout.write(`built ${image.digest}\n`);
