@@ -8,6 +8,7 @@ import type { PlannedTree, SealInput } from '../plan/plan.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { allowServices, bootstrapRoot, forbidServices } from './debian/bootstrap.ts';
+import { compileBytecode } from './debian/bytecode.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
 import { DisplacedFile } from './debian/stand-ins.ts';
 import { unpackPackages } from './debian/unpack-packages.ts';
@@ -39,6 +40,7 @@ export async function makeBaseTree(root: string, step: PlannedTree, options: Ste
   const essential = new Set(step.packages.filter((file) => file.essential).map((file) => file.name));
   await bootstrapRoot(root, { ...options, packages: step.packages, essential, epoch: step.epoch });
   const fs = new RootFs(root);
+  await compileBytecode(fs, step.packages, { root, epoch: step.epoch }, options);
   await settleIds(fs, root, { users: [], groups: [] }, options.signal);
   await writePlannedFiles(fs, step.files, options.store);
   await layOutForOstree(fs);
@@ -85,6 +87,7 @@ async function unpackStep(
       await forbidServices(fs);
       await unpackPackages(step.packages, fs, sandbox, options);
       await allowServices(fs);
+      await compileBytecode(fs, step.packages, sandbox, options);
     }
     await writePlannedFiles(fs, step.files, options.store);
     await settleKernelFiles(fs);

@@ -19,8 +19,6 @@ export interface PlanChunk {
   readonly packages: readonly string[];
   /** Files in it that no package owns, relative to the root. */
   readonly paths?: readonly string[];
-  /** Names of folders whose files are in it, wherever they are, unless a package owns them. */
-  readonly folders?: readonly string[];
   /**
    * Time of its directories and of what the build itself wrote, seconds. Without it, that of the newest of its
    * packages' files: its bytes then depend on these packages alone.

@@ -151,13 +151,24 @@ describe('makePlan', () => {
         paths: ['usr/lib/modules/6-cloud/initramfs.img'],
         epoch: Date.parse('2026-01-01T00:00:00Z') / 1000,
       },
-      { name: 'bytecode', packages: [], level: 9, folders: ['__pycache__'] },
     ]);
     const before = planOf(lockWith());
     const level = { ...lockWith(), compressor: { name: 'zstd', version: '1.5.7', level: 9 } } satisfies Lock;
     const after = planOf(level);
     expect(changed(before, after)).toHaveLength(4);
     expect(after.steps.map((step) => step.treeKey)).toEqual(before.steps.map((step) => step.treeKey));
+  });
+
+  it('marks what neither the declaration nor a layer names as having come along', () => {
+    const lock = lockWith({
+      base: [file('libc6'), { ...file('dash'), essential: true }, file('systemd')],
+      'addon-ssh': [file('openssh-server'), file('htop'), { ...file('ucf'), architecture: 'all' }],
+    });
+    const { seal } = planOf(lock, { ...image, packages: ['htop=1'] });
+    expect(seal.automatic).toEqual([
+      { name: 'libc6', architecture: 'amd64' },
+      { name: 'ucf', architecture: 'amd64' },
+    ]);
   });
 
   it('runs a container by its digest, as a quadlet of its layer', () => {

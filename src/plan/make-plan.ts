@@ -4,7 +4,7 @@ import { posix } from 'node:path';
 import type { Catalog, CatalogLayer, LayerInstall, PackageFamily } from '../catalog/layer.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import { choiceOf } from '../resolve/choice.ts';
-import { layersOf } from '../resolve/layers.ts';
+import { layersOf, type LayerRequest } from '../resolve/layers.ts';
 import { familyOf, type Lock, type LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
@@ -83,7 +83,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
     });
     if (layer.name === 'kernel') steps.push(...planModules(lock, modules));
   }
-  const seal = sealInput(image, lock, layers, family);
+  const seal = sealInput(image, lock, layers, [...requests.values()], family);
   const epoch = secondsOf(lock.created);
   const needs = steps.map((step) => step.name);
   const files = image.files;
@@ -140,7 +140,6 @@ function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | u
       ? []
       : [{ ...base, key: digestOfJson({ kind: base.kind, image: base.image.digest }), chunks: [] }];
   const steps = all.slice(given.length);
-  const extra = [initramfsChunk(lock), BYTECODE];
   const drivers = new Set(lock.layers.filter(({ kind }) => kind === 'driver').map(({ name }) => name));
   const atLeast = (level: number): number => Math.max(level, lock.compressor.level);
   const chunks = planChunks(
@@ -150,7 +149,7 @@ function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | u
       ...(step.kind === 'modules' && { level: atLeast(MODULES_LEVEL) }),
       // The source of modules is not in the image.
       packages: step.kind === 'modules' ? [] : step.packages,
-      extra: [...blobChunks(step), ...(step.kind === 'seal' ? extra : [])],
+      extra: [...blobChunks(step), ...(step.kind === 'seal' ? [initramfsChunk(lock)] : [])],
     })),
     MAX_CHUNKS - (base?.image?.layers.length ?? 0),
   );
@@ -216,9 +215,6 @@ function blobChunks({ files }: PlannedTree): PlanChunk[] {
     return [{ name: posix.basename(file.path), packages: [], paths: [file.path.slice(1)], epoch: 0 }];
   });
 }
-
-/** What Python compiles when its packages are configured; it is checked by the hash of the source, so it has no time. */
-const BYTECODE: PlanChunk = { name: 'bytecode', packages: [], folders: ['__pycache__'] };
 
 /** Nearly all that the seal weighs besides, and the same until the kernel or the base changes. */
 function initramfsChunk({ kernel, layers }: Lock): PlanChunk {
@@ -324,6 +320,7 @@ function sealInput(
   image: NodeImage,
   lock: Lock,
   layers: ReadonlyMap<string, CatalogLayer>,
+  requests: readonly LayerRequest[],
   family: PackageFamily,
 ): SealInput {
   const used = lock.layers.flatMap((locked) => {
@@ -367,6 +364,27 @@ function sealInput(
       ({ values }) => values.length > 0,
     ),
     health: [...layerHealth, ...image.health],
-    ...(lock.base.image !== undefined && { family: lock.base.image.family }),
+    ...(lock.base.image === undefined
+      ? { automatic: automaticPackages(lock, requests) }
+      : { family: lock.base.image.family }),
   };
+}
+
+/** Neither Essential nor named by a layer or the declaration. */
+function automaticPackages(
+  { base, kernel, layers }: Lock,
+  requests: readonly LayerRequest[],
+): NonNullable<SealInput['automatic']> {
+  const asked = new Set(
+    requests.flatMap(({ packages }) => packages.map((text) => text.replace(/[=:/].*$/, ''))),
+  );
+  return layers
+    .flatMap(({ packages }) => packages)
+    .filter(({ name, essential }) => essential !== true && name !== kernel.package && !asked.has(name))
+    .map(({ name, architecture }) => ({
+      name,
+      // apt has packages for all architectures under the system's own.
+      architecture: architecture === 'all' ? base.architecture : architecture,
+    }))
+    .sort((one, other) => (one.name < other.name ? -1 : 1));
 }

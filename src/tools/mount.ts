@@ -1,4 +1,4 @@
-/** mount(8) for overlay file systems. */
+/** mount(8) for overlay file systems, and for a file in the place of another. */
 import type { Argv } from '../proc/run.ts';
 
 export interface OverlayOptions {
@@ -21,6 +21,15 @@ export function mountOverlayArgv(options: OverlayOptions): Argv {
     'index=off,metacopy=off,redirect_dir=off,xino=off,volatile',
   ];
   return ['mount', '-t', 'overlay', '-o', settings.join(','), 'overlay', options.target];
+}
+
+/** Puts a file or directory over another one. */
+export function bindMountArgv(source: string, target: string): Argv {
+  return ['mount', '--bind', source, target];
+}
+
+export function unmountArgv(target: string): Argv {
+  return ['umount', target];
 }
 
 /** In overlay options `:` parts lower directories and `,` options; a backslash takes that meaning away. */

@@ -3,12 +3,15 @@
  * and that one layer more leaves the rest as it was.
  */
 import { execFileSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
 import { hexOf, type Digest } from '../../src/digest.ts';
+import type { LockedPackage } from '../../src/packages/package.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { ingotJson } from '../support/cli.ts';
 import { localProject, type LocalLayer, type LocalPackage } from '../support/local-project.ts';
 
 /** A package that does what several layers do at once; all names begin with its own. */
@@ -19,12 +22,22 @@ function busy(name: string): LocalPackage {
     files: { [`usr/bin/${name}-tool`]: name, [`etc/${name}.conf`]: name, [`usr/share/${name}/page`]: name },
     scripts: {
       conffiles: `/etc/${name}.conf\n`,
+      templates: ['own', 'shared'].map((what) => question(name, what)).join('\n'),
+      config: [
+        '. /usr/share/debconf/confmodule',
+        `db_input medium ${name}/own || true`,
+        `db_input medium daemons/shared || true`,
+        'db_go || true',
+      ].join('\n'),
       triggers: `interest-noawait /usr/share/${name}-things\n`,
       preinst: [
         `dpkg-divert --package ${name} --add --no-rename --divert /usr/share/${name}/diverted /usr/share/${name}/original`,
         `dpkg-statoverride --force-all --add root root 0750 /usr/bin/${name}-tool`,
       ].join('\n'),
       postinst: [
+        '. /usr/share/debconf/confmodule',
+        `db_get ${name}/own; own=$RET; db_get daemons/shared; shared=$RET`,
+        `echo "$own $shared" >/etc/${name}.answers`,
         `adduser --system --group --no-create-home --home /nonexistent ${name}-user`,
         `install -d -o ${name}-user -g ${name}-user /var/lib/${name}`,
         `install -m 0640 -o root -g ${name}-user /dev/null /usr/share/${name}/secret`,
@@ -35,6 +48,35 @@ function busy(name: string): LocalPackage {
     },
   };
 }
+
+/** For debconf; the shared one is each package's own, and the same. */
+function question(name: string, what: string): string {
+  const template = what === 'own' ? `${name}/own` : 'daemons/shared';
+  const value = what === 'own' ? `of ${name}` : 'of all';
+  return `Template: ${template}\nType: string\nDefault: ${value}\nDescription: ${what}\n`;
+}
+
+/** A package with Python modules: for all, of its own, and one that no Python can compile. */
+const MODULES: LocalPackage = {
+  name: 'python3-mods',
+  fields: { Depends: 'python3-minimal' },
+  files: {
+    'usr/lib/python3/dist-packages/mods/__init__.py': 'answer = 42\n',
+    'usr/lib/python3/dist-packages/mods/broken.py': 'def (\n',
+    'usr/share/mods/private.py': 'import mods\n',
+    'usr/share/mods-data/example.py': 'never_compiled = True\n',
+  },
+  scripts: {
+    // As dh_python3 writes it, and then what a package may do with its modules.
+    postinst: [
+      'if command -v py3compile >/dev/null 2>&1; then',
+      '\tpy3compile -p python3-mods',
+      '\tpy3compile -p python3-mods /usr/share/mods -V 3.1-',
+      'fi',
+      'test "$(python3 -c "import mods; print(mods.answer)")" = 42',
+    ].join('\n'),
+  },
+};
 
 let image: BuiltImage;
 let folder: string;
@@ -55,11 +97,30 @@ beforeAll(async () => {
   const layer = (name: string): LocalLayer => ({ packages: [busy(name)] });
   two = await unpack('two', { mm: layer('mm-daemon'), nn: layer('nn-daemon') });
   // Configured before and after those that were there.
-  three = await unpack('three', { aa: layer('aa-daemon'), mm: layer('mm-daemon'), nn: layer('nn-daemon') });
+  three = await unpack('three', {
+    aa: layer('aa-daemon'),
+    mm: layer('mm-daemon'),
+    nn: layer('nn-daemon'),
+    python: { packages: await lockedPackages('python3-minimal') },
+    mods: { packages: [MODULES], needs: ['python'] },
+  });
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
+
+/** A package of Debian's with all that it takes beside the shared image, as a lock has them. */
+async function lockedPackages(name: string): Promise<readonly LockedPackage[]> {
+  const declaration = join(folder, 'locked.yaml');
+  const text = readFileSync(image.declaration, 'utf8').replace(/^packages: .*$/m, `packages: [${name}]`);
+  writeFileSync(declaration, text);
+  copyFileSync(lockPathOf(image.declaration), lockPathOf(declaration));
+  await ingotJson(['--store', image.store, 'lock', declaration]);
+  const { layers } = await loadLock(lockPathOf(declaration));
+  const packages = layers.find((layer) => layer.name === 'packages')?.packages ?? [];
+  expect(packages.map((item) => item.name)).toContain(name);
+  return packages;
+}
 
 async function unpack(name: string, layers: Readonly<Record<string, LocalLayer>>): Promise<Unpacked> {
   const project = await localProject(image, join(folder, name), layers);
@@ -89,7 +150,8 @@ async function unpack(name: string, layers: Readonly<Record<string, LocalLayer>>
 }
 
 /** Files that the tests read; removals are none. */
-const WANTED = /^(?:etc|usr\/lib\/(?:sysimage|tmpfiles\.d))\/(?!.*\.wh\.).*[^/]$/;
+const WANTED =
+  /^(?:etc|usr\/(?:lib\/(?:sysimage|tmpfiles\.d|python3[.0-9]*)|share\/(?:mods|python3)))\/(?!.*\.wh\.).*[^/]$/;
 const read = (path: string, from = three): string => readFileSync(join(from.root, path), 'utf8');
 const DPKG = 'usr/lib/sysimage/dpkg';
 const daemons = ['aa-daemon', 'mm-daemon', 'nn-daemon'];
@@ -148,6 +210,82 @@ describe('what is made once for all', () => {
     expect(
       execFileSync('readlink', [join(three.root, 'etc/alternatives/busy')], { encoding: 'utf8' }).trim(),
     ).toMatch(/^\/usr\/bin\/(?:aa|mm|nn)-daemon-tool$/);
+  });
+});
+
+describe('answers to debconf', () => {
+  test('are there for the packages of every layer, and for a question that several ask', () => {
+    for (const name of daemons) expect(read(`etc/${name}.answers`)).toBe(`of ${name} of all\n`);
+  });
+
+  test('come from the seal, whatever other layers there are; its database is in none', () => {
+    expect(pathsIn(/^etc\/.*\.answers$/)).toEqual(daemons.map((name) => `seal etc/${name}.answers`));
+    for (const name of daemons.slice(1)) {
+      expect(read(`etc/${name}.answers`, two)).toBe(read(`etc/${name}.answers`));
+    }
+    expect(pathsIn(/(?:config|passwords|templates)\.dat/)).toEqual([]);
+  });
+});
+
+describe('apt’s marks', () => {
+  const UNCONFIGURED = ['sourcelist', 'sourceparts', 'preferences', 'preferencesparts'].map(
+    (what) => `Dir::Etc::${what}=/dev/null`,
+  );
+
+  /** What apt itself reads there. */
+  function marked(as: 'auto' | 'manual', ...names: string[]): string[] {
+    const at = (path: string): string => join(three.root, 'usr/lib/sysimage', path);
+    const settings = [`Dir::State=${at('apt')}`, `Dir::State::status=${at('dpkg/status')}`, ...UNCONFIGURED];
+    const options = settings.flatMap((setting) => ['-o', setting]);
+    const told = execFileSync('apt-mark', [...options, `show${as}`, ...names], { encoding: 'utf8' });
+    return told.split('\n').filter(Boolean);
+  }
+
+  test('tell what was asked for from what came along', () => {
+    const asked = [...daemons, 'python3-mods', 'systemd'];
+    expect(marked('manual', ...asked)).toEqual([...asked].sort());
+    const along = ['libpython3.13-minimal', 'python3-minimal'];
+    expect(marked('auto', ...along)).toEqual(along);
+    expect(marked('auto').length + marked('manual').length).toBe(
+      read(`${DPKG}/status`).match(/^Package: /gm)?.length,
+    );
+    expect(pathsIn(/extended_states$/)).toEqual(['seal usr/lib/sysimage/apt/extended_states']);
+  });
+
+  test('are where apt looks for them on a node', () => {
+    expect(read('usr/lib/tmpfiles.d/90-ingot-apt.conf')).toBe(
+      'L+ /var/lib/apt/extended_states - - - - ../../../usr/lib/sysimage/apt/extended_states\n',
+    );
+  });
+});
+
+describe('Python’s bytecode', () => {
+  /** PEP 552: bit 0 says that a hash of the source is in it, bit 1 that somebody looks whether it still holds. */
+  const flagsOf = (path: string): number => readFileSync(join(three.root, path)).readUInt32LE(4);
+  const compiled = (): string[] => pathsIn(/\.pyc$/);
+
+  test('is made in the layer that brings the modules, and never looked over again', () => {
+    expect([...new Set(compiled().map((line) => line.split(' ')[0]))].sort()).toEqual([
+      'addon-mods',
+      'addon-python',
+    ]);
+    expect(compiled().length).toBeGreaterThan(50);
+    for (const line of compiled()) {
+      expect([line, flagsOf(line.replace(/^\S+ /, ''))]).toEqual([line, 1]);
+    }
+  });
+
+  test('is there for modules of all and of the package, for Python’s own, and for nothing else', () => {
+    // Configuring has started Python, which then imports this, and finds no bytecode.
+    expect(pathsIn(/sitecustomize\.py$/)).not.toEqual([]);
+    const paths = compiled().map((line) => line.replace(/\.cpython-\d+\.pyc$/, ''));
+    expect(paths.filter((path) => path.startsWith('addon-mods '))).toEqual([
+      'addon-mods usr/lib/python3/dist-packages/mods/__pycache__/__init__',
+      'addon-mods usr/share/mods/__pycache__/private',
+    ]);
+    expect(
+      paths.filter((path) => /^addon-python usr\/lib\/python3\.\d+\/__pycache__\/os$/.test(path)),
+    ).toHaveLength(1);
   });
 });
 

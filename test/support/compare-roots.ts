@@ -53,10 +53,10 @@ export const EXPECTED: readonly ExpectedDifference[] = [
     paths: /^var\/lib\/systemd\/catalog\/database$/,
   },
   {
-    why: 'What the seal says of the image: its name, kernel arguments, health checks, units, accounts and /var.',
+    why: 'What the seal says of the image: its name, kernel arguments, health checks, units, accounts, /var and apt’s marks.',
     what: 'in the image alone',
     paths:
-      /^usr\/lib\/(?:bootc(?:\/kargs\.d(?:\/[^/]+\.toml)?)?|ingot(?:\/health\.json)?|systemd\/system-preset\/(?:10|99)-ingot\.preset|sysusers\.d\/90-ingot-accounts\.conf|tmpfiles\.d\/90-ingot-var\.conf)$/,
+      /^(?:usr\/lib\/(?:bootc(?:\/kargs\.d(?:\/[^/]+\.toml)?)?|ingot(?:\/health\.json)?|systemd\/system-preset\/(?:10|99)-ingot\.preset|sysusers\.d\/90-ingot-accounts\.conf|sysimage\/apt(?:\/extended_states)?|tmpfiles\.d\/90-ingot-(?:apt|var)\.conf)|var\/lib\/apt(?:\/extended_states)?)$/,
   },
   {
     why: 'A node keeps its own files there, and finds the folders at its first boot.',

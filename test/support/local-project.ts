@@ -28,7 +28,7 @@ export interface LocalPackage {
   readonly fields?: Readonly<Record<string, string>>;
   /** Content by path. */
   readonly files?: Readonly<Record<string, string>>;
-  /** Maintainer scripts by name, such as `postinst`, without their first line; also `conffiles` and `triggers`. */
+  /** Maintainer scripts by name, such as `postinst`, without their first line; also the data that lies beside them. */
   readonly scripts?: Readonly<Record<string, string>>;
   /** Shell commands that change the tree before it is packed, in it. */
   readonly prepare?: string;
@@ -56,7 +56,7 @@ export async function addPackage(store: Store, item: LocalPackage): Promise<Lock
     );
     for (const [path, content] of Object.entries(item.files ?? {})) await put(path, content);
     for (const [script, content] of Object.entries(item.scripts ?? {})) {
-      const isData = script === 'conffiles' || script === 'triggers';
+      const isData = ['conffiles', 'templates', 'triggers'].includes(script);
       await put(
         `DEBIAN/${script}`,
         isData ? content : `#!/bin/sh\nset -e\n${content}\n`,
@@ -90,6 +90,7 @@ export async function addFile(
 }
 
 export interface LocalLayer {
+  /** The layer asks for those that the test makes; others are there because these need them. */
   readonly packages: readonly (LocalPackage | LockedPackage)[];
   /** Other local layers that it stands on. */
   readonly needs?: readonly string[];
@@ -117,13 +118,14 @@ export async function localProject(
   store = image.store,
 ): Promise<LocalProject> {
   await mkdir(join(folder, 'layers/addon'), { recursive: true });
-  for (const [name, { needs = [], files = [] }] of Object.entries(layers)) {
+  for (const [name, { packages, needs = [], files = [] }] of Object.entries(layers)) {
+    const asked = packages.filter((item) => !('sha256' in item)).map((item) => item.name);
     const definition = {
       name,
       kind: 'addon',
       summary: `${name} for tests`,
       ...(needs.length > 0 && { needs }),
-      install: { debian: { packages: [], files } },
+      install: { debian: { packages: asked, files } },
     };
     await writeFile(join(folder, `layers/addon/${name}.yaml`), stringify(definition));
   }

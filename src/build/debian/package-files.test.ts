@@ -25,7 +25,6 @@ const CHUNKS = [
   { name: 'small', packages: ['bash', 'dash', 'libfoo-1.2', 'udev'] },
   { name: 'kernel', packages: ['linux-image-6'] },
   { name: 'initramfs', packages: [], paths: ['usr/lib/modules/6/initramfs.img'] },
-  { name: 'bytecode', packages: [], folders: ['__pycache__'] },
 ];
 
 async function chunksOf(paths: readonly string[]): Promise<Record<string, string[]>> {
@@ -38,7 +37,7 @@ async function chunksOf(paths: readonly string[]): Promise<Record<string, string
 describe('chunksByPath', () => {
   it('follows the lists of the packages, wherever links and configuration have their files now', async () => {
     await write('info/bash.list', ['/.', '/bin', '/bin/bash', '/etc', '/etc/bash.bashrc', '/usr/share/doc']);
-    await write('info/dash.list', ['/usr/lib/dash/__pycache__/own.pyc']);
+    await write('info/dash.list', ['/usr/lib/dash/__pycache__/own.pyc', '/usr/lib/dash/module.py']);
     await write('info/linux-image-6.list', ['/.', '/boot/vmlinuz-6', '/usr/lib/modules/6', '/usr/share/doc']);
     await write('info/other.list', ['/usr/bin/other']);
     expect(
@@ -55,7 +54,8 @@ describe('chunksByPath', () => {
         'usr/lib/udev/hwdb.bin',
         'usr/lib/dash/__pycache__',
         'usr/lib/dash/__pycache__/own.pyc',
-        'usr/lib/dash/__pycache__/made.pyc',
+        'usr/lib/dash/__pycache__/module.cpython-313.pyc',
+        'usr/lib/dash/__pycache__/other.cpython-313.pyc',
       ]),
     ).toEqual({
       'usr/bin/bash': ['small'],
@@ -70,7 +70,8 @@ describe('chunksByPath', () => {
       'usr/lib/udev/hwdb.bin': ['small'],
       'usr/lib/dash/__pycache__': [],
       'usr/lib/dash/__pycache__/own.pyc': ['small'],
-      'usr/lib/dash/__pycache__/made.pyc': ['bytecode'],
+      'usr/lib/dash/__pycache__/module.cpython-313.pyc': ['small'],
+      'usr/lib/dash/__pycache__/other.cpython-313.pyc': [],
     });
   });
 

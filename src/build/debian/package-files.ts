@@ -12,6 +12,8 @@ import { DATABASE } from './database.ts';
 const MERGED = /^(?:bin|sbin|lib|lib32|lib64|libx32)\//;
 /** Where unpacking puts a configuration file until the package is configured. */
 const UNCONFIGURED = /\.dpkg-new$/;
+/** What Python compiles of a module beside it; a package has no list of these. */
+const BYTECODE = /__pycache__\/([^/]+)\.cpython-\d+(?:\.opt-\d)?\.pyc$/;
 /** Large files that package scripts make from the files of one package. */
 const MADE_FROM: ReadonlyMap<string, string> = new Map([['usr/lib/udev/hwdb.bin', 'udev']]);
 const INFO = `${DATABASE.slice(1)}/info/`;
@@ -59,13 +61,9 @@ export async function chunksByPath(
       const chunk = byPackage.get(packageOf(path.slice(INFO.length)));
       return chunk === undefined ? [] : [chunk];
     }
-    const owned = byPath.get(path) ?? byPath.get(path.replace(MERGED, 'usr/$&').replace(UNCONFIGURED, ''));
-    return owned ?? chunks.flatMap(({ folders = [] }, index) => (isBelow(path, folders) ? [index] : []));
+    const origin = path.replace(MERGED, 'usr/$&').replace(UNCONFIGURED, '').replace(BYTECODE, '$1.py');
+    return byPath.get(path) ?? byPath.get(origin) ?? [];
   };
-}
-
-function isBelow(path: string, folders: readonly string[]): boolean {
-  return folders.some((name) => path.includes(`/${name}/`));
 }
 
 /** `libc6` of `libc6:amd64.list`; a package's name may have dots. */

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 
 import { IngotError } from '../../errors.ts';
 import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
+import { withoutCompiling } from '../debian/bytecode.ts';
 import { DATABASE, loadDatabase, writeDatabase } from '../debian/database.ts';
 import type { RpmInput } from '../../plan/plan.ts';
 import type { RootFs } from '../root-fs.ts';
@@ -86,7 +87,7 @@ async function configurePackages(fs: RootFs, options: SealOnImageOptions): Promi
   if (!options.layers.some((layer) => existsSync(join(layer, DATABASE, 'status')))) return;
   await forbidServices(fs);
   const accounts = await readAccounts(fs);
-  await configurePending(options.sandbox, options);
+  await withoutCompiling(fs, options.sandbox, options, () => configurePending(options.sandbox, options));
   await allowServices(fs);
   await settleIds(fs, options.written, accounts, options.signal);
 }

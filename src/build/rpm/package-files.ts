@@ -33,9 +33,7 @@ export async function rpmChunksByPath(
       }
     }
   }
-  return (path) =>
-    byPath.get(path) ??
-    chunks.flatMap(({ folders = [] }, index) => (folders.some((name) => path.includes(`/${name}/`)) ? [index] : []));
+  return (path) => byPath.get(path) ?? [];
 }
 
 async function readIfPresent(path: string): Promise<Buffer | undefined> {

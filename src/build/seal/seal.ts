@@ -8,6 +8,7 @@ import type { Reporter } from '../../report/events.ts';
 import { nearest } from '../../spec/suggest.ts';
 import type { Store } from '../../store/store.ts';
 import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
+import { withoutCompiling } from '../debian/bytecode.ts';
 import { mergeDatabases, writeDatabase, type DpkgDatabase } from '../debian/database.ts';
 import { writePlannedFile } from '../planned-files.ts';
 import type { RootFs } from '../root-fs.ts';
@@ -19,6 +20,7 @@ import {
   readAccounts,
   remainingSysusers,
 } from './accounts.ts';
+import { writeAptMarks } from './apt-marks.ts';
 import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from './boot.ts';
 import { removeIdentity, withImageIdentity } from './identity.ts';
 import { settleIds } from './stable-ids.ts';
@@ -54,7 +56,7 @@ export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> 
   await writeDatabase(fs, mergeDatabases(options.baseDatabase, options.layerDatabases));
   await forbidServices(fs);
   const accounts = await readAccounts(fs);
-  await configurePending(sandbox, options);
+  await withoutCompiling(fs, sandbox, options, () => configurePending(sandbox, options));
   await allowServices(fs);
   await settleIds(fs, options.written, accounts, options.signal);
 
@@ -63,6 +65,7 @@ export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> 
   await writeDeclaredFiles(fs, options);
   await settleUnits(fs, options);
   await writeFacts(fs, input);
+  await writeAptMarks(fs, input.automatic ?? []);
   await makeModuleIndexAndInitramfs(fs, input.kernelRelease, sandbox, options);
   await removeIdentity(fs);
   if (input.hostname !== undefined) await fs.writeFile('/etc/hostname', `${input.hostname}\n`);
