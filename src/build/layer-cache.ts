@@ -1,7 +1,8 @@
 /**
  * Layers by key from elsewhere than the store. A key covers everything that decides a layer's bits, but says nothing
  * of the bits themselves: whoever can write to a cache decides what is built from it. So only caches that a person
- * names are asked, and what they give is checked for being whole, not for being honest.
+ * names are asked, and what they give is checked for being whole and for being of the layer (layer-inspection.ts),
+ * which finds mistakes and not forgeries.
  */
 import pLimit from 'p-limit';
 
@@ -11,6 +12,7 @@ import type { Plan, PlanStep } from '../plan/plan.ts';
 import { formatBytes } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
+import { type ArchiveReader, LayerInspection } from './layer-inspection.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import type { TreeRemainder } from './tree-remainder.ts';
 
@@ -24,7 +26,12 @@ export interface LayerCache {
    */
   fetch(
     key: Digest,
-    options: { readonly stage: Stage; readonly signal?: AbortSignal | undefined },
+    options: {
+      readonly stage: Stage;
+      readonly signal?: AbortSignal | undefined;
+      /** Is given the plain archive of each blob, by the name of its chunk. */
+      readonly reader: (chunk: string) => ArchiveReader;
+    },
   ): Promise<PackedLayer | undefined>;
   /** Keeps a layer of the store. */
   keep(key: Digest, layer: PackedLayer, options: { readonly signal?: AbortSignal | undefined }): Promise<void>;
@@ -116,13 +123,18 @@ export async function keepLayers(
 async function fetchLayer(
   step: PlanStep,
   from: readonly LayerCache[],
-  { store, reporter, signal }: CacheOptions,
+  { plan, store, reporter, signal }: CacheOptions,
 ): Promise<FoundLayer | undefined> {
   for (const cache of from) {
     try {
       const layer = await reporter.stage(`Fetch ${step.name} from ${cache.shown}`, async (stage) => {
-        const fetched = await cache.fetch(step.key, { stage, signal });
-        if (fetched !== undefined) requireChunksOf(step, fetched, cache);
+        const inspection = new LayerInspection(step);
+        const reader = (chunk: string): ArchiveReader => inspection.reader(chunk);
+        const fetched = await cache.fetch(step.key, { stage, signal, reader });
+        if (fetched !== undefined) {
+          requireChunksOf(step, fetched, cache);
+          inspection.finish(fetched, plan.steps, cache.shown);
+        }
         stage.detail(fetched === undefined ? 'not there' : formatBytes(packedBytes(fetched)));
         return fetched;
       });

@@ -23,9 +23,9 @@ export const PackedLayerRecord = z.object({
         mediaType: z.enum([...LAYER_MEDIA_TYPES]),
         diffId: DigestText,
         digest: DigestText,
-        size: z.int(),
-        uncompressedSize: z.int(),
-        entries: z.int(),
+        size: z.int().nonnegative(),
+        uncompressedSize: z.int().nonnegative(),
+        entries: z.int().nonnegative(),
       }),
     )
     .min(1),

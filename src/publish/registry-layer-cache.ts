@@ -7,6 +7,7 @@ import { createHash } from 'node:crypto';
 import type { z } from 'zod';
 
 import type { LayerCache } from '../build/layer-cache.ts';
+import type { ArchiveReader } from '../build/layer-inspection.ts';
 import { PackedLayerRecord, type PackedLayer } from '../build/packed-layer.ts';
 import { TreeRemainder } from '../build/tree-remainder.ts';
 import { canonicalJson, type Digest, digestOf, DigestText, hexOf } from '../digest.ts';
@@ -17,7 +18,6 @@ import { layerContents } from '../oci/layer-contents.ts';
 import { parseImageReference } from '../oci/reference.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
 import { type Descriptor, Manifest, MEDIA_TYPES } from '../oci/schema.ts';
-import type { Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { StoredSource } from './stored-source.ts';
 
@@ -43,6 +43,14 @@ interface NamedBlob extends Descriptor {
 
 interface Options {
   readonly signal?: AbortSignal | undefined;
+}
+
+type PackedBlob = Descriptor & { readonly diffId: Digest; readonly uncompressedSize: number };
+
+interface BringOptions extends Options {
+  readonly onProgress?: (bytes: number) => void;
+  /** Is given the plain archive as well. */
+  readonly reader?: ArchiveReader | undefined;
 }
 
 export class RegistryLayerCache implements LayerCache {
@@ -72,7 +80,7 @@ export class RegistryLayerCache implements LayerCache {
 
   async fetch(
     key: Digest,
-    { stage, signal }: Options & { readonly stage: Stage },
+    { stage, signal, reader }: Parameters<LayerCache['fetch']>[1],
   ): Promise<PackedLayer | undefined> {
     const artifact = layerArtifact(key);
     const found = await this.#fetch(artifact, LayerConfig, signal);
@@ -86,7 +94,7 @@ export class RegistryLayerCache implements LayerCache {
       const onProgress = (bytes: number): void => {
         stage.progress(done + bytes, total, 'bytes', chunk.name);
       };
-      await this.#bring(chunk, { signal, onProgress });
+      await this.#bring(chunk, { signal, onProgress, reader: reader(chunk.name) });
       before += chunk.size;
     }
     return { chunks };
@@ -178,12 +186,12 @@ export class RegistryLayerCache implements LayerCache {
 
   /** The blob into the store, when it holds what is said of it. */
   async #bring(
-    blob: Descriptor & { readonly diffId: Digest; readonly uncompressedSize: number },
-    { signal, onProgress = () => undefined }: Options & { readonly onProgress?: (bytes: number) => void },
+    blob: PackedBlob,
+    { signal, onProgress = () => undefined, reader }: BringOptions,
   ): Promise<void> {
-    const { mediaType, digest, size, diffId, uncompressedSize } = blob;
+    const { mediaType, digest, size } = blob;
     const path = await this.#blobFile({ mediaType, digest, size }, { signal, onProgress });
-    await this.#requireContents(path, { mediaType, digest, size }, diffId, uncompressedSize, signal);
+    await this.#requireContents(path, blob, { signal, reader });
   }
 
   async #blobFile(
@@ -197,32 +205,30 @@ export class RegistryLayerCache implements LayerCache {
   /** The blob holds the archive that the record says: no more bytes, and these. */
   async #requireContents(
     path: string,
-    blob: Descriptor,
-    diffId: Digest,
-    uncompressedSize: number,
-    signal: AbortSignal | undefined,
+    { mediaType, digest, size, diffId, uncompressedSize }: PackedBlob,
+    { signal, reader }: Pick<BringOptions, 'signal' | 'reader'>,
   ): Promise<void> {
     const hash = createHash('sha256');
     let bytes = 0;
     try {
-      for await (const part of layerContents(path, blob)) {
+      for await (const part of layerContents(path, { mediaType, digest, size })) {
         if (signal?.aborted === true)
           throw new IngotError('INTERRUPTED', `interrupted while reading ${this.shown}`);
         bytes += part.length;
         if (bytes > uncompressedSize) break;
         hash.update(part);
+        reader?.write(part);
       }
+      if (bytes === uncompressedSize) reader?.end();
     } catch (error) {
       if (error instanceof IngotError) throw error;
-      throw new IngotError('DIGEST_MISMATCH', `${this.shown}: ${blob.digest} cannot be decompressed`, {
+      const what = error instanceof Error ? error.message : String(error);
+      throw new IngotError('DIGEST_MISMATCH', `${this.shown}: ${digest} cannot be read: ${what}`, {
         cause: error,
       });
     }
     if (bytes === uncompressedSize && `sha256:${hash.digest('hex')}` === diffId) return;
-    throw new IngotError(
-      'DIGEST_MISMATCH',
-      `${this.shown}: ${blob.digest} has other contents than ${diffId}`,
-    );
+    throw new IngotError('DIGEST_MISMATCH', `${this.shown}: ${digest} has other contents than ${diffId}`);
   }
 
   #parse<Schema extends z.ZodType>(schema: Schema, bytes: Buffer): z.infer<Schema> {

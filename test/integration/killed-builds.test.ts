@@ -6,7 +6,7 @@
  * INGOT_TEST_KILLS sets how many are killed; where in a phase follows from their number, so that a failure can be
  * repeated.
  */
-import { execFileSync, spawn } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import {
   existsSync,
@@ -20,21 +20,15 @@ import {
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { builderDigest } from '../../src/build/builder-digest.ts';
-import { loadCatalog } from '../../src/catalog/load.ts';
-import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
-import { digestOfJson, hexOf } from '../../src/digest.ts';
+import { hexOf } from '../../src/digest.ts';
 import { verifyLayout } from '../../src/oci/layout.ts';
-import { REST } from '../../src/plan/chunks.ts';
-import { makePlan } from '../../src/plan/make-plan.ts';
-import type { Plan, PlanStep } from '../../src/plan/plan.ts';
-import { loadSpec } from '../../src/spec/load.ts';
+import type { Plan } from '../../src/plan/plan.ts';
 import { Store } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { splitLines } from '../../src/proc/run.ts';
 import { PRODUCT_ROOT } from '../support/cli.ts';
-import { addPackage } from '../support/local-project.ts';
+import { linkBase, smallPlan } from '../support/small-plan.ts';
 import { storeWithPackages } from '../support/thin-store.ts';
 
 const KILLS = Number(process.env['INGOT_TEST_KILLS'] ?? 10);
@@ -51,67 +45,14 @@ beforeAll(async () => {
   folder = mkdtempSync(join(image.store, '../scratch/kills-'));
   storeWithPackages(image, join(folder, 'store'));
   store = await Store.open(join(folder, 'store'));
-  plan = await planOfTwoLayers();
+  plan = await smallPlan(image, store, { one: [], two: [] });
   planFile = join(folder, 'plan.json');
   writeFileSync(planFile, JSON.stringify(plan));
-  linkBase(plan.steps[0]);
+  linkBase(plan, image.store, store);
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
-
-async function planOfTwoLayers(): Promise<Plan> {
-  const catalog = await loadCatalog([join(PRODUCT_ROOT, 'layers')]);
-  const { image: declared } = await loadSpec(image.declaration, {
-    cwd: folder,
-    variant: undefined,
-    known: { addons: ['ssh'], bases: ['debian'], kernels: ['cloud'], agents: [] },
-    defaultRelease: () => undefined,
-  });
-  const lock = await loadLock(lockPathOf(image.declaration));
-  const whole = makePlan({ image: declared, lock, catalog, builder: await builderDigest() });
-  const [base] = whole.steps;
-  if (base === undefined) throw new Error('no base');
-  const layers: PlanStep[] = [];
-  for (const name of ['one', 'two']) {
-    const packages = [];
-    for (const number of [1, 2, 3]) {
-      const filler = createHash('sha512').update(`${name}${number}`).digest('hex').repeat(20_000);
-      const item = { name: `${name}-${number}`, files: { [`usr/share/${name}/${number}`]: filler } };
-      packages.push(await addPackage(store, { ...item, scripts: { preinst: 'sleep 0.2' } }));
-    }
-    const like = whole.steps.find(({ kind }) => kind === 'unpack') ?? base;
-    layers.push({
-      ...like,
-      name,
-      treeKey: digestOfJson({ base: base.treeKey, packages }),
-      key: digestOfJson({ base: base.key, packages, packed: true }),
-      chunks: [
-        { name: REST, packages: [] },
-        { name, packages: packages.map((item) => item.name) },
-      ],
-      needs: ['base'],
-      packages,
-      files: [],
-      summary: name,
-    });
-  }
-  return { ...whole, steps: [base, ...layers] };
-}
-
-/** The base as the shared store has it: tree, blobs, and what is known about them. */
-function linkBase(base: PlanStep | undefined): void {
-  if (base === undefined) throw new Error('no base');
-  const key = hexOf(base.key);
-  const record = readFileSync(join(image.store, `records/layers/${key}.json`), 'utf8');
-  const blobs = [...record.matchAll(/"digest": "sha256:([0-9a-f]{64})"/g)].map(
-    ([, hex]) => `blobs/sha256/${hex ?? ''}`,
-  );
-  for (const path of [`trees/${hexOf(base.treeKey)}`, `records/layers/${key}.json`, ...blobs]) {
-    mkdirSync(join(store.root, path, '..'), { recursive: true });
-    execFileSync('cp', ['--archive', '--link', join(image.store, path), join(store.root, path)]);
-  }
-}
 
 interface Ended {
   /** Undefined for a build that did not get there. */

@@ -12,6 +12,7 @@ import type { TreeRemainder } from '../../src/build/tree-remainder.ts';
 import { lockPathOf } from '../../src/cli/load-lock.ts';
 import { digestOf } from '../../src/digest.ts';
 import { RegistryAccess } from '../../src/oci/registry/access.ts';
+import { TarParser } from '../../src/oci/tar-parser.ts';
 import type { Plan } from '../../src/plan/plan.ts';
 import { RegistryLayerCache } from '../../src/publish/registry-layer-cache.ts';
 import { createReporter } from '../../src/report/events.ts';
@@ -134,7 +135,7 @@ describe('a cache entry', () => {
         if (event.type === 'log' && event.level === 'warning') warnings.push(event.message);
       },
     ]);
-    const step = { name: 'base', key, chunks: [{ name: 'rest' }] };
+    const step = { name: 'base', kind: 'settle', key, chunks: [{ name: 'rest', packages: [] }] };
     const plan = { steps: [step] } as unknown as Plan;
     const found = await findLayers({ plan, store: fresh, reporter, caches: { from: [cache], to: [] } });
     return { found: found.has('base'), warnings, left: await fresh.readRecord('layers', key.slice(7)) };
@@ -198,10 +199,11 @@ describe('a cache entry', () => {
     await target.putManifest(await source.manifest(tag(key)), [tag(digestOf('other key'))]);
     const cache = RegistryLayerCache.open(`${registry.host}/cache-${count}`, registries, store);
     const stage = { id: '', progress: () => undefined, cached: () => undefined, detail: () => undefined };
-    await expect(cache.fetch(digestOf('other key'), { stage })).rejects.toMatchObject({
+    const reader = (): TarParser => new TarParser(() => undefined);
+    await expect(cache.fetch(digestOf('other key'), { stage, reader })).rejects.toMatchObject({
       code: 'IMAGE_INVALID',
     });
-    expect(await cache.fetch(digestOf('a third key'), { stage })).toBeUndefined();
+    expect(await cache.fetch(digestOf('a third key'), { stage, reader })).toBeUndefined();
   });
 });
 
