@@ -60,33 +60,41 @@ test('a machine with nothing but the cache makes the same image, without a mirro
   ).toBe(true);
 });
 
-test('where only the seal differs, only the seal is built, and from no package', async () => {
+test('where only the seal differs, only the seal is built, from no package, and no module is compiled', async () => {
   const built = await builtImage();
   const cache = `${registry.host}/ci/trees`;
-  const passed = { ...env, HOME: process.env['HOME'] ?? '/root' };
-  const common = ['--output', join(scratch, 'changed'), '--insecure', registry.host];
-  await ingotJson(['build', built.declaration, ...common, '--store', built.store, '--cache-to', cache], {
-    env: passed,
-  });
-
-  const folder = join(scratch, 'changed-declaration');
-  await mkdir(folder);
+  const folder = join(scratch, 'with-modules');
+  await mkdir(join(folder, 'layers/addon'), { recursive: true });
+  const addon = 'name: acpi-call\nkind: addon\nsummary: x\nmodules: { source: acpi-call-dkms }\n';
+  await writeFile(join(folder, 'layers/addon/acpi-call.yaml'), addon);
+  const passed = { ...env, HOME: process.env['HOME'] ?? '/root', INGOT_LAYERS: join(folder, 'layers') };
   const declaration = join(folder, 'debian-minimal.yaml');
-  const text = await readFile(built.declaration, 'utf8');
-  await writeFile(declaration, `${text}\nkernelArguments: [ingot.changed=yes]\n`);
+  const text = (await readFile(built.declaration, 'utf8')).replace(
+    /^addons: .*$/m,
+    'addons: [ssh, acpi-call]',
+  );
+  await writeFile(declaration, text);
   await copyFile(lockPathOf(built.declaration), lockPathOf(declaration));
-  await ingotJson(['--store', built.store, 'lock', declaration]);
-  const build = ['build', declaration, ...common, '--store'];
+  await ingotJson(['--store', built.store, 'lock', declaration], { env: passed });
+  const build = ['build', declaration, '--output', join(scratch, 'changed'), '--insecure', registry.host];
+  const first = await ingotJson([...build, '--store', built.store, '--cache-to', cache], { env: passed });
+
+  await writeFile(declaration, `${text}\nkernelArguments: [ingot.changed=yes]\n`);
+  await ingotJson(['--store', built.store, 'lock', declaration], { env: passed });
   const elsewhere = join(scratch, 'sealed');
   const unreachable = { ...passed, INGOT_MIRROR: 'http://127.0.0.1:1/debian' };
-  const sealed = await ingotJson([...build, elsewhere, '--cache-from', cache], { env: unreachable });
+  const fetching = [...build, '--store', elsewhere, '--cache-from', cache];
+  const sealed = await ingotJson(fetching, { env: unreachable });
 
   const layers = sealed['layers'] as readonly { readonly name: string; readonly cached: boolean }[];
+  expect(layers.map(({ name }) => name)).toContain('modules-acpi-call');
   expect(layers.filter(({ cached }) => !cached).map(({ name }) => name)).toEqual(['seal']);
+  // Neither a package nor the root that modules are compiled in: a tree for each layer, and the seal's.
   expect(await readdir(join(elsewhere, 'packages'))).toEqual([]);
-  expect(sealed['digest']).not.toBe(built.digest);
+  expect(await readdir(join(elsewhere, 'trees'))).toHaveLength(layers.length);
+  expect(sealed['digest']).not.toBe(first['digest']);
   await ingotJson(['store', 'verify', '--trees', '--store', elsewhere], { env: passed });
-  const ordinary = await ingotJson([...build, built.store], { env: passed });
+  const ordinary = await ingotJson([...build, '--store', built.store], { env: passed });
   expect(sealed['digest']).toBe(ordinary['digest']);
 });
 
