@@ -117,7 +117,24 @@ describe('a build', () => {
       image.layout,
     ]);
     expect(again['digest']).toBe(image.digest);
-    expect((again['layers'] as { cached: boolean }[]).every(({ cached }) => cached)).toBe(true);
+    const layers = again['layers'] as readonly (Record<string, unknown> & { chunks: object[] })[];
+    expect(layers.every(({ cached }) => cached)).toBe(true);
+    // These members are promised in docs/cli.md.
+    expect(Object.keys(again)).toEqual([
+      'schemaVersion',
+      'digest',
+      'ref',
+      'name',
+      'version',
+      'layers',
+      'seconds',
+    ]);
+    const members = ['name', 'key', 'chunks', 'size', 'cached', 'seconds'];
+    for (const layer of layers) {
+      expect(Object.keys(layer)).toEqual(members);
+      for (const chunk of layer.chunks)
+        expect(Object.keys(chunk)).toEqual(['name', 'digest', 'diffId', 'size']);
+    }
   });
 
   it('after a change of the declaration rebuilds the seal alone', async () => {
