@@ -233,13 +233,30 @@ function explainCuda(fit: Fit, context: FitContext): ChoiceExplanation[] {
 }
 
 function explainRuntime(runtime: RuntimeCandidate, fit: Fit, context: FitContext): ChoiceExplanation {
-  const { name, version = 'of any version', layer, cuda, index } = runtime;
-  const built = cuda === undefined ? [] : [`built for CUDA ${cuda}`];
+  const { name, version = 'of any version', layer, index } = runtime;
   return {
     topic: 'runtime',
     name,
     value: layer === undefined ? version : `${version}, from the layer ${layer}`,
-    reasons: [askedWords(fit.request.runtimes[index]?.version), ...built, ...notesOn(fit, 'runtime', index)],
+    reasons: [
+      askedWords(fit.request.runtimes[index]?.version),
+      ...builtFor(runtime, fit, context),
+      ...notesOn(fit, 'runtime', index),
+    ],
     alternatives: judgeAlternatives(otherReleases(runtime, fit, context), fit, context),
   };
+}
+
+/** What a release comes built for, as far as the GPUs of the image run it. */
+function builtFor(
+  { cuda, release }: RuntimeCandidate,
+  { request }: Fit,
+  context: FitContext,
+): readonly string[] {
+  const { gpus } = poseProblem(request, context);
+  const rocm = release?.rocm ?? [];
+  if (rocm.length > 0 && gpus.length > 0 && gpus.every(({ gpu }) => gpu.vendor === 'amd')) {
+    return [`built for ROCm ${rocm.join(', ')}`];
+  }
+  return cuda === undefined ? [] : [`built for CUDA ${cuda}`];
 }

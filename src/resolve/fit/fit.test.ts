@@ -228,6 +228,17 @@ describe('an explanation', () => {
     expect(cudas.get('13.2')).toContain('minor version compatibility');
     expect(cudas.get('12.9')).not.toContain('minor version compatibility');
   });
+
+  it('says what a runtime is built for on the GPUs there are', () => {
+    const reasonsOn = (gpu: string): readonly string[] => {
+      const own = explainFit(requestOf({ gpus: [gpu], driver: 'auto', use: 'auto', runtimes: ['vllm'] }), BY_FACTS);
+      return own.choices.find(({ topic }) => topic === 'runtime')?.reasons ?? [];
+    };
+    expect(reasonsOn('a30')).toContain('built for CUDA 13.0');
+    const radeon = reasonsOn('mi300x').join();
+    expect(radeon).toContain('built for ROCm');
+    expect(radeon).not.toContain('CUDA');
+  });
 });
 
 describe('the matrix', () => {
