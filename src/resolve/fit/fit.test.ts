@@ -231,7 +231,10 @@ describe('an explanation', () => {
 
   it('says what a runtime is built for on the GPUs there are', () => {
     const reasonsOn = (gpu: string): readonly string[] => {
-      const own = explainFit(requestOf({ gpus: [gpu], driver: 'auto', use: 'auto', runtimes: ['vllm'] }), BY_FACTS);
+      const own = explainFit(
+        requestOf({ gpus: [gpu], driver: 'auto', use: 'auto', runtimes: ['vllm'] }),
+        BY_FACTS,
+      );
       return own.choices.find(({ topic }) => topic === 'runtime')?.reasons ?? [];
     };
     expect(reasonsOn('a30')).toContain('built for CUDA 13.0');
