@@ -10,6 +10,8 @@ export interface BenchContext extends CommandContext {
   readonly scratch: string;
   /** How often each program runs. */
   readonly rounds: number;
+  /** Cases whose name has these words are run; empty: all. A benchmark without such a choice runs all of its own. */
+  readonly only: string;
 }
 
 export interface Benchmark {

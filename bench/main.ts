@@ -28,11 +28,12 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['resolve', resolve],
 ]);
 
-const USAGE = `usage: npm run bench -- NAME [--rounds N] [--json] [--verbose]
+const USAGE = `usage: npm run bench -- NAME [--rounds N] [--case WORDS] [--json] [--verbose]
 
 ${[...BENCHMARKS].map(([name, { summary }]) => `  ${name.padEnd(8)}${summary}`).join('\n')}
 
   --rounds N   how often each program runs; the figures are medians (default: 3)
+  --case WORDS only the cases whose name has these words; what they need is prepared all the same
   --json       the result as JSON, with every sample
   --verbose    what the programs print, on stderr
 
@@ -42,6 +43,7 @@ Packages are kept in INGOT_BENCH_STORE (default: ~/.cache/ingot-bench).
 interface Arguments {
   readonly name: string;
   readonly rounds: number;
+  readonly only: string;
   readonly json: boolean;
   readonly verbose: boolean;
 }
@@ -53,6 +55,7 @@ function readArguments(args: readonly string[]): Arguments {
       allowPositionals: true,
       options: {
         rounds: { type: 'string', default: '3' },
+        case: { type: 'string', default: '' },
         json: { type: 'boolean', default: false },
         verbose: { type: 'boolean', short: 'v', default: false },
       },
@@ -62,14 +65,17 @@ function readArguments(args: readonly string[]): Arguments {
     if (!BENCHMARKS.has(name)) throw new TypeError(name === '' ? 'name a benchmark' : `there is no ${name}`);
     if (more.length > 0) throw new TypeError(`one benchmark at a time, not also ${more.join(', ')}`);
     if (!Number.isInteger(rounds) || rounds < 1) throw new TypeError(`--rounds ${values.rounds} is no count`);
-    return { name, rounds, json: values.json, verbose: values.verbose };
+    return { name, rounds, only: values.case, json: values.json, verbose: values.verbose };
   } catch (error) {
     if (!(error instanceof TypeError)) throw error;
     throw new IngotError('USAGE', error.message, { hint: USAGE, cause: error });
   }
 }
 
-async function bench({ name, rounds, json, verbose }: Arguments, signal: AbortSignal): Promise<BenchResult> {
+async function bench(
+  { name, rounds, only, json, verbose }: Arguments,
+  signal: AbortSignal,
+): Promise<BenchResult> {
   const benchmark = BENCHMARKS.get(name);
   if (benchmark === undefined) throw new TypeError(`no benchmark ${name}`);
   if (process.getuid?.() !== 0) {
@@ -98,6 +104,7 @@ async function bench({ name, rounds, json, verbose }: Arguments, signal: AbortSi
     store,
     scratch: scratch.path,
     rounds,
+    only,
   });
   return { schemaVersion: BENCH_SCHEMA_VERSION, name, machine, rounds, rows };
 }

@@ -1,16 +1,18 @@
 /**
  * A later version of packages: every program, library and firmware file in them differs, and the version says so.
- * The most that an update can change.
+ * The most that an update can change. The store remembers what it made of which.
  */
 import { createHash } from 'node:crypto';
 import { appendFile, open, readdir, readFile, rename, stat, writeFile } from 'node:fs/promises';
 import { dirname, join, relative } from 'node:path';
 
+import { digestOfJson, hexOf } from '../src/digest.ts';
 import type { LockedPackage } from '../src/packages/package.ts';
 import { run } from '../src/proc/run.ts';
 import { syncDirectory, type Store } from '../src/store/store.ts';
 
 const SUFFIX = '+bench1';
+const RECORDS = 'repacked';
 const RELATIONS = /^(?:Pre-Depends|Depends|Provides|Breaks|Conflicts|Replaces):/;
 /** What is code or firmware; text that programs read stays as it is. */
 const CHANGED_FILE = /\.(?:bin|ko)$|\.so(?:\.[\d.]+)?$/;
@@ -27,16 +29,26 @@ export async function repackAll(
 ): Promise<LockedPackage[]> {
   const versions = new Set(packages.map(({ version }) => version));
   const repacked: LockedPackage[] = [];
-  for (const file of packages) repacked.push(await repack(file, versions, store, signal));
+  for (const file of packages) {
+    const key = hexOf(digestOfJson([SUFFIX, file.sha256, [...versions].sort()]));
+    const known = (await store.readRecord(RECORDS, key)) as Repacked | undefined;
+    const isThere =
+      known !== undefined && (await stat(store.packagePath(known.sha256)).catch(() => undefined));
+    const made = isThere ? known : await repack(file, versions, store, signal);
+    if (!isThere) await store.writeRecord(RECORDS, key, made);
+    repacked.push({ ...file, ...made });
+  }
   return repacked;
 }
+
+type Repacked = Pick<LockedPackage, 'version' | 'sha256' | 'size' | 'filename'>;
 
 async function repack(
   file: LockedPackage,
   versions: ReadonlySet<string>,
   store: Store,
   signal: AbortSignal,
-): Promise<LockedPackage> {
+): Promise<Repacked> {
   await using scratch = await store.scratch('repack');
   const tree = join(scratch.path, 'tree');
   await run(['dpkg-deb', '--raw-extract', store.packagePath(file.sha256), tree], { signal });
@@ -54,7 +66,7 @@ async function repack(
   const version = `${file.version}${SUFFIX}`;
   const name = `${file.name}_${version.replaceAll(':', '%3a')}_${file.architecture}.deb`;
   const filename = join(dirname(file.filename), name);
-  return { ...file, version, sha256, size: (await stat(target)).size, filename };
+  return { version, sha256, size: (await stat(target)).size, filename };
 }
 
 /** The control file with the later version, also where one of the packages asks for exactly that of another. */
