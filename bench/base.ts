@@ -22,7 +22,6 @@ import { parseStanzas } from '../src/packages/stanzas.ts';
 import { run, type Argv } from '../src/proc/run.ts';
 import { RootFs } from '../src/build/root-fs.ts';
 import { imagePackages } from '../src/resolve/compare-locks.ts';
-import { duArgv, parseDu } from '../src/tools/du.ts';
 import {
   changeKernelArguments,
   emptyIngotStore,
@@ -33,6 +32,7 @@ import {
 import type { BenchContext, Benchmark } from './benchmark.ts';
 import { measure } from './measure.ts';
 import { figuresOf, rowOf, type Figures, type Row, type Sample } from './result.ts';
+import { sizeOf } from './size.ts';
 
 export const base: Benchmark = {
   summary: 'the image of debian-minimal beside mmdebstrap with the same packages',
@@ -200,9 +200,4 @@ async function assertPackages(work: BaseWork): Promise<void> {
 async function mmdebstrapVersion(signal: AbortSignal): Promise<string> {
   const { stdout } = await run(['mmdebstrap', '--version'], { signal });
   return stdout.replace(/^mmdebstrap /, '');
-}
-
-async function sizeOf(path: string, signal: AbortSignal): Promise<number> {
-  const { stdout } = await run(duArgv([path]), { signal });
-  return parseDu(stdout).get(path) ?? 0;
 }

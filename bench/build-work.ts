@@ -5,12 +5,13 @@ import { join } from 'node:path';
 import { runLock } from '../src/cli/commands/lock.ts';
 import { lockPathOf } from '../src/cli/load-lock.ts';
 import { preparePlan } from '../src/cli/prepare-plan.ts';
+import { PRODUCT_ROOT } from '../src/cli/root-command.ts';
 import { hexOf } from '../src/digest.ts';
 import { fetchPackages } from '../src/packages/fetch.ts';
 import { loadMirrors, withRepositories } from '../src/packages/mirror.ts';
 import type { LockedPackage } from '../src/packages/package.ts';
 import type { Plan, PlanStep } from '../src/plan/plan.ts';
-import { run } from '../src/proc/run.ts';
+import { run, type Argv } from '../src/proc/run.ts';
 import { imagePackages } from '../src/resolve/compare-locks.ts';
 import { renderLock } from '../src/resolve/lock-text.ts';
 import type { Lock } from '../src/resolve/lock.ts';
@@ -30,12 +31,16 @@ export interface Variant {
   readonly plan: Plan;
 }
 
-export interface BuildWork {
-  readonly folder: string;
+export interface Variants {
   readonly store: Store;
   readonly initial: Variant;
-  /** A later version of every package of the driver's layer; of every one of CUDA's. */
+  /** A later version of every package of the driver's layer. */
   readonly driver: Variant;
+}
+
+export interface BuildWork extends Variants {
+  readonly folder: string;
+  /** A later version of every package of CUDA's layer. */
   readonly cuda: Variant;
   /** What the peers see as /peers: `repository`, `context`, and what they make. */
   readonly peersWork: string;
@@ -45,17 +50,20 @@ export interface BuildWork {
   readonly output: string;
 }
 
+/** The image, and the one that a new driver makes of it; their packages are in the store. */
+export async function prepareVariants(context: BenchContext): Promise<Variants> {
+  const { scratch, store } = context;
+  for (const name of ['initial', 'driver']) await mkdir(join(scratch, name));
+  const initial = await lockInitial(join(scratch, 'initial'), context);
+  return { store, initial, driver: await makeLater('driver', initial, join(scratch, 'driver'), context) };
+}
+
 export async function prepareBuildWork(context: BenchContext): Promise<BuildWork> {
   const { scratch, store, reporter, signal } = context;
   const folder = (name: string): string => join(scratch, name);
-  for (const name of ['initial', 'driver', 'cuda', 'work', 'spare', 'output']) await mkdir(folder(name));
-  const initial = await lockInitial(folder('initial'), context);
-  const later = (name: 'driver' | 'cuda', kind: string): Promise<Variant> =>
-    reporter.stage(`Make a later version of the ${name}`, () =>
-      makeLater(name, kind, initial, folder(name), context),
-    );
-  const driver = await later('driver', 'driver');
-  const cuda = await later('cuda', 'cuda');
+  const { initial, driver } = await prepareVariants(context);
+  for (const name of ['cuda', 'work', 'spare', 'output']) await mkdir(folder(name));
+  const cuda = await makeLater('cuda', initial, folder('cuda'), context);
   const packages = new Map<string, LockedPackage>(
     [await fetchApt(initial.lock, context), ...[initial, driver, cuda].map(({ lock }) => imagePackages(lock))]
       .flatMap((files) => [...files])
@@ -95,15 +103,16 @@ async function lockInitial(folder: string, context: BenchContext): Promise<Varia
 
 /** The lock that would be made when the archive got a later version of what the layers of `kind` own. */
 async function makeLater(
-  name: 'driver' | 'cuda',
-  kind: string,
+  kind: 'driver' | 'cuda',
   { declaration: original, lock }: Variant,
   folder: string,
   context: BenchContext,
 ): Promise<Variant> {
   const created = new Date(Date.parse(lock.created) + 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
   const owned = lock.layers.filter((layer) => layer.kind === kind).flatMap((layer) => layer.packages);
-  const repacked = await repackAll(owned, context.store, context.signal);
+  const repacked = await context.reporter.stage(`Make a later version of the ${kind}`, () =>
+    repackAll(owned, context.store, context.signal),
+  );
   const later = new Map<string, LockedPackage>(repacked.map((file) => [file.name, file]));
   const declaration = join(folder, 'image.yaml');
   await copyFile(original, declaration);
@@ -119,7 +128,30 @@ async function makeLater(
   };
   await writeFile(lockPathOf(declaration), renderLock(changed));
   const { plan } = await preparePlan(context, declaration);
-  return { name, declaration, lock: changed, plan };
+  return { name: kind, declaration, lock: changed, plan };
+}
+
+export function buildArgv(store: Store, variant: Variant, layout: string): Argv {
+  return [
+    ...([process.execPath, join(PRODUCT_ROOT, 'src/main.ts')] as const),
+    ...['--json', '--store', store.root],
+    ...['build', variant.declaration, '--output', layout],
+  ];
+}
+
+/** Unmeasured. */
+export async function buildLayout(
+  store: Store,
+  variant: Variant,
+  layout: string,
+  { reporter, signal }: Pick<BenchContext, 'reporter' | 'signal'>,
+): Promise<void> {
+  await run(buildArgv(store, variant, layout), {
+    signal,
+    onLine: (line) => {
+      reporter.debug(line);
+    },
+  });
 }
 
 /** Makes the store forget what steps were built into, so that they are built again. */

@@ -17,18 +17,25 @@
 import { cp, mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { PRODUCT_ROOT } from '../src/cli/root-command.ts';
 import type { PlanStep } from '../src/plan/plan.ts';
 import { run, type Argv } from '../src/proc/run.ts';
 import { openTreeStore } from '../src/build/trees.ts';
-import { duArgv, parseDu } from '../src/tools/du.ts';
 import type { BenchContext, Benchmark } from './benchmark.ts';
-import { forget, newBytes, prepareBuildWork, type BuildWork, type Variant } from './build-work.ts';
+import {
+  buildArgv,
+  buildLayout,
+  forget,
+  newBytes,
+  prepareBuildWork,
+  type BuildWork,
+  type Variant,
+} from './build-work.ts';
 import { basePackages, renderContainerfile, renderMkosi } from './containerfile.ts';
 import { measure } from './measure.ts';
-import { inPeersArgv } from './peers-root.ts';
+import { apart, inPeersArgv } from './peers-root.ts';
 import { formatBytes } from '../src/report/format.ts';
 import { figuresOf, rowOf, type Figures, type Row, type Sample } from './result.ts';
+import { sizeOf } from './size.ts';
 
 export const build: Benchmark = {
   summary: 'the image of debian-nvidia-cuda beside buildah and mkosi with the same packages',
@@ -47,7 +54,10 @@ interface Program {
 async function runBuild(context: BenchContext): Promise<readonly Row[]> {
   const { reporter, rounds, signal } = context;
   const work = await prepareBuildWork(context);
-  await buildWhole(work, context);
+  // Everything there is, so that every case can forget what it builds. The modules take minutes and are kept.
+  await reporter.stage('Build everything once', () =>
+    buildLayout(work.store, work.initial, layoutOf(work, work.initial), context),
+  );
   await prepareBuildahBase(work, context);
   const ours = oursOf(work, context);
   const buildah = buildahOf(work, context);
@@ -102,26 +112,6 @@ async function runBuild(context: BenchContext): Promise<readonly Row[]> {
 
 const layoutOf = (work: BuildWork, variant: Variant): string => join(work.output, variant.name);
 
-function ingotArgv(work: BuildWork, variant: Variant): Argv {
-  return [
-    ...([process.execPath, join(PRODUCT_ROOT, 'src/main.ts')] as const),
-    ...['--json', '--store', work.store.root],
-    ...['build', variant.declaration, '--output', layoutOf(work, variant)],
-  ];
-}
-
-/** Everything there is, so that every case can forget what it builds. The modules take minutes and are kept. */
-async function buildWhole(work: BuildWork, { reporter, signal }: BenchContext): Promise<void> {
-  await reporter.stage('Build everything once', () =>
-    run(ingotArgv(work, work.initial), {
-      signal,
-      onLine: (line) => {
-        reporter.debug(line);
-      },
-    }),
-  );
-}
-
 const isModules = ({ name }: PlanStep): boolean => name.startsWith('modules');
 const isBase = ({ name }: PlanStep): boolean => name === 'base' || name === 'kernel';
 
@@ -143,7 +133,7 @@ function oursOf(
       await rm(layoutOf(work, variant), { recursive: true, force: true });
       await forget(work.store, forgotten);
     },
-    argv: () => ingotArgv(work, variant),
+    argv: () => buildArgv(work.store, variant, layoutOf(work, variant)),
     bytes: () =>
       isUpdate
         ? newBytes(layoutOf(work, initial), layoutOf(work, variant), signal)
@@ -259,11 +249,6 @@ function inPeers(work: BuildWork, script: string): Argv {
   return inPeersArgv(work.peersRoot, work.peersWork, work.peersSpare, ['sh', '-e', '-c', script]);
 }
 
-/** In mount and process namespaces of its own, as `measure` runs it. */
-function apart(argv: Argv): Argv {
-  return ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--', ...argv];
-}
-
 async function versionsOf(
   work: BuildWork,
   signal: AbortSignal,
@@ -273,9 +258,4 @@ async function versionsOf(
     buildah: /^buildah version (\S+)/m.exec(stdout)?.[1] ?? 'unknown',
     mkosi: /^mkosi (\S+)/m.exec(stdout)?.[1] ?? 'unknown',
   };
-}
-
-async function sizeOf(path: string, signal: AbortSignal): Promise<number> {
-  const { stdout } = await run(duArgv([path]), { signal });
-  return parseDu(stdout).get(path) ?? 0;
 }

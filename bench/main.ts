@@ -19,18 +19,20 @@ import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
 import { build } from './build.ts';
+import { registry } from './registry.ts';
 import { resolve } from './resolve.ts';
 import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult } from './result.ts';
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['base', base],
   ['build', build],
+  ['registry', registry],
   ['resolve', resolve],
 ]);
 
 const USAGE = `usage: npm run bench -- NAME [--rounds N] [--case WORDS] [--json] [--verbose]
 
-${[...BENCHMARKS].map(([name, { summary }]) => `  ${name.padEnd(8)}${summary}`).join('\n')}
+${[...BENCHMARKS].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`).join('\n')}
 
   --rounds N   how often each program runs; the figures are medians (default: 3)
   --case WORDS only the cases whose name has these words; what they need is prepared all the same

@@ -1,5 +1,5 @@
 /**
- * The root that buildah and mkosi run from: Debian's own packages of sid, whose versions are current, whatever the
+ * The root that buildah, mkosi, skopeo and oras run from: Debian's own packages of sid, whose versions are current, whatever the
  * machine is. Made by the same code as the tools root and kept in the benchmarks' store.
  */
 import { ensureToolsRoot } from '../src/build/tools-tree.ts';
@@ -24,6 +24,8 @@ const PACKAGES = [
   ...['buildah', 'crun', 'netavark', 'ca-certificates'],
   // Builds images by a configuration of its own.
   ...['mkosi', 'apt', 'cpio', 'kmod', 'mount', 'systemd', 'zstd', 'skopeo'],
+  // Moves images.
+  'oras',
 ];
 
 /** @returns the root's path */
@@ -95,6 +97,11 @@ umount -l .
 cd /peers
 exec "$@"
 `;
+
+/** In mount and process namespaces of its own, as `measure` runs it. */
+export function apart(argv: Argv): Argv {
+  return ['unshare', '--pid', '--fork', '--kill-child', '--mount-proc', '--', ...argv];
+}
 
 /**
  * @param root of `ensurePeers`

@@ -30,10 +30,12 @@ export interface RegistryOptions {
   readonly htpasswd?: boolean;
   /** Further settings, as YAML below the top level. */
   readonly settings?: string;
+  /** Where its folder is made. Default: the system's for temporary files. */
+  readonly folder?: string;
 }
 
 export async function startRegistry(options: RegistryOptions = {}): Promise<TestRegistry> {
-  const root = await mkdtemp(join(tmpdir(), 'ingot-registry-'));
+  const root = await mkdtemp(join(options.folder ?? tmpdir(), 'ingot-registry-'));
   const port = await freePort();
   const htpasswd = join(root, 'htpasswd');
   await writeFile(htpasswd, HTPASSWD);

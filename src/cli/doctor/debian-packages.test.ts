@@ -10,9 +10,10 @@ test('reads groups, proofs and purposes, and skips comments', () => {
   expect(() => parseNeededPackages('attr getfattr')).toThrow(SyntaxError);
 });
 
-test('the list that the product carries can be read, and names each package once', async () => {
-  const names = (await loadNeededPackages(resolve(import.meta.dirname, '../../..'))).map(({ name }) => name);
-  expect(names).toContain('bubblewrap');
+test('the list that the product carries can be read, and names each package once in a group', async () => {
+  const needed = await loadNeededPackages(resolve(import.meta.dirname, '../../..'));
+  const names = needed.map(({ group, name }) => `${group} ${name}`);
+  expect(names).toContain('product bubblewrap');
   expect(new Set(names).size).toBe(names.length);
 });
 

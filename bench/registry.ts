@@ -1,0 +1,173 @@
+/**
+ * `bench registry`: the image of `images/debian-nvidia-cuda.yaml` into a registry on loopback and out of it, by Ingot,
+ * skopeo and oras.
+ *
+ * Debian's docker-registry, anew and empty for each program, stores on the same file system. Pushed are the image,
+ * then the one that a new driver makes of it, so that what is there already is not sent again. Each pulls what it
+ * pushed, into an empty OCI layout. All of Ingot's stores are empty when it starts. skopeo and oras are Debian sid's.
+ *
+ * oras does not hash what it pushes; Ingot and skopeo do. The registry's own processor time is not in the figures,
+ * and is the larger part of what a push takes.
+ */
+import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { run, type Argv } from '../src/proc/run.ts';
+import { startRegistry } from '../test/support/registry.ts';
+import type { BenchContext, Benchmark } from './benchmark.ts';
+import { buildLayout, prepareVariants, type Variants } from './build-work.ts';
+import { measure } from './measure.ts';
+import { apart, ensurePeers, inPeersArgv } from './peers-root.ts';
+import { figuresOf, rowOf, type Row, type Sample } from './result.ts';
+import { sizeOf } from './size.ts';
+
+export const registry: Benchmark = {
+  summary: 'the image of debian-nvidia-cuda into a registry and out of it, beside skopeo and oras',
+  run: runRegistry,
+};
+
+const CASES = ['push', 'push after a driver change', 'pull'] as const;
+type Case = (typeof CASES)[number];
+
+interface Program {
+  readonly name: 'ingot' | 'skopeo' | 'oras';
+  /** @param layout an OCI layout with one image, named `latest` */
+  readonly push: (layout: string, reference: string) => Argv;
+  readonly pull: (reference: string, layout: string) => Argv;
+}
+
+interface Work {
+  readonly context: BenchContext;
+  readonly initial: string;
+  readonly changed: string;
+  /** For what programs make. On the store's file system. */
+  readonly folder: string;
+}
+
+async function runRegistry(context: BenchContext): Promise<readonly Row[]> {
+  const { scratch, rounds, reporter, signal } = context;
+  const variants = await prepareVariants(context);
+  const work = await makeLayouts(variants, context);
+  const root = await ensurePeers(context);
+  const inPeers = (...argv: Argv): Argv => inPeersArgv(root, scratch, join(scratch, 'spare'), argv);
+  const programs = programsOf(work, inPeers);
+  const samples = new Map<string, Sample[]>();
+  for (let round = 0; round < rounds; round += 1) {
+    // Each goes first once.
+    for (const program of [...programs.slice(round % 3), ...programs.slice(0, round % 3)]) {
+      await reporter.stage(`Round ${round + 1} of ${rounds}: ${program.name}`, async (stage) => {
+        const found = await measureOne(program, work);
+        for (const name of CASES) {
+          const key = `${program.name} ${name}`;
+          samples.set(key, [...(samples.get(key) ?? []), found[name]]);
+        }
+        stage.detail(CASES.map((name) => `${name} ${found[name].wall.toFixed(1)} s`).join(', '));
+      });
+    }
+  }
+  const { stdout } = await run(apart(inPeers('sh', '-c', 'skopeo --version; oras version')), { signal });
+  const versions = {
+    skopeo: /^skopeo version (\S+)/m.exec(stdout)?.[1] ?? 'unknown',
+    oras: /^Version:\s+(\S+)/m.exec(stdout)?.[1] ?? 'unknown',
+  };
+  const figures = (name: string, of: Case): ReturnType<typeof figuresOf> =>
+    figuresOf(samples.get(`${name} ${of}`) ?? []);
+  return CASES.flatMap((of) =>
+    (['skopeo', 'oras'] as const).map((name) =>
+      rowOf(of, figures('ingot', of), { name, version: versions[name], ...figures(name, of) }),
+    ),
+  );
+}
+
+async function makeLayouts(variants: Variants, context: BenchContext): Promise<Work> {
+  const { scratch, reporter } = context;
+  const folder = join(scratch, 'transfers');
+  for (const name of ['layouts', 'transfers', 'spare']) await mkdir(join(scratch, name), { recursive: true });
+  const make = async (name: 'initial' | 'driver'): Promise<string> => {
+    const layout = join(scratch, 'layouts', name);
+    await reporter.stage(`Build the image (${name})`, () =>
+      buildLayout(variants.store, variants[name], layout, context),
+    );
+    return layout;
+  };
+  return { context, initial: await make('initial'), changed: await make('driver'), folder };
+}
+
+function programsOf({ context, folder }: Work, inPeers: (...argv: Argv) => Argv): readonly Program[] {
+  const { scratch, productRoot } = context;
+  const ingot = (...words: string[]): Argv => [
+    process.execPath,
+    join(productRoot, 'src/main.ts'),
+    ...['--json', '--store', join(folder, 'store')],
+    ...words,
+  ];
+  const hostOf = (reference: string): string => reference.replace(/\/.*$/, '');
+  const seen = (path: string): string => path.replace(scratch, '/peers');
+  return [
+    {
+      name: 'ingot',
+      push: (layout, reference) => ingot('push', `oci:${layout}`, reference, '--insecure', hostOf(reference)),
+      pull: (reference, layout) =>
+        ingot('pull', reference, '--output', layout, '--insecure', hostOf(reference)),
+    },
+    {
+      name: 'skopeo',
+      push: (layout, reference) =>
+        inPeers(
+          ...(['skopeo', '--insecure-policy', 'copy', '--quiet', '--dest-tls-verify=false'] as const),
+          ...[`oci:${seen(layout)}`, `docker://${reference}`],
+        ),
+      pull: (reference, layout) =>
+        inPeers(
+          ...(['skopeo', '--insecure-policy', 'copy', '--quiet', '--src-tls-verify=false'] as const),
+          ...[`docker://${reference}`, `oci:${seen(layout)}:latest`],
+        ),
+    },
+    {
+      name: 'oras',
+      push: (layout, reference) =>
+        inPeers(
+          ...(['oras', 'copy', '--no-tty', '--from-oci-layout', '--to-plain-http'] as const),
+          ...[`${seen(layout)}:latest`, reference],
+        ),
+      pull: (reference, layout) =>
+        inPeers(
+          ...(['oras', 'copy', '--no-tty', '--to-oci-layout', '--from-plain-http'] as const),
+          ...[reference, `${seen(layout)}:latest`],
+        ),
+    },
+  ];
+}
+
+/** `bytes`: what the registry took, or what the layout that was pulled holds. */
+async function measureOne(program: Program, work: Work): Promise<Record<Case, Sample>> {
+  const { context, initial, changed, folder } = work;
+  const { scratch, signal, reporter } = context;
+  await using server = await startRegistry({ folder });
+  const reference = `${server.host}/ai/node`;
+  const once = async (argv: Argv, measured: string): Promise<Sample> => {
+    await rm(join(folder, 'store'), { recursive: true, force: true });
+    await run(['sync', '--file-system', folder], { signal });
+    const before = await sizeOf(measured, signal);
+    const { measurement } = await measure(argv, {
+      scratch,
+      signal,
+      onLine: (line) => {
+        reporter.debug(line);
+      },
+    });
+    return { ...measurement, bytes: (await sizeOf(measured, signal)) - before };
+  };
+  const pulled = await mkdtemp(join(folder, 'pulled-'));
+  const data = join(server.root, 'data');
+  await mkdir(data, { recursive: true });
+  try {
+    return {
+      push: await once(program.push(initial, `${reference}:1`), data),
+      'push after a driver change': await once(program.push(changed, `${reference}:2`), data),
+      pull: await once(program.pull(`${reference}:1`, join(pulled, 'layout')), pulled),
+    };
+  } finally {
+    await rm(pulled, { recursive: true, force: true });
+  }
+}
