@@ -197,7 +197,7 @@ function buildahOf(
   { signal }: BenchContext,
 ): Record<'cold' | 'driver' | 'cuda' | 'nothing', Program> {
   const build = (name: string, more = ''): string =>
-    `${BUILDAH} build ${LIMITS} --isolation chroot --network none --layers ${more} --volume /peers/repository:/repository:ro --file /peers/context/${name} --tag localhost/${name} /peers/context`;
+    `unshare --net ${BUILDAH} build ${LIMITS} --isolation chroot --network host --layers ${more} --volume /peers/repository:/repository:ro --file /peers/context/${name} --tag localhost/${name} /peers/context`;
   const program = (title: string, variant: Variant, kind: string | undefined, more?: string): Program => {
     const name = kind === undefined ? 'initial' : `${kind}-changed`;
     return {
@@ -246,7 +246,7 @@ function mkosiOf(work: BuildWork, { signal }: BenchContext): Program {
 }
 
 function inPeers(work: BuildWork, script: string): Argv {
-  return inPeersArgv(work.peersRoot, work.peersWork, work.peersSpare, ['sh', '-e', '-c', script]);
+  return inPeersArgv(work.peersRoot, work.peersWork, work.peersSpare, ['bash', '-e', '-c', script]);
 }
 
 async function versionsOf(
