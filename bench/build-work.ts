@@ -133,7 +133,7 @@ async function makeLater(
 
 export function buildArgv(store: Store, variant: Variant, layout: string): Argv {
   return [
-    ...([process.execPath, join(PRODUCT_ROOT, 'src/main.ts')] as const),
+    ...([join(PRODUCT_ROOT, 'bin/ingot')] as const),
     ...['--json', '--store', store.root],
     ...['build', variant.declaration, '--output', layout],
   ];

@@ -130,7 +130,10 @@ function oursOf(
   ): Program => ({
     title: `ingot, ${title}`,
     prepare: async () => {
-      await rm(layoutOf(work, variant), { recursive: true, force: true });
+      // Where nothing changed, the layout is there too.
+      if (variant !== initial || forgotten.length > 0) {
+        await rm(layoutOf(work, variant), { recursive: true, force: true });
+      }
       await forget(work.store, forgotten);
     },
     argv: () => buildArgv(work.store, variant, layoutOf(work, variant)),

@@ -96,8 +96,7 @@ async function makeLayouts(variants: Variants, context: BenchContext): Promise<W
 function programsOf({ context, folder }: Work, inPeers: (...argv: Argv) => Argv): readonly Program[] {
   const { scratch, productRoot } = context;
   const ingot = (...words: string[]): Argv => [
-    process.execPath,
-    join(productRoot, 'src/main.ts'),
+    join(productRoot, 'bin/ingot'),
     ...['--json', '--store', join(folder, 'store')],
     ...words,
   ];
