@@ -1,5 +1,5 @@
 /** Kernel, module index, initramfs and kernel arguments, where a bootable container has them. */
-import { rename } from 'node:fs/promises';
+import { rename, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { IngotError } from '../../errors.ts';
@@ -45,13 +45,27 @@ export async function makeModuleIndexAndInitramfs(
   };
   const run = { signal: options.signal, onLine };
   await runInSandbox(['depmod', '--all', kernelRelease], sandbox, run);
-  const initramfs = `/usr/lib/modules/${kernelRelease}/initramfs.img`;
+  const folder = `/usr/lib/modules/${kernelRelease}`;
   // The locale decides the order of files in the archive; the sandbox sets it.
   await runInSandbox(
-    ['dracut', '--force', '--no-hostonly', '--reproducible', '--kver', kernelRelease, initramfs],
-    sandbox,
+    [
+      ...(['dracut', '--force', '--no-hostonly', '--reproducible'] as const),
+      ...['--kver', kernelRelease, `${folder}/initramfs.img`],
+    ],
+    { ...sandbox, epoch: await epochOf(fs, `${folder}/vmlinuz`) },
     run,
   );
+}
+
+/**
+ * The kernel's own time. By the seal's, accounts in the initramfs would get another day with every lock (shadow(5),
+ * field 3), and nodes would pull all of it again.
+ *
+ * @returns seconds
+ */
+async function epochOf(fs: RootFs, path: string): Promise<number> {
+  const { mtimeMs } = await stat(await fs.resolve(path));
+  return Math.floor(mtimeMs / 1000);
 }
 
 /** bootc's kernel argument fragments: TOML with one key. A JSON array of strings is a TOML array. */
