@@ -82,10 +82,11 @@ test('help of the program and of each command has examples', async () => {
     .slice(stdout.indexOf('Commands:'), stdout.indexOf('Examples:'))
     .split('\n')
     .map((line) => /^ {2}([a-z]+)/.exec(line)?.[1])
-    .filter((name) => name !== undefined && name !== 'help');
+    .filter((name): name is string => name !== undefined && name !== 'help');
   expect(commands).toContain('store');
+  const single = commands.filter((name) => name !== 'store').map((name) => [name]);
   const helps = await Promise.all(
-    [...commands.filter((name) => name !== 'store').map((name) => [name ?? '']), ['store', 'gc']].map(
+    [...single, ['store', 'gc'], ['key', 'new'], ['key', 'show']].map(
       async (words) => [words.join(' '), (await ingot([...words, '--help'])).stdout] as const,
     ),
   );

@@ -18,7 +18,16 @@ interface KeyFlags {
 const PASSWORD_FD = 'read the password from this open file descriptor (default: COSIGN_PASSWORD)';
 
 export function keyCommand(bind: Bind): Command {
-  const command = new Command('key').description('Make and show the keys that images are signed with.');
+  const command = new Command('key')
+    .description('Make and show the keys that images are signed with.')
+    .addHelpText(
+      'after',
+      `
+Examples:
+  COSIGN_PASSWORD=… ingot key new keys/node
+  ingot key show keys/node.pub
+`,
+    );
   command
     .command('new')
     .description('Make a key pair: NAME.key, under a password, and NAME.pub. Nothing is overwritten.')
