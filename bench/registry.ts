@@ -31,15 +31,21 @@ type Case = (typeof CASES)[number];
 
 interface Program {
   readonly name: 'ingot' | 'skopeo' | 'oras';
-  /** @param layout an OCI layout with one image, named `latest` */
-  readonly push: (layout: string, reference: string) => Argv;
+  /** @param layout of one image */
+  readonly push: (layout: Layout, reference: string) => Argv;
   readonly pull: (reference: string, layout: string) => Argv;
+}
+
+interface Layout {
+  readonly path: string;
+  /** The image's, in it. */
+  readonly name: string;
 }
 
 interface Work {
   readonly context: BenchContext;
-  readonly initial: string;
-  readonly changed: string;
+  readonly initial: Layout;
+  readonly changed: Layout;
   /** For what programs make. On the store's file system. */
   readonly folder: string;
 }
@@ -83,12 +89,12 @@ async function makeLayouts(variants: Variants, context: BenchContext): Promise<W
   const { scratch, reporter } = context;
   const folder = join(scratch, 'transfers');
   for (const name of ['layouts', 'transfers', 'spare']) await mkdir(join(scratch, name), { recursive: true });
-  const make = async (name: 'initial' | 'driver'): Promise<string> => {
-    const layout = join(scratch, 'layouts', name);
+  const make = async (name: 'initial' | 'driver'): Promise<Layout> => {
+    const path = join(scratch, 'layouts', name);
     await reporter.stage(`Build the image (${name})`, () =>
-      buildLayout(variants.store, variants[name], layout, context),
+      buildLayout(variants.store, variants[name], path, context),
     );
-    return layout;
+    return { path, name: variants[name].lock.version };
   };
   return { context, initial: await make('initial'), changed: await make('driver'), folder };
 }
@@ -105,7 +111,8 @@ function programsOf({ context, folder }: Work, inPeers: (...argv: Argv) => Argv)
   return [
     {
       name: 'ingot',
-      push: (layout, reference) => ingot('push', `oci:${layout}`, reference, '--insecure', hostOf(reference)),
+      push: (layout, reference) =>
+        ingot('push', `oci:${layout.path}`, reference, '--insecure', hostOf(reference)),
       pull: (reference, layout) =>
         ingot('pull', reference, '--output', layout, '--insecure', hostOf(reference)),
     },
@@ -114,7 +121,7 @@ function programsOf({ context, folder }: Work, inPeers: (...argv: Argv) => Argv)
       push: (layout, reference) =>
         inPeers(
           ...(['skopeo', '--insecure-policy', 'copy', '--quiet', '--dest-tls-verify=false'] as const),
-          ...[`oci:${seen(layout)}`, `docker://${reference}`],
+          ...[`oci:${seen(layout.path)}:${layout.name}`, `docker://${reference}`],
         ),
       pull: (reference, layout) =>
         inPeers(
@@ -127,7 +134,7 @@ function programsOf({ context, folder }: Work, inPeers: (...argv: Argv) => Argv)
       push: (layout, reference) =>
         inPeers(
           ...(['oras', 'copy', '--no-tty', '--from-oci-layout', '--to-plain-http'] as const),
-          ...[`${seen(layout)}:latest`, reference],
+          ...[`${seen(layout.path)}:${layout.name}`, reference],
         ),
       pull: (reference, layout) =>
         inPeers(
