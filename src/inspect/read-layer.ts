@@ -44,13 +44,29 @@ export interface ReadLayerOptions {
 export async function readLayer(
   image: Pick<ImageReader, 'shown' | 'blob'>,
   layer: Descriptor,
-  { signal, keep = () => true, onBytes }: ReadLayerOptions = {},
+  { keep = () => true, ...options }: ReadLayerOptions = {},
 ): Promise<LayerEntries> {
   const collector = new Collector(keep);
-  const parser = new TarParser((member) => collector.see(member));
+  await parseLayer(image, layer, (member) => collector.see(member), options);
+  return collector.layer;
+}
+
+/**
+ * Shows each member of a layer's archive, and its contents to the sink that `see` answers with.
+ *
+ * @throws IngotError IMAGE_UNREADABLE for what is no layer, INTERRUPTED, and what the image and `see` throw
+ */
+export async function parseLayer(
+  image: Pick<ImageReader, 'shown' | 'blob'>,
+  layer: Descriptor,
+  see: (member: TarMember) => ContentSink | undefined,
+  { signal, onBytes }: Omit<ReadLayerOptions, 'keep'>,
+): Promise<void> {
+  const parser = new TarParser(see);
   const counted = async function* (): AsyncGenerator<Buffer> {
     for await (const chunk of image.blob(layer)) {
-      if (signal?.aborted === true) throw new IngotError('INTERRUPTED', 'interrupted while reading images');
+      if (signal?.aborted === true)
+        throw new IngotError('INTERRUPTED', 'interrupted while reading the image');
       onBytes?.(chunk.length);
       yield chunk;
     }
@@ -66,7 +82,6 @@ export async function readLayer(
       { hint: 'copy or build the image again', cause: error },
     );
   }
-  return collector.layer;
 }
 
 class Collector {

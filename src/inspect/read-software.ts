@@ -5,15 +5,13 @@
  */
 import { posix } from 'node:path';
 
-import { IngotError } from '../errors.ts';
-import { decompressLayer } from '../oci/layer-contents.ts';
-import type { Descriptor } from '../oci/schema.ts';
-import { TarParser, type ContentSink, type TarMember } from '../oci/tar-parser.ts';
+import type { ContentSink, TarMember } from '../oci/tar-parser.ts';
 import { parseStanzas } from '../packages/stanzas.ts';
 import type { Stage } from '../report/events.ts';
 import type { InstalledPackage, Software } from '../sbom/software.ts';
 import type { ImageReader } from './image-reader.ts';
 import { osReleaseField } from './read-base.ts';
+import { parseLayer } from './read-layer.ts';
 
 export interface ReadSoftwareOptions {
   readonly signal?: AbortSignal | undefined;
@@ -38,10 +36,12 @@ export async function readSoftware(
   const total = image.layers.reduce((sum, { size }) => sum + size, 0);
   let done = 0;
   for (const layer of image.layers) {
-    await readLayerInto(files, image, layer, signal, (bytes) => {
+    files.nextLayer(layer.annotations?.['dev.ingot.layer']);
+    const onBytes = (bytes: number): void => {
       done += bytes;
       stage?.progress(done, total, 'bytes');
-    });
+    };
+    await parseLayer(image, layer, (member) => files.see(member), { signal, onBytes });
   }
   const osRelease = OS_RELEASE.map((path) => files.text(path)).find((text) => text !== undefined) ?? '';
   const status = STATUS.map((path) => files.text(path)).find((text) => text !== undefined);
@@ -70,36 +70,6 @@ export async function readSoftware(
       }),
     ),
   };
-}
-
-async function readLayerInto(
-  files: SoftwareFiles,
-  image: ImageReader,
-  layer: Descriptor,
-  signal: AbortSignal | undefined,
-  onBytes: (bytes: number) => void,
-): Promise<void> {
-  files.nextLayer(layer.annotations?.['dev.ingot.layer']);
-  const parser = new TarParser((member) => files.see(member));
-  const counted = async function* (): AsyncGenerator<Buffer> {
-    for await (const chunk of image.blob(layer)) {
-      if (signal?.aborted === true)
-        throw new IngotError('INTERRUPTED', 'interrupted while reading the image');
-      onBytes(chunk.length);
-      yield chunk;
-    }
-  };
-  try {
-    for await (const chunk of decompressLayer(counted(), layer.mediaType)) parser.write(chunk);
-    parser.end();
-  } catch (error) {
-    if (error instanceof IngotError) throw error;
-    throw new IngotError(
-      'IMAGE_UNREADABLE',
-      `${image.shown}: the layer ${layer.digest} cannot be read: ${error instanceof Error ? error.message : String(error)}`,
-      { hint: 'copy or build the image again', cause: error },
-    );
-  }
 }
 
 /** In name order. Of several architectures of one package, the first. */
