@@ -8,7 +8,7 @@ import { withMig } from './change.ts';
 import type { Gap } from './found.ts';
 import { poseProblem } from './problem.ts';
 import type { Element, FitContext, FitRequest } from './request.ts';
-import type { RuledJudgement } from './rule.ts';
+import { refuse, type RuledJudgement } from './rule.ts';
 import { RULES } from './rules.ts';
 import { accepts, search, type Outcome } from './search.ts';
 
@@ -28,6 +28,8 @@ export function findConflicts(request: FitRequest, context: FitContext): Conflic
   const { gaps } = poseProblem(request, context);
   const conflicts: Conflict[] = gaps.map((gap) => ({ elements: gap.about, judgements: [], gap }));
   const known = gaps.reduce((left, { about }) => relax(left, about), request);
+  const passedOver = findPassedOver(known, context);
+  if (passedOver !== undefined) return [...conflicts, passedOver];
   // With what they share gone, conflicts of one thing with several others would hide each other.
   for (const shared of ['last', 'first'] as const) {
     let rest: FitRequest | undefined = known;
@@ -38,6 +40,23 @@ export function findConflicts(request: FitRequest, context: FitContext): Conflic
     }
   }
   return conflicts;
+}
+
+/**
+ * What a choice among the drivers that are still mended alone is refused for, when an older one would do. Its own
+ * conflicts would tell what is wrong with drivers that nobody needs.
+ */
+function findPassedOver(request: FitRequest, context: FitContext): Conflict | undefined {
+  const { driver } = request;
+  if (driver === undefined || driver.version !== undefined || driver.endOfLife === true) return undefined;
+  if (!isRefused(request, context)) return undefined;
+  const { chosen } = search(poseProblem({ ...request, driver: { ...driver, endOfLife: true } }, context));
+  const { version, branch } = chosen?.driver ?? {};
+  const rule = RULES.find(({ id }) => id === 'driver-end-of-life');
+  if (version === undefined || branch === undefined || rule === undefined) return undefined;
+  const elements = minimalConflict(request, context);
+  const message = `${version} would fit, and is taken only when asked for: R${branch.branch} is past its end of life`;
+  return { elements, judgements: [{ ...refuse(message, [branch], [{ kind: 'driver' }]), rule }] };
 }
 
 /** One of a refused request's conflicts. */

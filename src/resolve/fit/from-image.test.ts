@@ -110,6 +110,18 @@ describe('the kernel layers', () => {
   });
 });
 
+describe('GPUs whose last driver is past its end of life', () => {
+  it.each(['auto', 'nvidia'])('are told of it, and of nothing else, with driver: %s', async (driver) => {
+    const { verdict, findings } = judge(
+      await parse(`gpus: [v100-sxm2-32gb]\ndriver: ${driver}\ncuda: '12.4'\naddons: [persistenced]\n`),
+    );
+    expect(verdict).toBe('refused');
+    expect(findings.map(({ rule }) => rule)).toEqual(['driver-end-of-life']);
+    expect(findings[0]?.message).toContain('550.163.01 would fit');
+    expect(findings[0]?.suggestions.map(({ text }) => text)).toContain('driver: nvidia@550');
+  });
+});
+
 describe('boards with switches', () => {
   it('have a fabric manager for each driver there is', async () => {
     for (const [gpu, asked, version] of [
