@@ -12,7 +12,7 @@ import { findProgram } from '../proc/find-program.ts';
 import { run } from '../proc/run.ts';
 import { cosignPublicKeyArgv, cosignSignBlobArgv, isKmsUri } from '../tools/cosign.ts';
 import { isEncrypted, parsePrivateKey, type PrivateKey } from '../trust/private-key.ts';
-import { isSignedBy, parsePublicKey } from '../trust/public-key.ts';
+import { isSignedBy, parsePublicKey, type PublicKey } from '../trust/public-key.ts';
 import { type Signer, signerOf } from '../trust/signer.ts';
 import type { CommandContext } from './context.ts';
 import { readDescriptor, readPasswordDescriptor } from './read-descriptor.ts';
@@ -72,6 +72,16 @@ export async function openPrivateKey(
   } finally {
     pem.fill(0);
   }
+}
+
+/** @throws IngotError USAGE for what is no public key */
+export function readPublicKeys(
+  { cwd }: Pick<KeyContext, 'cwd'>,
+  files: readonly string[],
+): Promise<readonly PublicKey[]> {
+  return Promise.all(
+    files.map(async (file) => parsePublicKey((await readKeyFile(resolve(cwd, file), file)).toString(), file)),
+  );
 }
 
 /** @throws IngotError USAGE */

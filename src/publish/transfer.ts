@@ -1,10 +1,13 @@
 /** The jobs behind `push`, `pull` and `copy`: one image, from one place to others. */
 import { IngotError } from '../errors.ts';
-import type { ManifestDocument } from '../oci/image-transfer.ts';
+import type { ImageTarget, ManifestDocument } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
+import type { ImageReference } from '../oci/reference.ts';
+import type { Descriptor } from '../oci/schema.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import type { Signer } from '../trust/signer.ts';
+import { type Artifact, attachArtifact } from './attach.ts';
 import { type CopiedImage, copyImage } from './copy-image.ts';
 import {
   type ImageLocation,
@@ -29,7 +32,9 @@ export interface TransferOptions {
   readonly from: ImageOrigin;
   readonly to: readonly Destination[];
   readonly withReferrers?: boolean | undefined;
-  /** Signs it at each place before a tag leads to it. */
+  /** Put beside it in each registry before a tag leads to it, and signed where it is. */
+  readonly belongings?: readonly Belonging[] | undefined;
+  /** Signs it in each registry before a tag leads to it. */
   readonly signing?: Signing | undefined;
   readonly registries: RegistryAccess;
   /** In use by the caller. */
@@ -43,8 +48,22 @@ export interface Signing {
   readonly attest?: SignOptions['attest'];
 }
 
+/** What is told of an image besides what it is, such as the list of its packages. */
+export interface Belonging {
+  /** The image, or an image in it. */
+  readonly subject: Descriptor;
+  readonly artifact: Artifact;
+}
+
+export interface AttachedBelonging {
+  readonly manifest: Descriptor;
+  readonly signed: SignedImage | undefined;
+}
+
 export interface Transferred extends CopiedImage {
   readonly signed: SignedImage | undefined;
+  /** Manifests of the belongings: the same at every place. */
+  readonly attached: readonly AttachedBelonging[];
   readonly ref: string;
   readonly names: readonly string[];
 }
@@ -55,7 +74,7 @@ export interface Transferred extends CopiedImage {
  * @throws IngotError USAGE and what `copyImage` throws
  */
 export async function transferImage(options: TransferOptions): Promise<readonly Transferred[]> {
-  const { from, registries, store, reporter, signal, signing, withReferrers = true } = options;
+  const { from, registries, store, reporter, signal, withReferrers = true } = options;
   const plans = options.to.map((destination) => ({ ...destination, names: namesFor(destination) }));
   const results: Transferred[] = [];
   for (const { location, text, names } of plans) {
@@ -65,25 +84,88 @@ export async function transferImage(options: TransferOptions): Promise<readonly 
     const source = location.kind === 'layout' ? new StoredSource(opened, store) : opened;
     await using target = await openTarget(location, registries, scratch.path);
     const reference = wantedOf(from);
-    let signed: SignedImage | undefined;
-    const beforeNamed =
-      signing === undefined || location.kind !== 'registry'
-        ? undefined
-        : async ({ descriptor }: ManifestDocument): Promise<void> => {
-            const place = location.reference;
-            await using there = registries.source(place, { mirrors: false });
-            const repository = `${place.registry}/${place.repository}`;
-            const identity = { repository, tags: names };
-            const options = { ...signing, source: there, target, identity, reporter, signal };
-            signed = await signImage({ ...options, reference: descriptor.digest, scratch: scratch.path });
-          };
+    const company =
+      location.kind === 'registry'
+        ? new Company({ target, place: location.reference, names, scratch: scratch.path }, options)
+        : undefined;
     const copied = await copyImage({
       ...{ source, reference, target, names, withReferrers, reporter, signal },
-      beforeNamed,
+      beforeNamed: company?.isEmpty === false ? (root) => company.put(root) : undefined,
     });
-    results.push({ ref: text, names, ...copied, signed });
+    const { signed, attached } = company ?? { signed: undefined, attached: [] };
+    results.push({ ref: text, names, ...copied, signed, attached });
   }
   return results;
+}
+
+interface Place {
+  readonly target: ImageTarget;
+  readonly place: ImageReference;
+  readonly names: readonly string[];
+  /** A folder of the caller's. */
+  readonly scratch: string;
+}
+
+/** What comes to be beside an image in one registry: belongings, their signatures, the image's own. */
+class Company {
+  signed: SignedImage | undefined;
+  readonly attached: AttachedBelonging[] = [];
+  readonly #at: Place;
+  readonly #options: TransferOptions;
+
+  constructor(at: Place, options: TransferOptions) {
+    this.#at = at;
+    this.#options = options;
+  }
+
+  get isEmpty(): boolean {
+    const { signing, belongings = [] } = this.#options;
+    return signing === undefined && belongings.length === 0;
+  }
+
+  async put({ descriptor }: ManifestDocument): Promise<void> {
+    const { signing, belongings = [], reporter } = this.#options;
+    const { target, names } = this.#at;
+    const manifests =
+      belongings.length === 0
+        ? []
+        : await reporter.stage(`Attach to ${target.shown}`, () => this.#attach(belongings));
+    for (const manifest of manifests) {
+      // Nobody pulls these by a tag: they are signed as what the repository holds.
+      const signed = signing && (await this.#sign(manifest, [], { signer: signing.signer }));
+      this.attached.push({ manifest, signed });
+    }
+    if (signing !== undefined) this.signed = await this.#sign(descriptor, names, signing);
+  }
+
+  async #attach(belongings: readonly Belonging[]): Promise<readonly Descriptor[]> {
+    const { target, scratch } = this.#at;
+    const { signal } = this.#options;
+    const attached = new Map<string, Descriptor>();
+    // One after the other: registries without the referrers API keep one list of them.
+    for (const { subject, artifact } of belongings) {
+      const found = await attachArtifact(target, subject, artifact, { scratch, signal });
+      attached.set(found.digest, found);
+    }
+    return [...attached.values()];
+  }
+
+  async #sign({ digest }: Descriptor, tags: readonly string[], signing: Signing): Promise<SignedImage> {
+    const { target, place, scratch } = this.#at;
+    const { registries, reporter, signal } = this.#options;
+    await using source = registries.source(place, { mirrors: false });
+    const identity = { repository: `${place.registry}/${place.repository}`, tags };
+    return await signImage({
+      ...signing,
+      source,
+      target,
+      identity,
+      reporter,
+      signal,
+      reference: digest,
+      scratch,
+    });
+  }
 }
 
 function namesFor({ location, text, names = [] }: Destination): readonly string[] {

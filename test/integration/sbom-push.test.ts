@@ -7,6 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { hexOf } from '../../src/digest.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { packLayer, writeSmallImage, writeTree } from '../support/small-image.ts';
 import { readSpdx } from '../support/spdx-rules.ts';
@@ -124,6 +125,21 @@ it('say when there is none', async () => {
     env,
   });
   expect([exitCode, stderr]).toEqual([1, expect.stringContaining('NOT_FOUND')]);
+});
+
+it('keep the tag where it was when they cannot be put', async () => {
+  const ref = 'ai/unlisted:1';
+  await push(arm64, `${registry.host}/${ref}`);
+  const before = await ingotJson(['inspect', `${registry.host}/${ref}`, ...insecure()], { env });
+  // The list of referrers cannot be written.
+  await using proxy = await startFaultProxy(registry.host, ({ method, url }) =>
+    method === 'PUT' && url.includes('/manifests/sha256-') ? { answer: 403 } : undefined,
+  );
+  const args = ['push', amd64, `${proxy.host}/${ref}`, '--sbom', 'spdx', '--insecure', proxy.host];
+  const { exitCode, stderr } = await ingot(args, { env });
+  expect([exitCode, stderr]).toEqual([1, expect.stringContaining('REGISTRY_DENIED')]);
+  const after = await ingotJson(['inspect', `${registry.host}/${ref}`, ...insecure()], { env });
+  expect(after['digest']).toBe(before['digest']);
 });
 
 it('leave an image unsent that cannot be read', async () => {

@@ -9,9 +9,11 @@ import { run, type RunResult } from '../../src/proc/run.ts';
 import { cosignPublicKeyArgv, cosignSignBlobArgv } from '../../src/tools/cosign.ts';
 import { isSignedBy, parsePublicKey } from '../../src/trust/public-key.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
+import { startFaultProxy } from '../support/fault-proxy.ts';
 import { startReferrersProxy } from '../support/referrers-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { type SidTools, sidTools } from '../support/sid-tools.ts';
+import { packLayer, writeSmallImage, writeTree } from '../support/small-image.ts';
 import { makeTestImage } from '../support/test-image.ts';
 import { makeTestIndex, type TestIndex } from '../support/test-index.ts';
 
@@ -322,6 +324,39 @@ test('what a pushed image was built from is attested, and cosign verifies that',
     const wrong = more.length === 0 ? push : [...push.slice(0, -2), ...more];
     expect((await ingot(wrong, { env, cwd: scratch })).exitCode).toBe(2);
   }
+});
+
+test('a list of packages is signed before the tag leads there, and cosign verifies it', async () => {
+  const layer = await packLayer(scratch, 'base', (tree) =>
+    writeTree(tree, { 'usr/lib/os-release': 'ID=debian\nVERSION_ID="13"\n' }),
+  );
+  const image = await writeSmallImage(join(scratch, 'listed'), [layer]);
+  // The tag is the last thing that is put.
+  const stale: string[] = [];
+  await using proxy = await startFaultProxy(registry.host, ({ method, url }, earlier) => {
+    const isPut = method === 'PUT' && url.includes('/manifests/');
+    if (isPut && earlier.some((one) => one.method === 'PUT' && one.url.endsWith('/manifests/1.0')))
+      stale.push(url);
+    return undefined;
+  });
+  const ref = `${proxy.host}/signed/listed`;
+  const at = ['--insecure', proxy.host];
+  const push = ['push', image, `${ref}:1.0`, ...at, '--sbom', 'spdx'];
+  const { sboms } = await ingotJson([...push, '--key', 'ours.key'], { env, cwd: scratch });
+  const [sbom] = sboms as readonly { readonly digest: string; readonly key: string }[];
+  expect(sbom?.key).toMatch(/^sha256:/);
+  expect(stale).toEqual([]);
+  const document = `${ref}@${sbom?.digest ?? ''}`;
+  expect((await cosignVerify('ours.pub', document)).exitCode).toBe(0);
+  expect((await cosignVerify('ours.pub', document, '--new-bundle-format=false')).exitCode).toBe(0);
+  expect((await cosignVerify('theirs.pub', document)).exitCode).not.toBe(0);
+
+  const print = ['sbom', `${ref}:1.0`, '--format', 'spdx', '--attached', ...at];
+  const attached = await ingot([...print, '--key', 'ours.pub'], { env, cwd: scratch });
+  expect(JSON.parse(attached.stdout)).toMatchObject({ spdxVersion: 'SPDX-2.3' });
+  const refused = await ingot([...print, '--key', 'theirs.pub'], { env, cwd: scratch });
+  expect([refused.exitCode, refused.stderr]).toEqual([1, expect.stringContaining('NOT_FOUND')]);
+  expect((await ingot([...print.slice(0, 4), '--key', 'ours.pub'], { env, cwd: scratch })).exitCode).toBe(2);
 });
 
 test('cosign reads our keys, and signs for us as it does with those of a KMS', async () => {

@@ -3,11 +3,10 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { IngotError } from '../../errors.ts';
 import type { ManifestDocument } from '../../oci/image-transfer.ts';
-import { attachToPlaces } from '../../publish/attach-to-places.ts';
 import { parseLocation } from '../../publish/location.ts';
 import { DEFAULT_BUILDER, provenanceOf } from '../../publish/provenance.ts';
 import type { Attestation } from '../../publish/sign-image.ts';
-import { requireRegistry, transferImage } from '../../publish/transfer.ts';
+import { requireRegistry, type Transferred, transferImage } from '../../publish/transfer.ts';
 import { BILL_FORMATS, type BillFormat } from '../../sbom/formats.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
@@ -54,8 +53,8 @@ Examples:
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --sbom spdx --sbom cyclonedx
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
 
-With a key it is signed before a tag leads to it, as by \`ingot sign\`, and what it was built from is attested (SLSA
-provenance): all of its lock where a declaration is pushed, the digest of its lock otherwise.
+With a key it is signed before a tag leads to it, as by \`ingot sign\`, and so are the lists of --sbom; what it was built
+from is attested (SLSA provenance): all of its lock where a declaration is pushed, the digest of its lock otherwise.
 
 Credentials are those of \`skopeo login\`, \`podman login\` and \`docker login\`.
 `,
@@ -96,19 +95,34 @@ async function push(
   // Made first: an image that cannot be read is not sent.
   const belongings =
     formats.length === 0 ? [] : await makeDocuments(context, { from, formats, locks, registries, store });
-  const sent = renderTransfers(
-    await transferImage({ from, to, registries, store, reporter, signal, withReferrers, signing }),
-  );
-  if (belongings.length === 0) return sent;
-  const sboms = await attachToPlaces({ belongings, to, registries, store, reporter, signal });
+  const transfers = await transferImage({
+    ...{ from, to, registries, store, reporter, signal, withReferrers, signing },
+    belongings,
+  });
+  return formats.length === 0 ? renderTransfers(transfers) : withSboms(transfers);
+}
+
+function withSboms(transfers: readonly Transferred[]): CommandResult {
+  const { json, text } = renderTransfers(transfers);
+  // The same at every place; so is whether they are signed.
+  const sboms = transfers[0]?.attached ?? [];
   return {
     json: {
-      ...sent.json,
-      sboms: sboms.map(({ digest, artifactType, size }) => ({ digest, artifactType, size })),
+      ...json,
+      sboms: sboms.map(({ manifest: { digest, artifactType, size }, signed }) => ({
+        digest,
+        artifactType,
+        size,
+        ...(signed !== undefined && { key: signed.key }),
+      })),
     },
-    text: [sent.text, ...sboms.map(({ digest, artifactType }) => `${artifactType ?? ''}  ${digest}`)].join(
-      '\n',
-    ),
+    text: [
+      text,
+      ...sboms.map(
+        ({ manifest: { digest, artifactType = '' }, signed }) =>
+          `${artifactType}  ${digest}${signed === undefined ? '' : ', signed'}`,
+      ),
+    ].join('\n'),
   };
 }
 

@@ -10,12 +10,13 @@ import { compareBills } from '../../sbom/compare-bills.ts';
 import { BILL_FORMATS, renderDocument, type BillFormat } from '../../sbom/formats.ts';
 import { type BillQuery, selectComponents } from '../../sbom/select-components.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
-import { addRegistryOptions, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { readVersion } from '../root-command.ts';
 import { findOrigin } from '../image-origin.ts';
 import { readAttached } from '../sbom/image-documents.ts';
 import { gatherBill } from '../sbom/gather-bill.ts';
 import { renderBill, renderBillDifference } from '../sbom/render-bill.ts';
+import { readPublicKeys } from '../signing-key.ts';
 import { useStore } from '../use-store.ts';
 
 interface SbomOptions extends RegistryOptions, BillQuery {
@@ -24,6 +25,7 @@ interface SbomOptions extends RegistryOptions, BillQuery {
   readonly lock?: string;
   readonly against?: string;
   readonly attached?: true;
+  readonly key?: readonly string[];
 }
 
 export function sbomCommand(bind: Bind): Command {
@@ -42,6 +44,7 @@ export function sbomCommand(bind: Bind): Command {
     )
     .option('-o, --output <file>', 'write the document to this file')
     .option('--attached', 'print the document that somebody put beside the image, as it is')
+    .option('--key <file>', 'with --attached: only one signed by this public key (repeatable)', collect)
     .option('--lock <file>', 'the lock of an image, when it was not built on this machine')
     .option('--package <pattern>', 'only packages of this name or source name, such as linux-*')
     .option(
@@ -63,6 +66,7 @@ Examples:
   ingot sbom oci:build/debian-minimal --format spdx --output node.spdx.json
   ingot sbom oci:build/debian-minimal --licence 'GPL-3*' --layer base
   ingot sbom new.lock.yaml --against old.lock.yaml
+  ingot sbom registry.example.com/ai/node:1.0 --format spdx --attached --key node.pub
   ingot sbom registry.example.com/ai/node:1.0 --format cyclonedx | jq .metadata.component
 
 A lock tells versions and digests, an image licences, suppliers and dependencies: with both, all is told. The same
@@ -79,11 +83,12 @@ async function sbom(context: CommandContext, argument: string, options: SbomOpti
   const { format } = options;
   if (options.attached === true && format !== undefined) {
     const { from } = await findOrigin(context, argument);
+    const keys = options.key && (await readPublicKeys(context, options.key));
     return await printDocument(
       context,
       options,
       format,
-      await readAttached(context, from, format, registries),
+      await readAttached(context, { from, format, keys, registries }),
     );
   }
   const gather = { registries, store: inUse.store };
@@ -135,6 +140,11 @@ function requireFitting(options: SbomOptions): void {
   if (options.attached === true && format === undefined) {
     throw new IngotError('USAGE', '--attached prints a document, and --format does not say which', {
       hint: `add --format ${Object.keys(BILL_FORMATS).join(' or --format ')}`,
+    });
+  }
+  if (options.key !== undefined && options.attached !== true) {
+    throw new IngotError('USAGE', '--key says whose document counts, and --attached is missing', {
+      hint: 'what Ingot makes from the image itself needs no signature',
     });
   }
   if (query !== undefined && (format !== undefined || against !== undefined)) {

@@ -9,10 +9,10 @@ import { type ImageLocation, openSource, parseLocation, wantedOf } from '../../p
 import { type Verification, type VerifiedManifest, verifyImage } from '../../publish/verify-image.ts';
 import { formatTable } from '../../report/format.ts';
 import { predicateType, verdictFor } from '../../trust/policy.ts';
-import { type PublicKey, parsePublicKey } from '../../trust/public-key.ts';
+import type { PublicKey } from '../../trust/public-key.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
-import { readKeyFile } from '../signing-key.ts';
+import { readPublicKeys } from '../signing-key.ts';
 import { findTrustFile, loadTrustPolicy } from '../trust-file.ts';
 
 interface VerifyFlags extends RegistryOptions {
@@ -126,11 +126,7 @@ async function demandOf(
         hint: 'give one of them',
       });
     }
-    const keys = await Promise.all(
-      flags.key.map(async (file) =>
-        parsePublicKey((await readKeyFile(resolve(cwd, file), file)).toString(), file),
-      ),
-    );
+    const keys = await readPublicKeys({ cwd }, flags.key);
     return { verdict: 'signed', keys, repository, attestations: asked };
   }
   const file = flags.policy === undefined ? await findTrustFile(cwd) : resolve(cwd, flags.policy);

@@ -8,12 +8,14 @@ import { parseJson } from '../../oci/blob.ts';
 import { INDEX_MEDIA_TYPES, readDocument } from '../../oci/image-graph.ts';
 import type { RegistryAccess } from '../../oci/registry/access.ts';
 import type { Descriptor } from '../../oci/schema.ts';
-import type { Belonging } from '../../publish/attach-to-places.ts';
-import { findArtifacts, readArtifactBlob } from '../../publish/attach.ts';
+import { type AttachedArtifact, findArtifacts, readArtifactBlob } from '../../publish/attach.ts';
 import { type ImageOrigin, openSource, wantedOf } from '../../publish/location.ts';
+import type { Belonging } from '../../publish/transfer.ts';
+import { verifyImage } from '../../publish/verify-image.ts';
 import type { Lock } from '../../resolve/lock.ts';
 import { BILL_FORMATS, type BillFormat, renderDocument } from '../../sbom/formats.ts';
 import type { Store } from '../../store/store.ts';
+import type { PublicKey } from '../../trust/public-key.ts';
 import type { CommandContext } from '../context.ts';
 import { readVersion } from '../root-command.ts';
 import { gatherFromImage } from './gather-bill.ts';
@@ -62,32 +64,49 @@ export async function makeDocuments(
   return belongings;
 }
 
+export interface AttachedOptions {
+  readonly from: ImageOrigin;
+  readonly format: BillFormat;
+  /** Only a document that one of them signed counts; undefined: any. */
+  readonly keys?: readonly PublicKey[] | undefined;
+  readonly registries: RegistryAccess;
+}
+
 /**
- * The document that somebody put beside an image, as it is. Who that was is for a signature to say.
+ * The document that somebody put beside an image, as it is.
  *
- * @throws IngotError NOT_FOUND when there is none, or more than one
+ * @throws IngotError NOT_FOUND when there is none that counts, or more than one
  */
 export async function readAttached(
   { signal }: CommandContext,
-  from: ImageOrigin,
-  format: BillFormat,
-  registries: RegistryAccess,
+  { from, format, keys, registries }: AttachedOptions,
 ): Promise<string> {
   const { mediaType, title } = BILL_FORMATS[format];
   await using source = await openSource(from, registries);
   // Of an index, the image that every other command takes too.
   const image = await openReader(source, wantedOf(from), { shown: source.shown, isLocal: false, signal });
   const found = await findArtifacts(source, image.digest, [mediaType], { signal });
-  const [first, ...more] = found.flatMap(({ manifest }) => manifest.layers);
+  const repository =
+    from.kind === 'registry' ? `${from.reference.registry}/${from.reference.repository}` : undefined;
+  const counting: AttachedArtifact[] = [];
+  for (const one of found) {
+    const { digest } = one.descriptor;
+    const counts =
+      keys === undefined || (await verifyImage(source, digest, { keys, repository, signal })).trusted;
+    if (counts) counting.push(one);
+  }
+  const [first, ...more] = counting.flatMap(({ manifest }) => manifest.layers);
   if (first === undefined || more.length > 0) {
+    const signed = keys === undefined ? '' : ' that this key signed';
+    const none = `no document of ${title}${signed}`;
     throw new IngotError(
       'NOT_FOUND',
-      `${source.shown} has ${found.length === 0 ? 'no document' : `${found.length} documents`} of ${title} beside ${image.digest}`,
+      `${source.shown} has ${more.length === 0 ? none : `${more.length + 1} documents of ${title}${signed}`} beside ${image.digest}`,
       {
         hint:
           found.length === 0
             ? 'leave out --attached: then it is made from the image itself'
-            : `\`ingot inspect\` lists them; leave out --attached to make it from the image itself`,
+            : `\`ingot inspect\` lists what is there; leave out --attached to make it from the image itself`,
       },
     );
   }
