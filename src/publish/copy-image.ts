@@ -58,7 +58,7 @@ const MAX_RELATED = 256;
 export async function copyImage(options: CopyOptions): Promise<CopiedImage> {
   const { source, target, names, reporter, signal } = options;
   const graph = await readImageGraph(source, options.reference, { signal });
-  const related = options.withReferrers === false ? [] : await readRelated(source, graph, signal);
+  const related = options.withReferrers === false ? [] : await readRelated(graph, options);
   const blobs = new Map(
     [graph, ...related.map((one) => one.graph)].flatMap((one) =>
       one.blobs.map((blob) => [blob.digest, blob] as const),
@@ -87,9 +87,8 @@ export async function copyImage(options: CopyOptions): Promise<CopiedImage> {
 
 /** Of the image and everything in it; what refers to a signature is taken along too. */
 async function readRelated(
-  source: ImageSource,
   graph: ImageGraph,
-  signal: AbortSignal | undefined,
+  { source, reporter, signal }: CopyOptions,
 ): Promise<readonly Related[]> {
   const found = new Map<Digest, Related>();
   const queue = graph.documents.map((document) => document.descriptor.digest);
@@ -104,7 +103,14 @@ async function readRelated(
           `${source.shown}: more than ${MAX_RELATED} documents refer to it`,
         );
       }
-      const document = await source.manifest(descriptor, { signal });
+      const document = await ifThere(source.manifest(descriptor, { signal }));
+      // Deleting a referrer leaves it in the fallback index, which is a list that clients keep.
+      if (document === undefined) {
+        reporter.warning(
+          `${source.shown} lists ${descriptor.digest}, which is gone, as referring to ${subject}`,
+        );
+        continue;
+      }
       found.set(descriptor.digest, {
         graph: await readGraphFrom(source, document, { signal }),
         name: undefined,
@@ -113,10 +119,7 @@ async function readRelated(
     }
     for (const suffix of COSIGN_SUFFIXES) {
       const name = `sha256-${hexOf(subject)}.${suffix}`;
-      const document = await source.manifest(name, { signal }).catch((error: unknown) => {
-        if (error instanceof IngotError && error.code === 'NOT_FOUND') return undefined;
-        throw error;
-      });
+      const document = await ifThere(source.manifest(name, { signal }));
       if (document === undefined) continue;
       found.set(document.descriptor.digest, {
         graph: await readGraphFrom(source, document, { signal }),
@@ -125,6 +128,15 @@ async function readRelated(
     }
   }
   return [...found.values()];
+}
+
+async function ifThere(document: Promise<ManifestDocument>): Promise<ManifestDocument | undefined> {
+  try {
+    return await document;
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'NOT_FOUND') return undefined;
+    throw error;
+  }
 }
 
 class BlobCopier {

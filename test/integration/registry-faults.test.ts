@@ -13,7 +13,7 @@ import { parseImageReference } from '../../src/oci/reference.ts';
 import { RegistryAccess } from '../../src/oci/registry/access.ts';
 import { type Descriptor, MEDIA_TYPES } from '../../src/oci/schema.ts';
 import { copyImage } from '../../src/publish/copy-image.ts';
-import { silentReporter } from '../../src/report/events.ts';
+import { createReporter, silentReporter } from '../../src/report/events.ts';
 import { type Decide, type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { makeTestImage, type TestImage } from '../support/test-image.ts';
@@ -342,8 +342,17 @@ describe('referrers', () => {
     });
   });
 
-  test('go along with a copy, cosign tags too', async () => {
-    const [note] = await write(registry.host, 1);
+  test('go along with a copy, cosign tags too, but for one that was deleted', async () => {
+    const [note, deleted] = await write(registry.host, 2);
+    const gone = deleted?.descriptor.digest ?? '';
+    const url = `http://${registry.host}/v2/push-${counter}/manifests/${gone}`;
+    expect((await fetch(url, { method: 'DELETE' })).status).toBe(202);
+    const warnings: string[] = [];
+    const reporter = createReporter([
+      (event) => {
+        if (event.type === 'log' && event.level === 'warning') warnings.push(event.message);
+      },
+    ]);
     const from = parseImageReference(`${registry.host}/push-${counter}:1`);
     await using registries = await accessTo([registry.host]);
     const tag = `sha256-${image.digest.slice(7)}.sig`;
@@ -355,9 +364,11 @@ describe('referrers', () => {
       reference: '1',
       target,
       names: ['1'],
-      reporter: silentReporter,
+      reporter,
     });
     expect(copied.referrers).toContain(note?.descriptor.digest);
+    expect(copied.referrers).not.toContain(gone);
+    expect(warnings).toEqual([expect.stringContaining(`lists ${gone}, which is gone`)]);
     await using back = registries.source(parseImageReference(`${registry.host}/copied-${counter}:1`));
     expect((await back.referrers(image.digest)).map(({ digest }) => digest)).toEqual([
       note?.descriptor.digest,
