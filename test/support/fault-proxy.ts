@@ -20,6 +20,8 @@ export type Fault =
   | { readonly stallAnswerAfter: number }
   /** Headers that the registry does not send. */
   | { readonly addHeaders: Readonly<Record<string, string>> }
+  /** The answer's headers, changed. */
+  | { readonly changeHeaders: (headers: http.IncomingHttpHeaders) => http.OutgoingHttpHeaders }
   /** The answer's body, changed. */
   | { readonly change: (bytes: Buffer) => Buffer }
   /** Nothing is ever answered. */
@@ -65,8 +67,12 @@ export async function startFaultProxy(upstream: string, decide: Decide): Promise
         });
         return;
       }
+      const sent =
+        fault !== undefined && 'changeHeaders' in fault
+          ? fault.changeHeaders(answer.headers)
+          : answer.headers;
       const added = fault !== undefined && 'addHeaders' in fault ? fault.addHeaders : {};
-      response.writeHead(answer.statusCode ?? 502, { ...answer.headers, ...added });
+      response.writeHead(answer.statusCode ?? 502, { ...sent, ...added });
       const cuts = fault !== undefined && 'cutAnswerAfter' in fault;
       const stalls = fault !== undefined && 'stallAnswerAfter' in fault;
       if (!cuts && !stalls) {

@@ -27,6 +27,8 @@ const HTPASSWD = `${USER}:$2b$04$B1wi5Iypexuag.IrBGsOve0EhwEvvoBy/I0nPGMxZq4msaV
 
 export interface RegistryOptions {
   readonly tls?: Certificate;
+  /** With TLS: only who shows a certificate of this authority is let in. */
+  readonly clientAuthority?: string;
   readonly htpasswd?: boolean;
   /** Further settings, as YAML below the top level. */
   readonly settings?: string;
@@ -48,7 +50,11 @@ export async function startRegistry(options: RegistryOptions = {}): Promise<Test
     `  secret: for-tests`,
     ...(options.tls === undefined
       ? []
-      : [`  tls: {certificate: ${options.tls.cert}, key: ${options.tls.key}}`]),
+      : [
+          `  tls: {certificate: ${options.tls.cert}, key: ${options.tls.key}${
+            options.clientAuthority === undefined ? '' : `, clientcas: [${options.clientAuthority}]`
+          }}`,
+        ]),
     ...(options.htpasswd === true ? [`auth: {htpasswd: {realm: test, path: ${htpasswd}}}`] : []),
     options.settings ?? '',
   ];

@@ -8,7 +8,14 @@ import { type ErrorCode, IngotError } from '../../errors.ts';
 import type { Reporter } from '../../report/events.ts';
 import { Authorizer } from './authorizer.ts';
 import type { FindCredentials } from './credentials.ts';
-import { ConnectionError, type HttpClient, type HttpResponse, readBody, type RequestBody } from './http.ts';
+import {
+  ConnectionError,
+  type ConnectionProblem,
+  type HttpClient,
+  type HttpResponse,
+  readBody,
+  type RequestBody,
+} from './http.ts';
 import type { Endpoint } from './registries-conf.ts';
 import { ATTEMPTS, backoffMs, isTransientStatus, MAX_RETRY_AFTER_MS, parseRetryAfter } from './retry.ts';
 
@@ -214,15 +221,20 @@ export class RepositoryClient {
   }
 }
 
+const PROBLEM_HINTS: Readonly<Record<ConnectionProblem, string>> = {
+  network: 'check the name and the network',
+  untrusted: 'give its authority with --ca FILE, or put it into /etc/containers/certs.d/HOST/',
+  'certificate-wanted': 'put NAME.cert and NAME.key into /etc/containers/certs.d/HOST/',
+  'no-tls': 'a registry without TLS needs --insecure HOST',
+  proxy: 'check https_proxy, and no_proxy for what is reached without it',
+};
+
 /** A connection that failed, as a person is told of it. */
 export function unreachable(shown: string, error: ConnectionError): IngotError {
-  return new IngotError('REGISTRY_UNREACHABLE', `${shown}: ${error.message}`, {
+  const code = error.problem === 'certificate-wanted' ? 'REGISTRY_DENIED' : 'REGISTRY_UNREACHABLE';
+  return new IngotError(code, `${shown}: ${error.message}`, {
     cause: error,
-    hint: error.message.includes('not trusted')
-      ? 'give its authority with --ca FILE, or put it into /etc/containers/certs.d/HOST/'
-      : error.message.includes('TLS')
-        ? 'a registry without TLS needs --insecure HOST'
-        : 'check the name and the network',
+    hint: PROBLEM_HINTS[error.problem],
   });
 }
 

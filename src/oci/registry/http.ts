@@ -38,12 +38,23 @@ export interface HttpResponse {
 export class ConnectionError extends Error {
   /** False where trying again cannot help, as with a certificate that is not trusted. */
   readonly transient: boolean;
+  readonly problem: ConnectionProblem;
 
-  constructor(message: string, transient: boolean, cause?: unknown) {
+  constructor(message: string, transient: boolean, cause?: unknown, problem: ConnectionProblem = 'network') {
     super(message, { cause });
     this.transient = transient;
+    this.problem = problem;
   }
 }
+
+export type ConnectionProblem =
+  | 'network'
+  /** The server's certificate. */
+  | 'untrusted'
+  /** The server wants a certificate of ours, or another one. */
+  | 'certificate-wanted'
+  | 'no-tls'
+  | 'proxy';
 
 /** What reading the body to be sent has thrown: not the server's fault. */
 export class BodyError extends Error {
@@ -243,20 +254,50 @@ const WORDS: Readonly<Record<string, string>> = {
   ETIMEDOUT: 'does not answer',
   ENETUNREACH: 'cannot be reached',
   EHOSTUNREACH: 'cannot be reached',
-  EPROTO: 'does not speak TLS',
-  ERR_SSL_WRONG_VERSION_NUMBER: 'does not speak TLS',
-  ERR_SSL_PACKET_LENGTH_TOO_LONG: 'does not speak TLS',
 };
+const NO_TLS: ReadonlySet<string> = new Set([
+  'EPROTO',
+  'ERR_SSL_WRONG_VERSION_NUMBER',
+  'ERR_SSL_PACKET_LENGTH_TOO_LONG',
+]);
+/** Alerts with which a server ends a handshake for want of a certificate that it takes (RFC 8446, section 6.2). */
+const CERTIFICATE_WANTED =
+  /ALERT_(?:NO_|BAD_|UNSUPPORTED_)?CERTIFICATE(?:_REQUIRED|_EXPIRED|_REVOKED|_UNKNOWN)?$|ALERT_(?:UNKNOWN_CA|ACCESS_DENIED)$/;
 
 function connectionError(error: unknown, url: URL | undefined): Error {
   if (error instanceof ConnectionError || error instanceof IngotError) return error;
   const host = url?.host ?? 'the server';
   const code = errnoOf(error) ?? 'failed';
-  if (/CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ERR_TLS/.test(code)) {
-    return new ConnectionError(`the certificate of ${host} is not trusted (${code})`, false, error);
+  if (code === 'ERR_PROXY_TUNNEL') return tunnelError(error, host);
+  if (CERTIFICATE_WANTED.test(code)) {
+    const message = `${host} wants a certificate of ours that it trusts`;
+    return new ConnectionError(message, false, error, 'certificate-wanted');
   }
-  const permanent = ['ENOTFOUND', 'EPROTO'].includes(code) || code.startsWith('ERR_SSL');
+  if (/CERT|SELF_SIGNED|UNABLE_TO_VERIFY|ERR_TLS/.test(code)) {
+    return new ConnectionError(
+      `the certificate of ${host} is not trusted (${code})`,
+      false,
+      error,
+      'untrusted',
+    );
+  }
+  if (NO_TLS.has(code)) return new ConnectionError(`${host} does not speak TLS`, false, error, 'no-tls');
+  const permanent = code === 'ENOTFOUND' || code.startsWith('ERR_SSL');
   return new ConnectionError(`${host} ${WORDS[code] ?? `failed (${code})`}`, !permanent, error);
+}
+
+/** Of Node's message, the proxy's host and its answer: the address may hold a password. */
+function tunnelError(error: unknown, host: string): ConnectionError {
+  const said = /via (\S+): HTTP\/\S+ (\d{3})/.exec(error instanceof Error ? error.message : '');
+  const [, address = '', status = ''] = said ?? [];
+  const proxy = URL.canParse(address) ? new URL(address).host : '';
+  const answer = status === '' ? 'fails' : `answers ${status}`;
+  return new ConnectionError(
+    `the proxy ${proxy} on the way to ${host} ${answer}`,
+    !status.startsWith('4'),
+    undefined, // its message has the whole address
+    'proxy',
+  );
 }
 
 function interrupted(url: URL): IngotError {
