@@ -52,7 +52,7 @@ export async function varTmpfiles(
       }
     }
   };
-  await visit('/var');
+  if (await fs.exists('/var')) await visit('/var'); // a base for containers may have none
   return lines.join('');
 }
 
