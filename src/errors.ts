@@ -17,6 +17,7 @@ export type ErrorCode =
   | 'LOCK_INVALID'
   | 'LOCK_STALE'
   | 'TRUST_INVALID'
+  | 'UPDATE_LOCKOUT'
   | 'PACKAGE_UNKNOWN'
   | 'OFFER_STALE'
   | 'PACKAGES_CONFLICT'
@@ -61,6 +62,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'LOCK_INVALID',
   'LOCK_STALE',
   'TRUST_INVALID',
+  'UPDATE_LOCKOUT',
   'PACKAGE_UNKNOWN',
   'OFFER_STALE',
   'PACKAGES_CONFLICT',

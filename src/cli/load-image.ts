@@ -12,6 +12,7 @@ import { ANY_KERNEL, type ParsedSpec } from '../spec/node-image.ts';
 import type { CommandContext } from './context.ts';
 import { judgeImage, type JudgeOptions } from './judge-image.ts';
 import { userLayers } from './project-layers.ts';
+import { policyReader } from './trust-file.ts';
 
 type CatalogContext = Pick<CommandContext, 'cwd' | 'env' | 'productRoot' | 'reporter'>;
 type CheckContext = CatalogContext & Pick<CommandContext, 'now'>;
@@ -82,6 +83,7 @@ export async function openSpec(
   return loadSpec(path, {
     cwd,
     variant,
+    readPolicy: policyReader(cwd),
     known: {
       agents: namesOf('agent'),
       addons: namesOf('addon'),

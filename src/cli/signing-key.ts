@@ -22,6 +22,7 @@ export interface SigningOptions {
   readonly key?: string;
   readonly keyFd?: string;
   readonly passwordFd?: string;
+  readonly allowLockOut?: boolean;
 }
 
 type KeyContext = Pick<CommandContext, 'cwd' | 'env' | 'signal'>;
@@ -34,7 +35,8 @@ export function addSigningOptions(command: Command): Command {
   return command
     .option('--key <file>', 'sign with this private key; or with one in a KMS, such as awskms:///alias/node')
     .option('--key-fd <n>', 'read the private key from this open file descriptor')
-    .option('--password-fd <n>', 'read the password of the key from this one (default: COSIGN_PASSWORD)');
+    .option('--password-fd <n>', 'read the password of the key from this one (default: COSIGN_PASSWORD)')
+    .option('--allow-lock-out', 'sign also with a key that the image itself would refuse an update by');
 }
 
 /**

@@ -1,10 +1,12 @@
 /** `trust.yaml` of a project: in the working directory, or the nearest at or above a declaration. */
 import { readFile, stat } from 'node:fs/promises';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join, relative, resolve } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
 import { MAX_SOURCE_BYTES } from '../spec/source-tree.ts';
+import type { PolicyReader } from '../spec/update-schema.ts';
 import { parseTrustPolicy, type TrustPolicy } from '../trust/policy.ts';
+import { updatePolicyReader } from '../trust/update-policy.ts';
 import { readKeyFile } from './signing-key.ts';
 
 export const TRUST_FILE = 'trust.yaml';
@@ -44,6 +46,17 @@ export async function findTrustFile(from: string): Promise<string | undefined> {
     if (await exists(path)) return path;
     if ((await exists(join(folder, '.git'))) || dirname(folder) === folder) return undefined;
   }
+}
+
+/** For declarations: with the `trust.yaml` of the project that each is in. */
+export function policyReader(cwd: string): PolicyReader {
+  return updatePolicyReader({
+    readKey: async (path) => (await readKeyFile(resolve(cwd, path), path)).toString(),
+    project: async (declaration) => {
+      const file = await findTrustFile(dirname(resolve(cwd, declaration)));
+      return file === undefined ? undefined : loadTrustPolicy(file, cwd);
+    },
+  });
 }
 
 async function exists(path: string): Promise<boolean> {

@@ -6,6 +6,8 @@ import { z } from 'zod';
 
 import { canonicalJson } from '../digest.ts';
 import { LockedGpu, type Lock } from '../resolve/lock.ts';
+import type { UpdateSource } from '../spec/update-schema.ts';
+import { describePolicy } from '../trust/host-policy.ts';
 
 export interface NamedVersion {
   readonly name: string;
@@ -30,6 +32,8 @@ export interface ImageFacts {
   readonly runtimes?: readonly NamedVersion[] | undefined;
   /** What the image was declared for, with PCI ids. */
   readonly gpus?: readonly LockedGpu[] | undefined;
+  /** Where its nodes take the next image from, and what they take. */
+  readonly update?: UpdateSource | undefined;
 }
 
 export function factsOfLock({ base, kernel, driver, cuda, runtimes = [], gpus = [] }: Lock): ImageFacts {
@@ -57,7 +61,7 @@ export function factsOfLock({ base, kernel, driver, cuda, runtimes = [], gpus = 
 
 /** Names and texts, for annotations and labels alike. Lists are canonical JSON. */
 export function renderFacts(facts: ImageFacts): Readonly<Record<string, string>> {
-  const { base, architecture, kernel, driver, cuda, runtimes, gpus } = facts;
+  const { base, architecture, kernel, driver, cuda, runtimes, gpus, update } = facts;
   const ids = [...new Set((gpus ?? []).flatMap(({ pci }) => pci))].sort();
   const entries: readonly (readonly [string, string | undefined])[] = [
     ['base', base],
@@ -72,6 +76,11 @@ export function renderFacts(facts: ImageFacts): Readonly<Record<string, string>>
     ['runtimes', runtimes === undefined ? undefined : canonicalJson(runtimes)],
     ['gpus', gpus === undefined ? undefined : canonicalJson(gpus)],
     ['pci', ids.length === 0 ? undefined : ids.join(',')],
+    ['update', update?.source],
+    [
+      'update.policy',
+      update?.policy === undefined ? undefined : canonicalJson(describePolicy(update.policy)),
+    ],
   ];
   return Object.fromEntries(
     entries.flatMap(([name, text]) => (text === undefined ? [] : [[`dev.ingot.${name}`, text] as const])),

@@ -10,6 +10,7 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
+import { updateFiles } from './update-files.ts';
 import {
   RPM_DATABASE_PLACE,
   type Plan,
@@ -86,7 +87,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
   const seal = sealInput(image, lock, layers, [...requests.values()], family);
   const epoch = secondsOf(lock.created);
   const needs = steps.map((step) => step.name);
-  const files = image.files;
+  const files = [...image.files, ...updateFiles(image, lock)];
   steps.push({
     name: 'seal',
     kind: 'seal',
@@ -114,7 +115,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
     epoch,
     architecture,
     kernelRelease: lock.kernel.release,
-    facts: factsOfLock(lock),
+    facts: { ...factsOfLock(lock), ...(image.update !== undefined && { update: image.update }) },
     lock: lockDigest,
     compressionLevel: lock.compressor.level,
     steps: divided,

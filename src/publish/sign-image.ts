@@ -17,6 +17,7 @@ import {
 import type { Signer } from '../trust/signer.ts';
 import { COSIGN_SIGN } from '../trust/statement.ts';
 import { type AttachOptions, attachArtifact, findArtifacts, readArtifactBlob } from './attach.ts';
+import { requireAcceptedSigner } from './lock-out.ts';
 import { addSignatures } from './signature-tag.ts';
 
 /** What an image is signed as. */
@@ -42,6 +43,8 @@ export interface SignOptions extends AttachOptions {
   readonly signer: Signer;
   /** Made for each manifest; undefined: nothing is said of it. */
   readonly attest?: ((document: ManifestDocument) => Attestation | undefined) | undefined;
+  /** Signs also what the image itself would refuse as an update. */
+  readonly allowLockOut?: boolean | undefined;
   readonly reporter: Reporter;
 }
 
@@ -64,12 +67,15 @@ export interface SignedImage {
   readonly manifests: readonly SignedManifest[];
 }
 
-/** @throws IngotError NOT_FOUND, IMAGE_INVALID, and what source, target and signer throw */
+/** @throws IngotError UPDATE_LOCKOUT, NOT_FOUND, IMAGE_INVALID, and what source, target and signer throw */
 export async function signImage(options: SignOptions): Promise<SignedImage> {
   const { source, target, reference, identity, signer, reporter, signal } = options;
   const { repository, tags } = identity;
   const identities = tags.length === 0 ? [repository] : tags.map((tag) => `${repository}:${tag}`);
   const graph = await readImageGraph(source, reference, { signal });
+  if (options.allowLockOut !== true) {
+    requireAcceptedSigner(graph.documents, repository, signer.publicKey.fingerprint);
+  }
   const manifests = await reporter.stage(`Sign ${target.shown}`, async (stage) => {
     const signed: SignedManifest[] = [];
     for (const document of graph.documents) {

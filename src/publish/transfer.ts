@@ -1,5 +1,6 @@
 /** The jobs behind `push`, `pull` and `copy`: one image, from one place to others. */
 import { IngotError } from '../errors.ts';
+import { readImageGraph } from '../oci/image-graph.ts';
 import type { ImageTarget, ManifestDocument } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
 import type { ImageReference } from '../oci/reference.ts';
@@ -17,6 +18,7 @@ import {
   openTarget,
   wantedOf,
 } from './location.ts';
+import { requireAcceptedSigner } from './lock-out.ts';
 import { type SignedImage, signImage, type SignOptions } from './sign-image.ts';
 import { StoredSource } from './stored-source.ts';
 
@@ -46,6 +48,7 @@ export interface TransferOptions {
 export interface Signing {
   readonly signer: Signer;
   readonly attest?: SignOptions['attest'];
+  readonly allowLockOut?: SignOptions['allowLockOut'];
 }
 
 /** What is told of an image besides what it is, such as the list of its packages. */
@@ -71,11 +74,12 @@ export interface Transferred extends CopiedImage {
 /**
  * Copies the image to one destination after the other. All destinations are looked at before the first byte is sent.
  *
- * @throws IngotError USAGE and what `copyImage` throws
+ * @throws IngotError USAGE, UPDATE_LOCKOUT and what `copyImage` throws
  */
 export async function transferImage(options: TransferOptions): Promise<readonly Transferred[]> {
-  const { from, registries, store, reporter, signal, withReferrers = true } = options;
+  const { from, registries, store, reporter, signal, signing, withReferrers = true } = options;
   const plans = options.to.map((destination) => ({ ...destination, names: namesFor(destination) }));
+  if (signing !== undefined) await requireNoLockOut(options, signing);
   const results: Transferred[] = [];
   for (const { location, text, names } of plans) {
     await using scratch = await store.scratch('copy');
@@ -165,6 +169,21 @@ class Company {
       reference: digest,
       scratch,
     });
+  }
+}
+
+/** Before anything is sent. */
+async function requireNoLockOut(
+  { from, to, registries, signal }: TransferOptions,
+  { signer, allowLockOut }: Signing,
+): Promise<void> {
+  if (allowLockOut === true) return;
+  await using source = await openSource(from, registries);
+  const { documents } = await readImageGraph(source, wantedOf(from), { signal });
+  for (const { location } of to) {
+    if (location.kind !== 'registry') continue;
+    const { registry, repository } = location.reference;
+    requireAcceptedSigner(documents, `${registry}/${repository}`, signer.publicKey.fingerprint);
   }
 }
 

@@ -9,6 +9,7 @@ import { PackageRequest } from './schema.ts';
 import { pathText } from './source-schema.ts';
 import { nodeAt, quoted, type SourceMapping, type SourceNode, type SourcePath } from './source-tree.ts';
 import { nearest } from './suggest.ts';
+import { POLICY_PATHS } from './update-schema.ts';
 
 /** Lists whose entries must differ, with the key that tells them apart in a message. */
 const UNIQUE_LISTS: readonly { readonly path: string; readonly key: string }[] = [
@@ -48,6 +49,7 @@ export function checkDeclaration(root: SourceMapping): Finding[] {
   checkPackages(root, report);
   checkPaths(root, report);
   checkUnits(root, report);
+  checkUpdateFiles(root, report);
   return findings;
 }
 
@@ -141,6 +143,16 @@ function checkPaths(root: SourceMapping, report: Report): void {
       report(`${quoted(parent)} is declared as a file, so nothing can be below it`, placeOfName(item));
       break;
     }
+  }
+}
+
+/** What the image writes of its own policy is not also a declared file. */
+function checkUpdateFiles(root: SourceMapping, report: Report): void {
+  if (nodeAt(root, ['update']) === undefined) return;
+  for (const item of entriesOf(root, 'files')) {
+    const path = textAt(item, 'path') ?? '';
+    if (!POLICY_PATHS.some((own) => path === own || path.startsWith(`${own}/`))) continue;
+    report(`${quoted(path)} is written by Ingot itself, out of update and trust.yaml`, placeOfName(item));
   }
 }
 

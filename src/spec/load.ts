@@ -6,7 +6,7 @@ import type { NormaliseOptions } from './normalise.ts';
 import { parseSpec, type ParseOptions } from './parse.ts';
 import { readSourceText } from './source-text.ts';
 
-export interface LoadOptions extends NormaliseOptions, Pick<ParseOptions, 'known'> {
+export interface LoadOptions extends NormaliseOptions, Pick<ParseOptions, 'known' | 'readPolicy'> {
   /** What relative paths are relative to. Default: the process's own. */
   readonly cwd?: string;
 }

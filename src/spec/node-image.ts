@@ -8,6 +8,7 @@
 
 import type { Digest } from '../digest.ts';
 import type { Finding, Location } from '../errors.ts';
+import type { UpdateSource } from './update-schema.ts';
 
 /** Of the node's processor, as Debian names it. */
 export type Architecture = 'amd64' | 'arm64';
@@ -138,6 +139,8 @@ export interface NodeImage {
   readonly units: readonly UnitEntry[];
   readonly kernelArguments: readonly string[];
   readonly health: readonly HealthCheck[];
+  /** Where the next image comes from, and what the node takes. Undefined: as its packages and its owner have it. */
+  readonly update?: UpdateSource;
 }
 
 /**

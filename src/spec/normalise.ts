@@ -80,6 +80,7 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       run: check.run,
       timeoutSeconds: secondsOf(check.timeout ?? '30s'),
     })),
+    ...(input.update !== undefined && { update: { source: input.update.source } }),
   };
 }
 

@@ -23,6 +23,7 @@ import {
   type SourceNode,
 } from './source-tree.ts';
 import { nearest } from './suggest.ts';
+import { type HostPolicy, type PolicyReader, UpdateInput } from './update-schema.ts';
 
 const MAX_EXTENDED = 32;
 
@@ -33,6 +34,8 @@ export interface ParseOptions extends NormaliseOptions {
    * @throws IngotError when it cannot be read; its message becomes the finding.
    */
   readonly readExtended?: (file: string) => Promise<string>;
+  /** Reads what `update` names. Without it the image has no policy. */
+  readonly readPolicy?: PolicyReader | undefined;
   /** Checks names of the catalogue along with everything else. */
   readonly known?: KnownNames | undefined;
 }
@@ -52,8 +55,10 @@ export async function parseSpec(text: string, file: string, options: ParseOption
     for (const variant of [undefined, ...variants]) {
       const root = variant === undefined ? whole : applyVariant(whole, variant.node);
       const judged = judge(root, { ...options, variant: variant?.name });
-      for (const finding of newOnes(judged.findings, findings)) findings.push(finding);
-      if (variant?.name === options.variant) image = judged.image;
+      const { policy, findings: ofPolicy } = await readPolicy(root, options.readPolicy);
+      const all = [...judged.findings, ...ofPolicy.map((finding) => ({ finding, missing: false }))];
+      for (const finding of newOnes(all, findings)) findings.push(finding);
+      if (variant?.name === options.variant) image = withPolicy(judged.image, policy);
     }
   }
   const sorted = sortFindings(findings);
@@ -178,6 +183,22 @@ function judge(
     return { findings: relevant };
   }
   return { image: normalise(value, release, options), findings: relevant };
+}
+
+/** What `update` comes to; nothing where it is not there, or is itself wrong. */
+async function readPolicy(
+  root: SourceMapping,
+  read: ParseOptions['readPolicy'],
+): Promise<Awaited<ReturnType<PolicyReader>>> {
+  const node = nodeAt(root, ['update']);
+  const value = node === undefined ? undefined : applySchema(node, UpdateInput, 'SPEC_INVALID').value;
+  if (read === undefined || value === undefined) return { findings: [] };
+  return read(value, (path) => locationAt(root, ['update', ...path]));
+}
+
+function withPolicy(image: NodeImage | undefined, policy: HostPolicy | undefined): NodeImage | undefined {
+  if (image?.update === undefined || policy === undefined) return image;
+  return { ...image, update: { ...image.update, policy } };
 }
 
 /** A variant need not be whole; only the declaration with it applied must be. */

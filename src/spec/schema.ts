@@ -8,6 +8,7 @@
 import { z } from 'zod';
 
 import { parseDigest } from '../digest.ts';
+import { UpdateInput } from './update-schema.ts';
 
 /** Names of people's and services' accounts; systemd's strict form. */
 const ACCOUNT = /^[a-z_][a-z0-9_-]{0,30}$/;
@@ -321,6 +322,9 @@ const parts = {
   units: z.array(UnitInput).optional().describe('systemd units to enable, disable, mask or add.'),
   kernelArguments: z.array(KernelArgument).optional().describe('Added to the kernel command line.'),
   health: z.array(HealthInput).optional().describe('What must hold for a boot to count as good.'),
+  update: UpdateInput.optional().describe(
+    'Where nodes take their next image from, and whose signature it must have.',
+  ),
 };
 
 /** A variant: a name, and whatever differs. */

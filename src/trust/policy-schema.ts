@@ -1,22 +1,7 @@
 /** `trust.yaml` as a person writes it. `schema/trust.schema.json` is generated from this. */
 import { z } from 'zod';
 
-const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
-const HOST =
-  '(?:localhost|[a-z0-9-]+(?:\\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]{1,5}|\\[[0-9a-f:]+\\](?::[0-9]{1,5})?)';
-/** A repository, or all below a place: by whole parts of the path, never by part of a name. */
-const PATTERN = new RegExp(`^${HOST}(?:/${COMPONENT})*(?:/\\*|(?<=/[^/]+))$`);
-
-const Repository = z
-  .string()
-  .regex(new RegExp(`^${HOST}(?:/${COMPONENT})+$`), 'a repository, such as registry.example.com/ai/node');
-
-const RepositoryPattern = z
-  .string()
-  .regex(
-    PATTERN,
-    'a repository, such as registry.example.com/ai/node, or all below a place, such as registry.example.com/ai/*',
-  );
+import { Repository, RepositoryPattern } from '../spec/update-schema.ts';
 
 const Key = z.string().min(1);
 

@@ -80,15 +80,16 @@ export async function parseTrustPolicy(
 
 /** The rule for a repository `HOST/PATH`: the one that names it, or the longest that covers it. */
 export function verdictFor({ rules, default: otherwise }: TrustPolicy, repository: string): Verdict {
-  for (let pattern = repository; ;) {
-    const found = rules.get(pattern);
-    if (found !== undefined) return found;
-    const parent = pattern.replace(/(?:\/\*)?$/, '').replace(/\/[^/]*$/, '');
-    if (!pattern.includes('/') || parent === pattern.replace(/\/\*$/, '')) {
-      return { verdict: otherwise, location: undefined };
-    }
-    pattern = `${parent}/*`;
-  }
+  const pattern = patternsOf(repository).find((one) => rules.has(one));
+  const found = pattern === undefined ? undefined : rules.get(pattern);
+  return found ?? { verdict: otherwise, location: undefined };
+}
+
+/** Every pattern that a rule for `HOST/PATH` can be under: itself, then `…/*` from the longest to `HOST/*`. */
+export function patternsOf(repository: string): readonly string[] {
+  const parts = repository.split('/');
+  const folders = parts.slice(1).map((_, index) => `${parts.slice(0, parts.length - 1 - index).join('/')}/*`);
+  return [repository, ...folders];
 }
 
 /** cosign's short name of a predicate type opened; every other text is one. */

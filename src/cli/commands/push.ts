@@ -86,7 +86,9 @@ async function push(
   const builder = { id: options.builderId ?? DEFAULT_BUILDER, version: readVersion() };
   const attest = (document: ManifestDocument): Attestation | undefined =>
     provenanceOf(document, locks, builder);
-  const signing = signer === undefined ? undefined : { signer, ...(options.provenance && { attest }) };
+  const { allowLockOut } = options;
+  const signing =
+    signer === undefined ? undefined : { signer, allowLockOut, ...(options.provenance && { attest }) };
   await using inUse = await useStore(context);
   await using registries = await openRegistries(context, options);
   const { store } = inUse;

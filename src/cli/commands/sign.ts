@@ -63,7 +63,10 @@ async function sign(context: CommandContext, text: string, flags: SignFlags): Pr
   await using target = await openTarget(location, registries, scratch.path);
   const reference = wantedOf(location);
   const places = { source, target, reference, identity, scratch: scratch.path };
-  const signed = await signImage({ ...places, signer, reporter, signal });
+  const signed = await signImage({
+    ...places,
+    ...{ signer, reporter, signal, allowLockOut: flags.allowLockOut },
+  });
   return { json: { ref: text, ...signed }, text: renderSigned(signed) };
 }
 

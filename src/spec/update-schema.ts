@@ -1,0 +1,110 @@
+/**
+ * Where a node's next image comes from and who must have signed it: `update` of a declaration, as a person writes it
+ * and as the image holds it.
+ */
+import { z } from 'zod';
+
+import type { Finding, Location } from '../errors.ts';
+
+const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+const HOST =
+  '(?:localhost|[a-z0-9-]+(?:\\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]{1,5}|\\[[0-9a-f:]+\\](?::[0-9]{1,5})?)';
+
+export const Repository = z
+  .string()
+  .regex(new RegExp(`^${HOST}(?:/${COMPONENT})+$`), 'a repository, such as registry.example.com/ai/node');
+
+/** A repository, or all below a place: by whole parts of the path, never by part of a name. */
+export const RepositoryPattern = z
+  .string()
+  .regex(
+    new RegExp(`^${HOST}(?:/${COMPONENT})*(?:/\\*|(?<=/[^/]+))$`),
+    'a repository, such as registry.example.com/ai/node, or all below a place, such as registry.example.com/ai/*',
+  );
+
+const Source = z
+  .string()
+  .regex(
+    new RegExp(`^${HOST}(?:/${COMPONENT})+:\\w[\\w.-]{0,127}$`),
+    'a tag in a repository, such as registry.example.com/ai/node:stable',
+  );
+
+const Key = z.string().min(1);
+
+export const UpdateInput = z.strictObject({
+  source: Source.describe('Tag that nodes take their next image from.'),
+  verify: z
+    .strictObject({
+      key: Key.optional().describe(
+        'Public key that must have signed the next image: a path from the folder of this file, or PEM.',
+      ),
+      keys: z
+        .array(Key)
+        .min(1)
+        .optional()
+        .describe('Several of them, while one takes the place of another. One must have signed.'),
+      signedAs: Repository.optional().describe(
+        'Repository that the signatures name. Default: that of `source`. For mirrors.',
+      ),
+      attestations: z
+        .array(z.string().min(1))
+        .optional()
+        .describe('What must be attested besides: predicate types, or cosign’s names for them.'),
+    })
+    .refine(
+      ({ key, keys }) => (key === undefined) !== (keys === undefined),
+      'must have either `key` or `keys`, which say who must have signed',
+    )
+    .optional()
+    .describe('Who must have signed it. Default: as the project’s `trust.yaml` says.'),
+  signer: Key.optional().describe(
+    'Public key of who signs the next image, to check that this one would take it. Default: all that `trust.yaml` lets sign.',
+  ),
+});
+export type UpdateInput = z.infer<typeof UpdateInput>;
+
+export const UPDATE_PATH = '/usr/lib/ingot/update.json';
+export const TRUST_FOLDER = '/usr/lib/ingot/trust';
+export const CONTAINERS_POLICY_PATH = '/etc/containers/policy.json';
+export const ATTACHMENTS_PATH = '/etc/containers/registries.d/50-ingot.yaml';
+
+/** Paths that `update` fills, and folders of such. */
+export const POLICY_PATHS = [CONTAINERS_POLICY_PATH, ATTACHMENTS_PATH, UPDATE_PATH, TRUST_FOLDER];
+
+/** What the image takes from a repository. */
+export type HostRule =
+  | 'accept'
+  | 'reject'
+  | {
+      /** Public keys in PEM; one of them must have signed. */
+      readonly keys: readonly string[];
+      /** `HOST/PATH` that signatures name instead of the image's own. */
+      readonly signedAs?: string;
+      /** Predicate types. */
+      readonly attestations?: readonly string[];
+    };
+
+/** What an image takes from where: whole, so that no file is needed beside it. */
+export interface HostPolicy {
+  /** For repositories without a rule. */
+  readonly default: 'accept' | 'reject';
+  /** By repository, or by `HOST/PATH/*` for all below. */
+  readonly repositories: Readonly<Record<string, HostRule>>;
+}
+
+export interface UpdateSource {
+  /** `HOST/PATH:TAG`. */
+  readonly source: string;
+  /** Undefined: nothing says who must have signed, and the image has the policy that its packages bring. */
+  readonly policy?: HostPolicy;
+}
+
+/**
+ * Makes the policy of an image out of `update`, the key files that it names and the project's `trust.yaml`.
+ *
+ * @param at place of a value below `update`
+ */
+export type PolicyReader = (
+  update: UpdateInput,
+  at: (path: readonly (string | number)[]) => Location,
+) => Promise<{ readonly policy?: HostPolicy; readonly findings: readonly Finding[] }>;
