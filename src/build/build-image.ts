@@ -17,6 +17,7 @@ import { formatBytes, formatCount } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import { packChunks, type PackedChunk } from './archive/pack.ts';
+import { Packers } from './archive/packers.ts';
 import { chunksByPath } from './debian/package-files.ts';
 import { describeBaseLayers, fetchBaseLayers, unpackBase } from './image-base/base-tree.ts';
 import { makeSealOnImageTree, makeSettleTree } from './image-base/steps.ts';
@@ -127,13 +128,14 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
   const failure = new AbortController();
   const signal =
     options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
+  await using packers = new Packers();
   const run: StepRun = {
     ...options,
     signal,
     trees,
     steps: new Map(plan.steps.map((step) => [step.name, step])),
     filling: pLimit(Math.max(2, availableParallelism())),
-    packing: pLimit(1),
+    packers,
     making: new Map(),
   };
   const results = await Promise.allSettled(
@@ -180,11 +182,8 @@ interface StepRun extends BuildOptions {
   readonly steps: ReadonlyMap<string, PlanStep>;
   /** Bounds how many trees are filled at once. */
   readonly filling: <T>(work: () => Promise<T>) => Promise<T>;
-  /**
-   * One tree at a time, which takes every core as it is: never ahead of a tree that has yet to be filled, since
-   * others wait for that.
-   */
-  readonly packing: <T>(work: () => Promise<T>) => Promise<T>;
+  /** Pack all layers, each as soon as its tree is there. */
+  readonly packers: Packers;
   /** Trees under way in this build, by step name. */
   readonly making: Map<string, Promise<string>>;
 }
@@ -204,21 +203,20 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
   const tree = await ensureTree(step, run);
   const base = run.steps.get('base');
   const baseTree = base?.kind === 'image-base' && step.kind === 'seal' ? await ensureTree(base, run) : undefined;
-  const chunks = await run.packing(async () =>
-    packChunks(
-      store,
-      tree,
-      { chunks: step.chunks, chunksOf: await chunksOf(step, tree) },
-      {
-        epoch: step.epoch,
-        level: plan.compressionLevel,
-        drop: leftOutOf(step, tree, baseTree),
-        signal,
-        onProgress: (bytes) => {
-          stage.progress(bytes, undefined, 'bytes', 'packing');
-        },
+  const chunks = await packChunks(
+    store,
+    tree,
+    { chunks: step.chunks, chunksOf: await chunksOf(step, tree) },
+    {
+      epoch: step.epoch,
+      level: plan.compressionLevel,
+      drop: leftOutOf(step, tree, baseTree),
+      signal,
+      packers: run.packers,
+      onProgress: (bytes) => {
+        stage.progress(bytes, undefined, 'bytes', 'packing');
       },
-    ),
+    },
   );
   const layer = { chunks };
   await recordPackedLayer(store, step.key, layer);

@@ -17,9 +17,8 @@ import { run } from '../proc/run.ts';
 import { hashTrees } from '../store/hashing.ts';
 import type { Store } from '../store/store.ts';
 import { type Attributes, getfattrArgv, parseGetfattr } from '../tools/getfattr.ts';
-import { LayerBlobWriter } from './archive/layer-blob.ts';
-import { LAYER_MEDIA_TYPE } from './archive/pack.ts';
-import { streamEntries } from './archive/tar-stream.ts';
+import { LAYER_MEDIA_TYPE, packEntries } from './archive/pack.ts';
+import { Packers } from './archive/packers.ts';
 import { type TreeEntry, walkTree } from './archive/tree-walk.ts';
 import type { TreeAttributes } from './archive/xattrs.ts';
 import type { PackedLayer } from './packed-layer.ts';
@@ -115,9 +114,9 @@ export async function packRemainder(
     { entry: { ...common, path: TREE_PREFIX.slice(0, -1), type: 'directory' }, dated: false },
     ...rest,
   ];
-  await using writer = await LayerBlobWriter.create(store, { level, signal });
-  await streamEntries(entries, undatedTime(epoch), writer.firstBlock(), writer);
-  const archive = { mediaType: LAYER_MEDIA_TYPE, ...(await writer.finish()), entries: entries.length } as const;
+  await using packers = new Packers();
+  const blob = await packEntries(store, { entries, time: undatedTime(epoch), level }, packers, { signal });
+  const archive = { mediaType: LAYER_MEDIA_TYPE, ...blob, entries: entries.length } as const;
   return {
     contents: contents ?? (await contentsOf(root, signal)),
     layer: layer.chunks.map(({ diffId }) => diffId),

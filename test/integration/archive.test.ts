@@ -9,6 +9,7 @@ import fc from 'fast-check';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { packChunks, packTree } from '../../src/build/archive/pack.ts';
+import { Packers } from '../../src/build/archive/packers.ts';
 import { type Digest, hexOf } from '../../src/digest.ts';
 import { run } from '../../src/proc/run.ts';
 import { Store } from '../../src/store/store.ts';
@@ -17,13 +18,16 @@ import { describeTree } from '../support/tree.ts';
 const EPOCH = 1_700_000_000;
 let scratch: string;
 let store: Store;
+let packers: Packers;
 
 beforeAll(async () => {
   scratch = await mkdtemp(join(tmpdir(), 'ingot archive-ü-'));
   store = await Store.open(join(scratch, 'store'));
+  packers = new Packers();
 });
 
 afterAll(async () => {
+  await packers[Symbol.asyncDispose]();
   await rm(scratch, { recursive: true });
 });
 
@@ -127,7 +131,7 @@ describe('a packed tree', () => {
       fc.asyncProperty(fc.array(item, { maxLength: 25 }), async (items) => {
         const tree = await freshDirectory();
         await plant(tree, items);
-        const layer = await packTree(store, tree, { epoch: EPOCH });
+        const layer = await packTree(store, tree, { epoch: EPOCH, packers });
         const extracted = await extract(layer.digest);
         expect(await describeClamped(extracted)).toEqual(await describeClamped(tree));
         expect((await describeTree(extracted)).size).toBe(layer.entries);
@@ -139,8 +143,8 @@ describe('a packed tree', () => {
   test('packs to the same digest again after extraction', async () => {
     const tree = await freshDirectory();
     await plant(tree, fc.sample(item, { numRuns: 60, seed: 7 }));
-    const first = await packTree(store, tree, { epoch: EPOCH });
-    const second = await packTree(store, await extract(first.digest), { epoch: EPOCH });
+    const first = await packTree(store, tree, { epoch: EPOCH, packers });
+    const second = await packTree(store, await extract(first.digest), { epoch: EPOCH, packers });
     expect(second).toEqual(first);
   });
 
@@ -148,7 +152,7 @@ describe('a packed tree', () => {
     const tree = await freshDirectory();
     await writeFile(join(tree, 'ping'), 'binary', { mode: 0o755 });
     await run(['setcap', 'cap_net_raw,cap_net_admin+ep', join(tree, 'ping')]);
-    const layer = await packTree(store, tree, { epoch: EPOCH });
+    const layer = await packTree(store, tree, { epoch: EPOCH, packers });
     const { stdout } = await run(['getcap', join(await extract(layer.digest), 'ping')]);
     expect(stdout).toMatch(/cap_net_admin,cap_net_raw=ep$/);
   });
@@ -167,7 +171,7 @@ test('the chunks of a tree, one over the other, are the tree, however it is divi
           return [0, 1, 2, 3].filter((index) => (bits >> index) & 1);
         },
       };
-      const chunks = await packChunks(store, tree, division, { epoch: EPOCH });
+      const chunks = await packChunks(store, tree, division, { epoch: EPOCH, packers });
       const target = await freshDirectory();
       for (const { digest } of chunks) await extract(digest, target);
       expect(await describeClamped(target)).toEqual(await describeClamped(tree));
@@ -193,7 +197,7 @@ test('an overlay upper directory becomes whiteouts and opaque markers', async ()
     'rm merged/usr/lib/kept; mkdir merged/usr/lib/kept',
   ].join('\n');
   await run(['unshare', '--mount', '--propagation', 'private', 'sh', '-c', script, 'sh', base]);
-  const layer = await packTree(store, join(base, 'upper'), { epoch: EPOCH });
+  const layer = await packTree(store, join(base, 'upper'), { epoch: EPOCH, packers });
   const extracted = await extract(layer.digest);
   expect([...(await describeTree(extracted)).keys()]).toEqual([
     'etc',
@@ -212,7 +216,7 @@ test('an overlay upper directory becomes whiteouts and opaque markers', async ()
 
 test('a real system folder packs and comes back the same', async () => {
   const tree = '/usr/share/doc';
-  const layer = await packTree(store, tree, { epoch: EPOCH });
+  const layer = await packTree(store, tree, { epoch: EPOCH, packers });
   const extracted = await extract(layer.digest);
   expect(await describeClamped(extracted)).toEqual(await describeClamped(tree));
 });

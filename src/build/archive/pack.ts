@@ -1,11 +1,13 @@
 /** Packs a directory tree into image layers in the store. */
-import pLimit from 'p-limit';
+import { open, rename } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
-import type { Digest } from '../../digest.ts';
-import type { Store } from '../../store/store.ts';
+import { hexOf, type Digest } from '../../digest.ts';
+import { errnoOf, IngotError } from '../../errors.ts';
+import { syncDirectory, type Store } from '../../store/store.ts';
 import { divideEntries, type ChunkEntries, type Division, undivided } from './divide.ts';
-import { LayerBlobWriter, type LayerBlobOptions } from './layer-blob.ts';
-import { streamEntries } from './tar-stream.ts';
+import type { LayerBlob } from './layer-blob.ts';
+import { Packers, type PackJob, type PackJobOptions } from './packers.ts';
 import { walkTree } from './tree-walk.ts';
 import { readTreeAttributes } from './xattrs.ts';
 
@@ -37,6 +39,8 @@ export interface PackOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told the plain bytes packed so far. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
+  /** Default: threads of its own. */
+  readonly packers?: Packers | undefined;
 }
 
 /**
@@ -62,31 +66,25 @@ export async function packChunks(
   const failure = new AbortController();
   const signal =
     options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
-  // While the last blocks of one are compressed and written, the next is read.
-  const limit = pLimit(SIDE_BY_SIDE);
-  const idle: Buffer[] = [];
+  await using own = options.packers === undefined ? new Packers() : undefined;
+  const packers = options.packers ?? own;
+  if (packers === undefined) throw new TypeError('nobody packs');
   let total = 0;
   const results = await Promise.allSettled(
-    wanted.map((chunk) =>
-      limit(async () => {
-        let before = 0;
-        try {
-          return await packChunk(store, chunk, {
-            level: chunk.level ?? options.level ?? DEFAULT_LEVEL,
-            signal,
-            idle,
-            onProgress: (bytes) => {
-              total += bytes - before;
-              before = bytes;
-              options.onProgress?.(total);
-            },
-          });
-        } catch (error) {
-          failure.abort(error); // the first one's reason stays
-          throw error;
-        }
-      }),
-    ),
+    wanted.map(async (chunk) => {
+      let before = 0;
+      const onProgress = (bytes: number): void => {
+        total += bytes - before;
+        before = bytes;
+        options.onProgress?.(total);
+      };
+      try {
+        return await packChunk(store, { level: options.level, ...chunk }, packers, { signal, onProgress });
+      } catch (error) {
+        failure.abort(error); // the first one's reason stays
+        throw error;
+      }
+    }),
   );
   if (failure.signal.aborted) throw failure.signal.reason;
   return results.map((result) => {
@@ -102,14 +100,55 @@ export async function packTree(store: Store, tree: string, options: PackOptions)
   return whole;
 }
 
-const SIDE_BY_SIDE = 2;
-
 async function packChunk(
   store: Store,
-  { name, entries, time }: ChunkEntries,
-  options: LayerBlobOptions,
+  { name, entries, time, level = DEFAULT_LEVEL }: ChunkEntries,
+  packers: Packers,
+  options: PackJobOptions,
 ): Promise<PackedChunk> {
-  await using writer = await LayerBlobWriter.create(store, options);
-  await streamEntries(entries, time, writer.firstBlock(), writer);
-  return { name, mediaType: LAYER_MEDIA_TYPE, ...(await writer.finish()), entries: entries.length };
+  const blob = await packEntries(store, { entries, time, level }, packers, options);
+  return { name, mediaType: LAYER_MEDIA_TYPE, ...blob, entries: entries.length };
+}
+
+/**
+ * Packs one archive into a blob in the store.
+ *
+ * @throws IngotError BUILD_FAILED, DISK_FULL, INTERRUPTED
+ */
+export async function packEntries(
+  store: Store,
+  job: Omit<PackJob, 'path'>,
+  packers: Packers,
+  options: PackJobOptions = {},
+): Promise<LayerBlob> {
+  await using scratch = await store.scratch('layer');
+  const path = join(scratch.path, 'blob');
+  try {
+    const blob = await packers.pack({ ...job, path }, options);
+    await keepBlob(store, path, hexOf(blob.digest), blob.size);
+    return blob;
+  } catch (error) {
+    const code = errnoOf(error);
+    if (code !== 'ENOSPC' && code !== 'EDQUOT') throw error;
+    throw new IngotError('DISK_FULL', `no space left in the store ${store.root}`, {
+      hint: '`ingot store gc` frees what no build uses; --store moves the store',
+      cause: error,
+    });
+  }
+}
+
+/** Gives a whole blob its final name in the store. */
+async function keepBlob(store: Store, path: string, hex: string, size: number): Promise<void> {
+  const file = await open(path, 'r');
+  try {
+    await file.sync();
+  } finally {
+    await file.close();
+  }
+  // The same bits may be there already, hard-linked into layouts: keep that inode.
+  if ((await store.blobSize(hex)) === size) return;
+  const target = store.blobPath(hex);
+  await rename(path, target);
+  await syncDirectory(dirname(target));
+  await store.recordBlob(hex);
 }

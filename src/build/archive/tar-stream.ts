@@ -1,8 +1,8 @@
 /**
- * Streams entries as an archive through fixed-size blocks, so that memory does not grow with the files.
+ * Streams entries as an archive through one block of fixed size, so that memory does not grow with the files.
  *
- * Contents are read straight into the block that is handed on. Reads are synchronous: most files are small and
- * in the page cache, where a thread-pool round trip per file would cost more than the read.
+ * Contents are read straight into the block that is handed on. Synchronous: most files are small and in the page
+ * cache, where a thread-pool round trip per file would cost more than the read.
  */
 import { closeSync, constants, fstatSync, openSync, readSync } from 'node:fs';
 
@@ -10,75 +10,56 @@ import { errnoOf, IngotError } from '../../errors.ts';
 import { paddingOf, renderTarEntry, TAR_BLOCK } from './tar-header.ts';
 import type { FileSource, TreeEntry } from './tree-walk.ts';
 
-/** Takes full blocks and gives empty ones back. */
+/** Takes an archive, block by block. */
 export interface BlockSink {
-  /**
-   * Takes the first `length` bytes of `block`, and the block itself, and resolves to a block to fill next:
-   * never the same one while it is still in use.
-   */
-  exchange(block: Buffer, length: number): Promise<Buffer>;
+  /** @param block taken until this returns; then it is filled again */
+  take(block: Buffer): void;
 }
 
 /**
- * Writes a whole archive of `entries` into `sink`, starting with `block`. Only the last exchange is of a block that
- * is not full.
+ * Writes a whole archive of `entries` into `sink`, through `block`. Only the last one that it takes is not full.
  *
  * @param time of the entries that have none of their own, seconds
  * @throws IngotError BUILD_FAILED when a file changes while it is read, or cannot be archived.
  */
-export async function streamEntries(
-  entries: Iterable<TreeEntry>,
-  time: number,
-  block: Buffer,
-  sink: BlockSink,
-): Promise<void> {
+export function streamEntries(entries: Iterable<TreeEntry>, time: number, block: Buffer, sink: BlockSink): void {
   const cursor = { block, used: 0 };
   for (const { entry, dated, source } of entries) {
-    const header = renderTarEntry(dated ? entry : { ...entry, mtime: time });
-    if (header.length < cursor.block.length - cursor.used) {
-      cursor.used += header.copy(cursor.block, cursor.used);
-    } else {
-      await append(cursor, sink, header);
-    }
+    append(cursor, sink, renderTarEntry(dated ? entry : { ...entry, mtime: time }));
     if (source !== undefined) {
-      await appendContents(cursor, sink, entry.path, source);
+      appendContents(cursor, sink, entry.path, source);
       const padding = paddingOf(source.size);
-      if (padding > 0) await append(cursor, sink, ZEROS.subarray(0, padding));
+      if (padding > 0) append(cursor, sink, ZEROS.subarray(0, padding));
     }
   }
-  await append(cursor, sink, ZEROS);
-  if (cursor.used > 0) await sink.exchange(cursor.block, cursor.used);
+  append(cursor, sink, ZEROS);
+  if (cursor.used > 0) sink.take(block.subarray(0, cursor.used));
 }
 
 /** Two empty blocks end an archive. */
 const ZEROS = Buffer.alloc(2 * TAR_BLOCK);
 
 interface Cursor {
-  block: Buffer;
+  readonly block: Buffer;
   used: number;
 }
 
-async function append(cursor: Cursor, sink: BlockSink, bytes: Buffer): Promise<void> {
+function append(cursor: Cursor, sink: BlockSink, bytes: Buffer): void {
   for (let taken = 0; taken < bytes.length;) {
     const copied = bytes.copy(cursor.block, cursor.used, taken);
     taken += copied;
-    await advance(cursor, sink, copied);
+    advance(cursor, sink, copied);
   }
 }
 
-async function advance(cursor: Cursor, sink: BlockSink, written: number): Promise<void> {
+function advance(cursor: Cursor, sink: BlockSink, written: number): void {
   cursor.used += written;
   if (cursor.used < cursor.block.length) return;
-  cursor.block = await sink.exchange(cursor.block, cursor.used);
+  sink.take(cursor.block);
   cursor.used = 0;
 }
 
-async function appendContents(
-  cursor: Cursor,
-  sink: BlockSink,
-  path: string,
-  source: FileSource,
-): Promise<void> {
+function appendContents(cursor: Cursor, sink: BlockSink, path: string, source: FileSource): void {
   const { size, inode, mtimeMs } = source;
   if (size === 0) return;
   const file = openContents(path, source.absolute);
@@ -88,8 +69,7 @@ async function appendContents(
       const read = readSync(file, cursor.block, cursor.used, room, null);
       if (read === 0) throw changed(path);
       left -= read;
-      cursor.used += read;
-      if (cursor.used === cursor.block.length) await advance(cursor, sink, 0);
+      advance(cursor, sink, read);
     }
     const after = fstatSync(file);
     if (after.size !== size || after.ino !== inode || after.mtimeMs !== mtimeMs) throw changed(path);
