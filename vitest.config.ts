@@ -1,7 +1,11 @@
+import { availableParallelism } from 'node:os';
 import { defineConfig } from 'vitest/config';
+
+import { LongestFirst } from './test/support/longest-first.ts';
 
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         // Fast, no root, no network: beside the code, and the architecture test.
@@ -9,17 +13,21 @@ export default defineConfig({
           name: 'unit',
           include: ['src/**/*.test.ts', 'bench/**/*.test.ts', 'test/*.test.ts'],
           testTimeout: 30_000,
+          sequence: { groupOrder: 0 },
+          // Vitest's own choice leaves one core idle.
+          maxWorkers: availableParallelism(),
         },
       },
       {
-        // Real programs, real mirror, real VM. One file at a time: they share two cores and one store.
+        // Real programs, real mirror, real VM. Two files at a time: most of what they run has one thread. They share
+        // one store, so what a test says about processes, mounts and folders must be about its own alone.
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
           testTimeout: 900_000,
           hookTimeout: 900_000,
-          fileParallelism: false,
-          maxWorkers: 1,
+          sequence: { groupOrder: 1 },
+          maxWorkers: 2,
         },
       },
       {
@@ -30,6 +38,7 @@ export default defineConfig({
           testTimeout: 7_200_000,
           hookTimeout: 900_000,
           fileParallelism: false,
+          sequence: { groupOrder: 2 },
           maxWorkers: 1,
         },
       },

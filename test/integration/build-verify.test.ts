@@ -1,9 +1,10 @@
 /** `ingot build --verify`: an image that comes out the same, and one whose package writes the time. */
-import { mkdirSync, mkdtempSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { leftBehind } from '../support/leftovers.ts';
 import { localProject } from '../support/local-project.ts';
 
 let image: BuiltImage;
@@ -44,7 +45,7 @@ test('an image of sound packages is the same again, and the second store is gone
   expect(exitCode, stderr).toBe(0);
   const { digest, verification } = JSON.parse(stdout) as { digest: string; verification: Verification };
   expect(verification).toMatchObject({ reproducible: true, digest, differences: [], differing: 0 });
-  expect(readdirSync(join(image.store, 'tmp')).filter((name) => name.startsWith('verify-'))).toEqual([]);
+  expect(leftBehind(image.store, 'verify')).toEqual([]);
 });
 
 test('what differs is named: the layer, the path, the byte, and both values', async () => {

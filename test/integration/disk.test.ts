@@ -14,6 +14,7 @@ import { parseSfdiskJson, sfdiskReadArgv, type GptPartition } from '../../src/to
 import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson, startIngot } from '../support/cli.ts';
 import { deriveImage, LARGE_UID, testTools } from '../support/derived-image.ts';
+import { leftBehind } from '../support/leftovers.ts';
 
 let base: BuiltImage;
 let tools: DiskTools;
@@ -36,8 +37,7 @@ const disk = (...args: string[]): string[] => ['--store', base.store, 'disk', ..
 /** Files beside an output and scratch folders that an earlier command left. */
 async function leftovers(folder: string): Promise<string[]> {
   const unfinished = (await readdir(folder)).filter((name) => name.endsWith('.tmp'));
-  const tmp = (await readdir(join(base.store, 'tmp'))).filter((name) => name.startsWith('disk-'));
-  return [...unfinished, ...tmp];
+  return [...unfinished, ...leftBehind(base.store, 'disk')];
 }
 
 describe('a raw disk', () => {

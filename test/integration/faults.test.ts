@@ -21,6 +21,7 @@ import { silentReporter } from '../../src/report/events.ts';
 import { Store } from '../../src/store/store.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { addFile, localProject, type LocalLayer, type LocalPackage } from '../support/local-project.ts';
+import { storeWithPackages } from '../support/thin-store.ts';
 
 let image: BuiltImage;
 let folder: string;
@@ -299,17 +300,18 @@ test('a lock whose package is not what it says is refused by its hash, although 
     image,
     join(folder, 'swapped'),
     only({ name: 'swapped', files: { 'usr/share/swapped': 'a' } }),
+    storeWithPackages(image, join(folder, 'swapped store')),
   );
+  const own = await Store.open(join(folder, 'swapped store'));
   const [, sha256 = ''] =
     /name: swapped,.*sha256: ([0-9a-f]{64})/.exec(readFileSync(lockPathOf(project.declaration), 'utf8')) ??
     [];
-  const path = store.packagePath(sha256);
+  const path = own.packagePath(sha256);
   const bytes = readFileSync(path);
   bytes[bytes.length >> 1] = (bytes[bytes.length >> 1] ?? 0) ^ 1;
   writeFileSync(path, bytes);
   // Nobody else has it: fetching it again fails, and nothing is installed.
   const { exitCode, stderr } = await project.build();
-  rmSync(path); // other tests share this store
   expect(exitCode).toBe(1);
   expect(stderr).toMatch(/error\[(?:PACKAGE_GONE|MIRROR_UNREACHABLE)\]: swapped 1/);
   expect(existsSync(project.layout)).toBe(false);

@@ -30,6 +30,7 @@ import { createReporter } from '../../src/report/events.ts';
 import { hashTrees } from '../../src/store/hashing.ts';
 import { Store } from '../../src/store/store.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
+import { storeWithPackages } from '../support/thin-store.ts';
 import { describeTree } from '../support/tree.ts';
 import { planOf } from '../support/unpacked-root.ts';
 
@@ -37,20 +38,18 @@ let image: BuiltImage;
 let store: Store;
 let folder: string;
 let base: string;
-/** Packages in the store that are of no use to others. */
-const made: string[] = [];
 
 beforeAll(async () => {
   image = await builtImage();
-  store = await Store.open(image.store);
   mkdirSync(join(image.store, '../scratch'), { recursive: true });
   folder = mkdtempSync(join(image.store, '../scratch/stand-ins-'));
+  // Its own: what is made here, some of it damaged, is of no use to others.
+  store = await Store.open(storeWithPackages(image, join(folder, 'store')));
   const step = (await planOf(image)).steps.find(({ name }) => name === 'base');
   if (step === undefined) throw new Error('the plan has no base');
-  base = store.path('trees', hexOf(step.treeKey), 'root');
+  base = join(image.store, 'trees', hexOf(step.treeKey), 'root');
 });
 afterAll(() => {
-  for (const path of made) rmSync(path);
   rmSync(folder, { recursive: true, force: true });
 });
 
@@ -158,7 +157,6 @@ async function makePackage(
   const target = store.packagePath(sha256);
   mkdirSync(dirname(target), { recursive: true });
   copyFileSync(deb, target);
-  made.push(target);
   return {
     name,
     version: '1',

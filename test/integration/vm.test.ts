@@ -28,13 +28,14 @@ afterAll(async () => {
   await rm(scratch, { recursive: true, force: true });
 });
 
+/** Machines of this test: each has its disk in the scratch folder, or works there. */
 async function qemuProcesses(): Promise<string[]> {
   const commands = await Promise.all(
     (await readdir('/proc'))
       .filter((name) => /^\d+$/.test(name))
       .map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
   );
-  return commands.filter((command) => command.includes('qemu-system') && command.includes(TEST_FOLDER));
+  return commands.filter((command) => command.includes('qemu-system') && command.includes(scratch));
 }
 
 /** Nothing on it boots: the firmware says so and waits. */

@@ -2,10 +2,12 @@
  * One real image for all tests that need one, built by the real program from the real mirror, in a store of the
  * tests' own that later runs find again. Its folder has spaces and letters that are not ASCII on purpose.
  */
-import { copyFile, mkdir } from 'node:fs/promises';
+import { mkdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
 
+import { acquireFileLock } from '../../src/proc/file-lock.ts';
+import { writeFileAtomically } from '../../src/store/store.ts';
 import { ingot, ingotJson, PRODUCT_ROOT, type CliOptions } from './cli.ts';
 
 export const TEST_FOLDER = join(
@@ -26,13 +28,17 @@ export interface BuiltImage {
 
 /**
  * Builds `images/debian-minimal.yaml`, or another of the product's images. The lock of an earlier run is used as long
- * as it holds: mirrors forget packages, and then it is made afresh.
+ * as it holds: mirrors forget packages, and then it is made afresh. Test files run beside each other: one builds, the
+ * others wait and find it, and nobody ever reads half a declaration.
  */
 export async function builtImage(name = 'debian-minimal', options: CliOptions = {}): Promise<BuiltImage> {
   const folder = join(TEST_FOLDER, name === 'debian-minimal' ? 'image' : name);
   await mkdir(folder, { recursive: true });
   const declaration = join(folder, `${name}.yaml`);
-  await copyFile(join(PRODUCT_ROOT, `images/${name}.yaml`), declaration);
+  await using _building = await acquireFileLock(join(folder, 'lock'));
+  const text = await readFile(join(PRODUCT_ROOT, `images/${name}.yaml`), 'utf8');
+  const present = await readFile(declaration, 'utf8').catch(() => undefined);
+  if (text !== present) await writeFileAtomically(declaration, text);
   const layout = join(folder, 'layout');
   const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
   const first = await ingot([...build, '--json'], options);

@@ -12,7 +12,17 @@ export interface SourceFacts {
   readonly lines: number;
 }
 
+const known = new Map<string, SourceFacts>();
+
+/** The same text is parsed once: a module is asked for by each that loads it. */
 export function readSourceFacts(fileName: string, text: string): SourceFacts {
+  const key = `${fileName}\0${text}`;
+  const facts = known.get(key) ?? parseSourceFacts(fileName, text);
+  known.set(key, facts);
+  return facts;
+}
+
+function parseSourceFacts(fileName: string, text: string): SourceFacts {
   const source = ts.createSourceFile(fileName, text, ts.ScriptTarget.ESNext, true);
   const imports: string[] = [];
   const loads: string[] = [];

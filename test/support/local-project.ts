@@ -3,7 +3,7 @@
  * tried is the layers and the seal, and nothing else has to be built. The lock is written as `ingot lock` would.
  */
 import { createHash } from 'node:crypto';
-import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 
@@ -83,8 +83,12 @@ export async function addFile(
 ): Promise<LockedPackage> {
   const content = await readFile(deb);
   const sha256 = createHash('sha256').update(content).digest('hex');
+  // Whole at once: tests that run beside this one take over what the store has.
+  await using scratch = await store.scratch('package');
+  const whole = join(scratch.path, 'package.deb');
+  await copyFile(deb, whole);
   await mkdir(dirname(store.packagePath(sha256)), { recursive: true });
-  await copyFile(deb, store.packagePath(sha256));
+  await rename(whole, store.packagePath(sha256));
   const filename = `pool/local/${name}_${version}_amd64.deb`;
   return { name, version, architecture: 'amd64', sha256, size: content.length, filename, archive: 'debian' };
 }
