@@ -39,6 +39,8 @@ export interface ImageSource extends AsyncDisposable {
    * @throws IngotError NOT_FOUND, DIGEST_MISMATCH
    */
   blob(descriptor: Descriptor, options?: BlobOptions): AsyncIterable<Buffer>;
+  /** The same, where sources have it in batches. A batch is the caller's until it asks for the next, and no longer. */
+  readonly blobBatches?: (descriptor: Descriptor, options?: BlobOptions) => AsyncIterable<readonly Buffer[]>;
   /** Manifests that name `subject` as theirs, such as signatures. */
   referrers(subject: Digest, options?: TransferOptions): Promise<readonly Descriptor[]>;
   /** Where sources have blobs as files, verified: the path of one. */

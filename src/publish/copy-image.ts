@@ -146,6 +146,7 @@ class BlobCopier {
   /** Bytes of each blob that are at the target. */
   readonly #done = new Map<Digest, number>();
   readonly #total: number;
+  #moved = 0;
   #sent = 0;
   #sentBytes = 0;
   #mounted = 0;
@@ -218,9 +219,9 @@ class BlobCopier {
   }
 
   #progress({ digest }: Descriptor, bytes: number): void {
+    this.#moved += bytes - (this.#done.get(digest) ?? 0);
     this.#done.set(digest, bytes);
-    const done = this.#done.values().reduce((sum, one) => sum + one, 0);
-    this.#stage.progress(done, this.#total, 'bytes');
+    this.#stage.progress(this.#moved, this.#total, 'bytes');
   }
 }
 

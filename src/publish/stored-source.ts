@@ -82,12 +82,8 @@ export class StoredSource implements ImageSource {
       const { offset, hash } = await takeUp(file, descriptor.size);
       let at = offset;
       onProgress?.(at);
-      for await (const chunk of this.#inner.blob(descriptor, { signal, resume: { offset, hash } })) {
-        for (let done = 0; done < chunk.length;) {
-          const { bytesWritten } = await file.write(chunk, done, chunk.length - done, at + done);
-          done += bytesWritten;
-        }
-        at += chunk.length;
+      for await (const batch of batchesOf(this.#inner, descriptor, { signal, resume: { offset, hash } })) {
+        at += await writeBatch(file, batch, at);
         onProgress?.(at);
       }
       await file.sync();
@@ -98,6 +94,27 @@ export class StoredSource implements ImageSource {
     await syncDirectory(dirname(this.#store.blobPath(hex)));
     await this.#store.recordBlob(hex);
   }
+}
+
+async function* batchesOf(
+  source: ImageSource,
+  descriptor: Descriptor,
+  options: BlobOptions,
+): AsyncGenerator<readonly Buffer[]> {
+  if (source.blobBatches !== undefined) yield* source.blobBatches(descriptor, options);
+  else for await (const chunk of source.blob(descriptor, options)) yield [chunk];
+}
+
+/** @returns the bytes written: all there are */
+async function writeBatch(file: FileHandle, batch: readonly Buffer[], at: number): Promise<number> {
+  const bytes = batch.reduce((sum, { length }) => sum + length, 0);
+  const { bytesWritten } = await file.writev(batch, at);
+  // A write may end early; what is left of a batch is small enough to be put together.
+  const rest = bytesWritten < bytes ? Buffer.concat(batch).subarray(bytesWritten) : Buffer.alloc(0);
+  for (let done = 0; done < rest.length;) {
+    done += (await file.write(rest, done, rest.length - done, at + bytesWritten + done)).bytesWritten;
+  }
+  return bytes;
 }
 
 /** What is there of a blob already, hashed. */

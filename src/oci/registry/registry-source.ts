@@ -12,7 +12,7 @@ import type { BlobOptions, ImageSource, ManifestDocument, TransferOptions } from
 import { type Descriptor, Index } from '../schema.ts';
 import type { RepositoryClient } from './client.ts';
 import { unreachable } from './client.ts';
-import { bodyChunks, ConnectionError, type HttpResponse, readBody } from './http.ts';
+import { bodyBatches, ConnectionError, type HttpResponse, readBody } from './http.ts';
 import { ATTEMPTS } from './retry.ts';
 
 /** Registries answer 404 for a manifest whose type is not named. */
@@ -52,8 +52,20 @@ export class RegistrySource implements ImageSource {
     return document;
   }
 
+  async *blob(descriptor: Descriptor, options: BlobOptions = {}): AsyncGenerator<Buffer> {
+    for await (const batch of this.#batches(descriptor, options, false)) yield* batch;
+  }
+
+  blobBatches(descriptor: Descriptor, options: BlobOptions = {}): AsyncIterable<readonly Buffer[]> {
+    return this.#batches(descriptor, options, true);
+  }
+
   /** Cut connections are made again, and go on where they ended. */
-  async *blob(descriptor: Descriptor, { resume, signal }: BlobOptions = {}): AsyncGenerator<Buffer> {
+  async *#batches(
+    descriptor: Descriptor,
+    { resume, signal }: BlobOptions,
+    areLent: boolean,
+  ): AsyncGenerator<readonly Buffer[]> {
     const { digest, size } = descriptor;
     let offset = resume?.offset ?? 0;
     const hash = resume?.hash ?? createHash('sha256');
@@ -67,17 +79,21 @@ export class RegistrySource implements ImageSource {
       // A server that knows no ranges begins at the beginning.
       let skip = response.status === 206 ? 0 : offset;
       try {
-        for await (const chunk of bodyChunks(response)) {
-          const part = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.length));
-          skip -= chunk.length - part.length;
-          if (part.length === 0) continue;
-          if (offset + part.length > size) {
-            this.#given.add(client);
-            throw mismatch(this.shown, `${digest} has more than its ${size} bytes`);
+        for await (const batch of bodyBatches(response, areLent)) {
+          const parts: Buffer[] = [];
+          for (const chunk of batch) {
+            const part = skip === 0 ? chunk : chunk.subarray(Math.min(skip, chunk.length));
+            skip -= chunk.length - part.length;
+            if (part.length === 0) continue;
+            if (offset + part.length > size) {
+              this.#given.add(client);
+              throw mismatch(this.shown, `${digest} has more than its ${size} bytes`);
+            }
+            hash.update(part);
+            offset += part.length;
+            parts.push(part);
           }
-          hash.update(part);
-          offset += part.length;
-          yield part;
+          if (parts.length > 0) yield parts;
         }
         if (offset < size) throw new ConnectionError(`${client.endpoint.registry} ended a blob early`, true);
       } catch (error) {
