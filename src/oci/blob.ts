@@ -15,6 +15,8 @@ import type { Descriptor } from './schema.ts';
 /** What registries accept at most for a manifest; configurations and indexes are held to the same. */
 export const MAX_JSON_BYTES = 4 * 1024 * 1024;
 
+const CHUNK_BYTES = 1024 * 1024;
+
 /** Where a blob is in a layout. */
 export function layoutBlobPath(layout: string, digest: Digest): string {
   return join(layout, 'blobs', 'sha256', hexOf(digest));
@@ -119,7 +121,7 @@ export async function* verifiedChunks(
     for await (const chunk of file.createReadStream({
       start,
       autoClose: false,
-      highWaterMark: 1024 * 1024,
+      highWaterMark: CHUNK_BYTES,
     })) {
       const buffer = chunk as Buffer;
       hash.update(buffer);
@@ -130,6 +132,44 @@ export async function* verifiedChunks(
       throw mismatch(path, 'has other content than its name says');
     }
   } finally {
+    await file.close();
+  }
+}
+
+/**
+ * The same without a buffer for each chunk: one is the caller's until it asks for the next, which is read meanwhile.
+ */
+export async function* lentChunks(
+  path: string,
+  descriptor: Descriptor,
+  { offset, hash }: { readonly offset: number; readonly hash: Hash } = {
+    offset: 0,
+    hash: createHash('sha256'),
+  },
+): AsyncGenerator<Buffer> {
+  const file = await openBlob(path, descriptor);
+  const readInto = (buffer: Buffer, at: number): Promise<Buffer> =>
+    file.read(buffer, 0, buffer.length, at).then(({ bytesRead }) => buffer.subarray(0, bytesRead));
+  const length = Math.min(CHUNK_BYTES, Math.max(1, descriptor.size - offset));
+  let [used, free] = [Buffer.allocUnsafeSlow(length), Buffer.allocUnsafeSlow(length)];
+  let reading: Promise<Buffer> | undefined = readInto(used, offset);
+  try {
+    let at = offset;
+    while (at < descriptor.size) {
+      const chunk = await reading;
+      if (chunk.length === 0) break;
+      at += chunk.length;
+      [used, free] = [free, used];
+      reading = at < descriptor.size ? readInto(used, at) : undefined;
+      hash.update(chunk);
+      yield chunk;
+      if (reading === undefined) break;
+    }
+    if (at !== descriptor.size || `sha256:${hash.digest('hex')}` !== descriptor.digest) {
+      throw mismatch(path, 'has other content than its name says');
+    }
+  } finally {
+    await reading?.catch(() => undefined);
     await file.close();
   }
 }

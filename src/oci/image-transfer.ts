@@ -49,7 +49,10 @@ export interface ImageSource extends AsyncDisposable {
 
 /** A blob on its way into a target. */
 export interface BlobContent {
-  /** The bytes from `offset` on; from 0 they are verified. May be called again after a failure. */
+  /**
+   * The bytes from `offset` on; from 0 they are verified. A chunk is the target's until it asks for the next. May be
+   * called again after a failure.
+   */
   readonly open: (offset: number) => AsyncIterable<Buffer>;
   /** A file with the verified blob, where there is one or one can be made. */
   readonly file?: (() => Promise<string>) | undefined;
@@ -58,6 +61,16 @@ export interface BlobContent {
 export interface PutBlobOptions extends TransferOptions {
   /** Told the bytes moved so far; goes back when a part must be sent again. */
   readonly onProgress?: ((bytes: number) => void) | undefined;
+}
+
+/** A blob chunk by chunk, each the caller's until it asks for the next. */
+export async function* lentBlob(
+  source: ImageSource,
+  descriptor: Descriptor,
+  options: BlobOptions,
+): AsyncGenerator<Buffer> {
+  if (source.blobBatches === undefined) yield* source.blob(descriptor, options);
+  else for await (const batch of source.blobBatches(descriptor, options)) yield* batch;
 }
 
 export interface ImageTarget extends AsyncDisposable {

@@ -1,7 +1,7 @@
 /** Images out of an OCI image layout. */
 import { type Digest, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
-import { layoutBlobPath, readSmallBlob, verifiedChunks } from './blob.ts';
+import { layoutBlobPath, lentChunks, readSmallBlob, verifiedChunks } from './blob.ts';
 import { describeReferrer, INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
 import type { BlobOptions, ImageSource, ManifestDocument } from './image-transfer.ts';
 import { chooseByName, readLayout } from './layout.ts';
@@ -34,6 +34,18 @@ export class LayoutSource implements ImageSource {
 
   async *blob(descriptor: Descriptor, { resume }: BlobOptions = {}): AsyncGenerator<Buffer> {
     yield* verifiedChunks(layoutBlobPath(this.#directory, descriptor.digest), descriptor, resume);
+  }
+
+  async *blobBatches(
+    descriptor: Descriptor,
+    { resume }: BlobOptions = {},
+  ): AsyncGenerator<readonly Buffer[]> {
+    for await (const chunk of lentChunks(
+      layoutBlobPath(this.#directory, descriptor.digest),
+      descriptor,
+      resume,
+    ))
+      yield [chunk];
   }
 
   readonly blobFile = async (descriptor: Descriptor): Promise<string> => {

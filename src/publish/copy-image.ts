@@ -8,7 +8,12 @@ import pLimit from 'p-limit';
 import { type Digest, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { type ImageGraph, readGraphFrom, readImageGraph } from '../oci/image-graph.ts';
-import type { ImageSource, ImageTarget, ManifestDocument } from '../oci/image-transfer.ts';
+import {
+  type ImageSource,
+  type ImageTarget,
+  lentBlob,
+  type ManifestDocument,
+} from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { formatBytes } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
@@ -164,8 +169,10 @@ class BlobCopier {
     const failure = new AbortController();
     const both = signal === undefined ? failure.signal : AbortSignal.any([signal, failure.signal]);
     const limit = pLimit(target.parallel);
+    // The largest first: one that came last would be on its way alone. What takes one at a time gets them in order.
+    const order = target.parallel > 1 ? this.#blobs.toSorted((a, b) => b.size - a.size) : this.#blobs;
     await Promise.allSettled(
-      this.#blobs.map((blob) =>
+      order.map((blob) =>
         limit(async () => {
           if (both.aborted) return;
           try {
@@ -206,7 +213,7 @@ class BlobCopier {
       };
       const content = {
         open: (offset: number) =>
-          offset === 0 ? source.blob(blob, { signal }) : contentFrom(source, blob, offset, signal),
+          offset === 0 ? lentBlob(source, blob, { signal }) : contentFrom(source, blob, offset, signal),
         ...(blobFile !== undefined && { file: () => blobFile(blob, { signal, onProgress }) }),
       };
       await target.putBlob(blob, content, { signal, onProgress });
@@ -233,7 +240,7 @@ async function* contentFrom(
   signal: AbortSignal,
 ): AsyncGenerator<Buffer> {
   let at = 0;
-  for await (const chunk of source.blob(blob, { signal })) {
+  for await (const chunk of lentBlob(source, blob, { signal })) {
     const skipped = Math.min(Math.max(0, offset - at), chunk.length);
     at += chunk.length;
     if (skipped < chunk.length) yield chunk.subarray(skipped);

@@ -18,7 +18,7 @@ import type {
   TransferOptions,
 } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
-import { type Store, syncDirectory } from '../store/store.ts';
+import type { Store } from '../store/store.ts';
 
 export class StoredSource implements ImageSource {
   readonly shown: string;
@@ -90,8 +90,8 @@ export class StoredSource implements ImageSource {
     } finally {
       await file.close();
     }
+    // The name is not synced: whoever lost it in a power loss fetches the blob again.
     await rename(partial, this.#store.blobPath(hex));
-    await syncDirectory(dirname(this.#store.blobPath(hex)));
     await this.#store.recordBlob(hex);
   }
 }

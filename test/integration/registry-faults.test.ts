@@ -7,13 +7,17 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { canonicalJson, digestOf } from '../../src/digest.ts';
-import type { ManifestDocument } from '../../src/oci/image-transfer.ts';
+import type { ImageSource, ImageTarget, ManifestDocument } from '../../src/oci/image-transfer.ts';
+import { verifyLayout } from '../../src/oci/layout.ts';
 import { LayoutSource } from '../../src/oci/layout-source.ts';
+import { LayoutTarget } from '../../src/oci/layout-target.ts';
 import { parseImageReference } from '../../src/oci/reference.ts';
 import { RegistryAccess } from '../../src/oci/registry/access.ts';
 import { type Descriptor, MEDIA_TYPES } from '../../src/oci/schema.ts';
 import { copyImage } from '../../src/publish/copy-image.ts';
+import { StoredSource } from '../../src/publish/stored-source.ts';
 import { createReporter, silentReporter } from '../../src/report/events.ts';
+import { Store } from '../../src/store/store.ts';
 import { type Decide, type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { makeTestImage, type TestImage } from '../support/test-image.ts';
@@ -154,6 +158,40 @@ describe('a pull', () => {
     expect(ranges.slice(1)).toEqual(
       ranges.slice(1).map(() => expect.stringMatching(/^bytes=\d+-5\d+$/) as string),
     );
+  });
+
+  test.each<readonly [string, Decide]>([
+    ['as it is', () => undefined],
+    [
+      'cut in pieces that do not say how many there are',
+      (request) =>
+        isBlob(request)
+          ? {
+              changeHeaders: ({ 'content-length': _, ...headers }) => ({
+                ...headers,
+                'transfer-encoding': 'chunked',
+              }),
+            }
+          : undefined,
+    ],
+  ])('gets into a layout and on to another registry what is sent %s', async (_name, decide) => {
+    await pushThrough(() => undefined);
+    const from = `push-${counter}`;
+    await using proxy = await startFaultProxy(registry.host, decide);
+    await using registries = await accessTo([proxy.host, registry.host]);
+    const store = await Store.open(join(scratch, `store-${counter}`));
+    const directory = join(scratch, `pulled-${counter}`);
+    const copy = async (source: ImageSource, target: ImageTarget): Promise<void> => {
+      await copyImage({ source, reference: '1', target, names: ['1'], reporter: silentReporter });
+    };
+    await using far = registries.source(parseImageReference(`${proxy.host}/${from}:1`));
+    await using layout = await LayoutTarget.open(directory, scratch);
+    await copy(new StoredSource(far, store), layout);
+    expect((await verifyLayout(directory)).size).toBe(4);
+    await using target = registries.target(parseImageReference(`${registry.host}/again-${counter}`));
+    await copy(far, target);
+    await using back = registries.source(parseImageReference(`${registry.host}/again-${counter}:1`));
+    for (const layer of image.layers) for await (const _chunk of back.blob(layer));
   });
 
   test('waits for a server that asks for it', async () => {

@@ -6,7 +6,6 @@
  */
 import http from 'node:http';
 import https from 'node:https';
-import { once } from 'node:events';
 
 import { errnoOf, IngotError } from '../../errors.ts';
 
@@ -200,10 +199,14 @@ async function sendBody(
     for await (const chunk of body.chunks()) {
       if (answered.yet) break;
       if (sent + chunk.length > body.length) throw new RangeError('more content than was announced');
-      const fits = outgoing.write(chunk);
+      const { promise, resolve } = Promise.withResolvers<undefined>();
+      outgoing.write(chunk, () => {
+        resolve(undefined);
+      });
       sent += chunk.length;
       body.onProgress?.(sent);
-      if (!fits) await Promise.race([once(outgoing, 'drain').catch(() => undefined), ended]);
+      // Not before it is the system's: the reader may use its memory again.
+      await Promise.race([promise, ended]);
     }
   } catch (error) {
     outgoing.destroy();

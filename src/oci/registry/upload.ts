@@ -273,9 +273,10 @@ class Upload {
       left -= part.length;
       if (part.length > 0 && left > 0) yield part;
       else if (part.length > 0) {
-        // The last step of the content verifies it: before the last bytes leave, not after.
+        // The last step of the content verifies it: before the last bytes leave, not after. It takes back its memory.
+        const last = Buffer.from(part);
         if (start + length === this.#descriptor.size) await this.#drain(chunks);
-        yield part;
+        yield last;
       }
     }
     if (length === 0) await this.#drain(chunks);
