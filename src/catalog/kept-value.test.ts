@@ -1,11 +1,12 @@
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { dirname, join, resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
+import { modulesFrom } from '../../test/support/modules-from.ts';
 import { loadFacts } from './facts/load.ts';
 import { FACTS_CODE, recallFacts } from './facts/recall.ts';
-import { keptValue } from './kept-value.ts';
+import { keptOfText, keptValue } from './kept-value.ts';
 import { LAYERS_CODE } from './load.ts';
 
 let root: string;
@@ -107,6 +108,37 @@ test('many at once make one whole value', async () => {
   expect(made).toBe(0);
 });
 
+describe('what was made of a text', () => {
+  const make = (text: string, broken = false): unknown =>
+    keptOfText({
+      name: 'lock',
+      text,
+      code: [join(root, 'code.ts')],
+      keptIn: join(root, 'kept'),
+      make: () => {
+        made += 1;
+        if (broken) throw new Error('broken');
+        return new Map([['text', text]]);
+      },
+    });
+
+  test('is made again of another text or with other code, and the last one is kept', async () => {
+    expect([make('one'), make('one')]).toEqual([ONE, ONE]);
+    expect(made).toBe(1);
+    expect(make('two')).toEqual(new Map([['text', 'two']]));
+    await writeFile(join(root, 'code.ts'), 'other');
+    make('two');
+    expect(made).toBe(3);
+    expect(await readdir(join(root, 'kept'))).toEqual(['lock']);
+  });
+
+  test('is not kept when it did not come to be', async () => {
+    expect(() => make('one', true)).toThrow('broken');
+    expect(await readdir(join(root, 'kept'))).toEqual([]);
+    expect(make('one')).toEqual(ONE);
+  });
+});
+
 test('recalled facts are the facts', async () => {
   const folder = resolve(import.meta.dirname, '../../drivers');
   const facts = await loadFacts(folder);
@@ -135,14 +167,3 @@ describe('the code that a kept value depends on is all named', () => {
     expect(missing).toEqual([]);
   });
 });
-
-/** The module and all of ours that it imports, types left out. */
-async function modulesFrom(file: string, found = new Set<string>()): Promise<Set<string>> {
-  if (found.has(file)) return found;
-  found.add(file);
-  const text = await readFile(file, 'utf8');
-  for (const [statement, path = ''] of text.matchAll(/^(?:import|export)\b[^;]*?\bfrom '(\.[^']*)';/gms)) {
-    if (!/^(?:import|export) type /.test(statement)) await modulesFrom(join(dirname(file), path), found);
-  }
-  return found;
-}

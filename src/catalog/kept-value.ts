@@ -27,12 +27,18 @@ export interface KeptOptions<T> {
   readonly keptIn?: string | undefined;
 }
 
+export interface KeptTextOptions<T> extends Pick<KeptOptions<T>, 'name' | 'code' | 'keptIn'> {
+  readonly text: string;
+  readonly make: () => T;
+}
+
 const DIGEST_BYTES = 32;
 
 /** @param options of a value that survives structured cloning */
 export async function keptValue<T>(options: KeptOptions<T>): Promise<T> {
   const { name, folder, make, isKept = () => true, keptIn = getCompileCacheDir() } = options;
-  const key = keptIn === undefined ? undefined : keyOf(options);
+  const places = [folder, ...options.code];
+  const key = keptIn === undefined ? undefined : keyOf(places);
   // One file for each place, so that edits leave nothing behind.
   const place = createHash('sha256').update(folder).digest('hex').slice(0, 16);
   if (keptIn === undefined || key === undefined) return make();
@@ -41,7 +47,25 @@ export async function keptValue<T>(options: KeptOptions<T>): Promise<T> {
   if (kept !== undefined) return (deserialize(kept) as { readonly value: T }).value;
   const value = await make();
   // An edit meanwhile would be kept under what was there before.
-  if (isKept(value) && keyOf(options)?.equals(key) === true) keep(file, key, serialize({ value }));
+  if (isKept(value) && keyOf(places)?.equals(key) === true) keep(file, key, serialize({ value }));
+  return value;
+}
+
+/**
+ * What our code makes of one text, such as a lock. The last one of each name is kept.
+ *
+ * @param options of a value that survives structured cloning
+ */
+export function keptOfText<T>(options: KeptTextOptions<T>): T {
+  const { name, text, code, make, keptIn = getCompileCacheDir() } = options;
+  const codeKey = keptIn === undefined ? undefined : keyOf(code);
+  if (keptIn === undefined || codeKey === undefined) return make();
+  const key = createHash('sha256').update(codeKey).update(text).digest();
+  const file = join(keptIn, name);
+  const kept = recall(file, key);
+  if (kept !== undefined) return (deserialize(kept) as { readonly value: T }).value;
+  const value = make();
+  keep(file, key, serialize({ value }));
   return value;
 }
 
@@ -66,10 +90,10 @@ function keep(file: string, key: Buffer, bytes: Buffer): void {
 }
 
 /** Undefined when something cannot be read, or is neither file nor folder: whoever makes the value says so. */
-function keyOf({ folder, code }: Pick<KeptOptions<unknown>, 'folder' | 'code'>): Buffer | undefined {
+function keyOf(places: readonly string[]): Buffer | undefined {
   const hash = createHash('sha256');
   try {
-    for (const place of [folder, ...code]) {
+    for (const place of places) {
       const paths = statSync(place).isDirectory() ? filesBelow(place) : [place];
       if (paths === undefined) return undefined;
       for (const path of paths) {

@@ -1,4 +1,7 @@
 /** Locks from the file system: `x.lock.yaml` beside `x.yaml`, `x@variant.lock.yaml` for a variant. */
+import { extname, join } from 'node:path';
+
+import { keptOfText } from '../catalog/kept-value.ts';
 import { FindingsError, IngotError } from '../errors.ts';
 import { parseLock } from '../resolve/lock-text.ts';
 import type { Lock } from '../resolve/lock.ts';
@@ -23,10 +26,31 @@ export function declarationsAmong(files: readonly string[]): readonly string[] {
   });
 }
 
+const SOURCE = join(import.meta.dirname, '..');
+const EXTENSION = extname(import.meta.filename);
+
+/** What a lock depends on besides its text. */
+export const LOCK_CODE: readonly string[] = [
+  ...[
+    'catalog/constraint',
+    'catalog/layer',
+    'digest',
+    'errors',
+    'oci/schema',
+    'packages/package',
+    'resolve/lock',
+    'resolve/lock-text',
+  ].map((name) => join(SOURCE, `${name}${EXTENSION}`)),
+  join(SOURCE, 'spec'),
+  // Says which parsers there are.
+  join(SOURCE, '../package.json'),
+];
+
 /** @throws IngotError LOCK_MISSING; FindingsError LOCK_INVALID */
 export async function loadLock(path: string): Promise<Lock> {
   try {
-    return parseLock(await readSourceText(path, `the lock ${path}`, CODES), path);
+    const text = await readSourceText(path, `the lock ${path}`, CODES);
+    return keptOfText({ name: 'lock', text, code: LOCK_CODE, make: () => parseLock(text, path) });
   } catch (error) {
     if (!(error instanceof IngotError) || error instanceof FindingsError || error.code !== CODES.invalid)
       throw error;

@@ -5,9 +5,10 @@
  * end, so `cat` and with it the object never outlive their owner. `cat` starts only once the object is held, so
  * its echo of one line says that it is.
  */
-import { execa } from 'execa';
+import { spawn } from 'node:child_process';
+import { text } from 'node:stream/consumers';
 
-import { IngotError } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { killGroup } from './children.ts';
 import { toolMissing } from './find-program.ts';
 import { minimalEnvironment, type Argv } from './run.ts';
@@ -41,17 +42,13 @@ export async function startHolder(argv: Argv, options: HolderOptions): Promise<H
   interrupted();
   const [program, ...args] = argv;
   // Detached: a Ctrl-C on the terminal must not end the holder before our own cleanup has run.
-  const holder = execa(program, args, {
-    env: minimalEnvironment(),
-    extendEnv: false,
-    stdin: 'pipe',
-    stdout: 'pipe',
-    stderr: 'pipe',
-    buffer: { stdout: false, stderr: true },
-    reject: false,
-    detached: true,
-    cleanup: false,
+  const holder = spawn(program, args, { env: minimalEnvironment(), detached: true });
+  const ended = new Promise<Error | undefined>((resolve) => {
+    holder.once('error', resolve).once('close', () => {
+      resolve(undefined);
+    });
   });
+  const said = text(holder.stderr).catch(() => ''); // it never started
   // Writing to a holder that has gone is reported by its exit, below.
   holder.stdin.on('error', () => undefined);
   const notice = setTimeout(() => {
@@ -66,17 +63,17 @@ export async function startHolder(argv: Argv, options: HolderOptions): Promise<H
       holder.stdout.once('data', () => {
         resolve(true);
       });
-      void holder.then(() => {
+      void ended.then(() => {
         resolve(false);
       });
     });
     holder.stdin.write('held\n');
     if (!(await held) || holder.pid === undefined) {
-      const result = await holder;
+      const fault = await ended;
       interrupted();
-      if (result.code === 'ENOENT') throw toolMissing(program);
+      if (errnoOf(fault) === 'ENOENT') throw toolMissing(program);
       throw new IngotError('TOOL_FAILED', `cannot get ${options.what}: ${program} failed`, {
-        output: result.stderr,
+        output: (await said).trimEnd(),
       });
     }
   } finally {
@@ -87,7 +84,7 @@ export async function startHolder(argv: Argv, options: HolderOptions): Promise<H
     pid: holder.pid,
     [Symbol.asyncDispose]: async () => {
       holder.stdin.end();
-      await holder;
+      await ended;
     },
   };
 }
