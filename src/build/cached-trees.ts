@@ -130,9 +130,8 @@ async function restoreTree(
         async (root) => {
           bytes = await fillTree(root, { step, layer, remainder, store, stage, signal });
         },
-        { signal, onWait },
+        { signal, onWait, contents: remainder.contents },
       );
-      trees.noteContents(step.treeKey, remainder.contents);
       stage.detail(formatBytes(bytes));
     });
   } catch (error) {

@@ -4,6 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 
 import { digestOf, hexOf } from '../digest.ts';
+import { hashTrees } from '../store/hashing.ts';
 import { Store } from '../store/store.ts';
 import { openTreeStore } from './trees.ts';
 
@@ -79,5 +80,17 @@ describe('the tree store', () => {
     await trees.sync();
     const text = await readFile(join(folder, 'trees', hexOf(key), 'record.json'), 'utf8');
     expect(JSON.parse(text)).toMatchObject({ synced: true });
+  });
+
+  it('notes what is in them, or what it is told', async () => {
+    const trees = await openTreeStore(store);
+    const root = await trees.ensure(key, 'base', fill('x'), {});
+    const other = digestOf('another');
+    await trees.ensure(other, 'kernel', fill('y'), { contents: 'told' });
+    expect(await trees.contents(key)).toBeUndefined();
+    await trees.sync();
+    const hash = (await hashTrees([root])).get(root);
+    expect(await trees.contents(key)).toBe(hash !== undefined && 'hex' in hash ? hash.hex : 'none');
+    expect(await trees.contents(other)).toBe('told');
   });
 });

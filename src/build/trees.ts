@@ -16,6 +16,13 @@ import { markUsed } from '../store/sound-blob.ts';
 import { writeFileAtomically, type Store } from '../store/store.ts';
 import { readTreeRecord, TREE_RECORD, type TreeRecord } from '../store/tree-record.ts';
 
+export interface TreeOptions {
+  readonly signal?: AbortSignal | undefined;
+  readonly onWait?: () => void;
+  /** Digest over all that the tree will hold, in hex, where it is known. */
+  readonly contents?: string;
+}
+
 export interface TreeStore {
   /** The tree's root directory when the store has it whole. */
   find(key: Digest): Promise<string | undefined>;
@@ -27,19 +34,22 @@ export interface TreeStore {
     key: Digest,
     step: string,
     make: (root: string) => Promise<void>,
-    wait: { readonly signal?: AbortSignal | undefined; readonly onWait?: () => void },
+    options: TreeOptions,
   ): Promise<string>;
   /** Digest over all that the tree holds (`hashTrees`), in hex, where that was noted. */
   contents(key: Digest): Promise<string | undefined>;
-  /** Notes the digest of a tree that this build has made, for who has just taken it. */
-  noteContents(key: Digest, contents: string): void;
   /** Makes every tree made since survive a power loss, and notes what is in it for `ingot store verify`. */
   sync(signal?: AbortSignal): Promise<void>;
 }
 
 export async function openTreeStore(store: Store): Promise<TreeStore> {
   const boot = (await readFile('/proc/sys/kernel/random/boot_id', 'utf8')).trim();
-  const unsynced = new Map<string, TreeRecord>();
+  const unsynced = new Map<string, { readonly record: TreeRecord; readonly contents: Promise<string | undefined> }>();
+  let writing: Promise<unknown> = Promise.resolve();
+  /** Whether or not it works: at the end it is done again, and then it has to. */
+  const beginToWrite = (signal: AbortSignal | undefined): void => {
+    writing = writing.then(() => run(['sync', '--file-system', store.root], { signal })).catch(() => undefined);
+  };
   const folderOf = (key: Digest): string => store.path('trees', hexOf(key));
 
   const find = async (key: Digest): Promise<string | undefined> => {
@@ -53,10 +63,10 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
 
   return {
     find,
-    async ensure(key, step, make, wait) {
+    async ensure(key, step, make, { signal, onWait, contents }) {
       const existing = await find(key);
       if (existing !== undefined) return existing;
-      await using _lock = await store.lock(`tree-${hexOf(key)}`, wait.signal, wait.onWait);
+      await using _lock = await store.lock(`tree-${hexOf(key)}`, signal, onWait);
       const made = await find(key); // by whom we waited for
       if (made !== undefined) return made;
       const folder = folderOf(key);
@@ -68,34 +78,35 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
       const record: TreeRecord = { step, boot, synced: false };
       await writeFileAtomically(join(scratch.path, 'tree', TREE_RECORD), JSON.stringify(record));
       await rename(join(scratch.path, 'tree'), folder);
-      unsynced.set(folder, record);
-      return join(folder, 'root');
+      // Both while others go on: at the end they would be waited for.
+      beginToWrite(signal);
+      const known = contents === undefined ? contentsOf(rootIn(folder), signal) : Promise.resolve(contents);
+      known.catch(() => undefined); // awaited at the end, if it comes to that
+      unsynced.set(folder, { record, contents: known });
+      return rootIn(folder);
     },
     async contents(key) {
       const record = await readTreeRecord(folderOf(key));
       return record === 'damaged' ? undefined : record?.contents;
     },
-    noteContents(key, contents) {
-      const record = unsynced.get(folderOf(key));
-      if (record !== undefined) unsynced.set(folderOf(key), { ...record, contents });
-    },
     async sync(signal) {
       if (unsynced.size === 0) return;
+      await writing;
       await run(['sync', '--file-system', store.root], { signal });
-      const unknown = [...unsynced].filter(([, record]) => record.contents === undefined);
-      const hashes = await hashTrees(
-        unknown.map(([folder]) => rootIn(folder)),
-        { signal },
-      );
-      for (const [folder, record] of unsynced) {
-        const hash = hashes.get(rootIn(folder));
-        const contents = hash !== undefined && 'hex' in hash ? { contents: hash.hex } : {};
-        const text = JSON.stringify({ ...record, synced: true, ...contents } satisfies TreeRecord);
-        await writeFileAtomically(join(folder, TREE_RECORD), text);
+      for (const [folder, { record, contents }] of unsynced) {
+        const hex = await contents;
+        const text = { ...record, synced: true, ...(hex !== undefined && { contents: hex }) };
+        await writeFileAtomically(join(folder, TREE_RECORD), JSON.stringify(text satisfies TreeRecord));
       }
       unsynced.clear();
     },
   };
+}
+
+/** Undefined when it cannot be read: `ingot store verify` says so. */
+async function contentsOf(root: string, signal: AbortSignal | undefined): Promise<string | undefined> {
+  const hash = (await hashTrees([root], { signal, yields: true })).get(root);
+  return hash !== undefined && 'hex' in hash ? hash.hex : undefined;
 }
 
 function rootIn(folder: string): string {

@@ -1,9 +1,12 @@
 /** A thread that hashes what it is told, one after the other; see hashing.ts. */
-import { parentPort } from 'node:worker_threads';
+import { parentPort, workerData } from 'node:worker_threads';
 
 import { errnoOf } from '../errors.ts';
+import { yieldThread } from '../proc/yield-thread.ts';
 import { hashContents, hashTree } from './hash-contents.ts';
-import type { HashAnswer, HashJob } from './hashing.ts';
+import type { HashAnswer, HashJob, HashThread } from './hashing.ts';
+
+if ((workerData as HashThread).yields) yieldThread();
 
 parentPort?.on('message', ({ id, kind, path }: HashJob) => {
   const tell = (answer: HashAnswer): void => {

@@ -14,6 +14,11 @@ export interface HashJob {
   readonly path: string;
 }
 
+/** What a thread is told at its start. */
+export interface HashThread {
+  readonly yields: boolean;
+}
+
 /** A step of the way, or the end. */
 export type HashAnswer =
   | { readonly id: number; readonly bytes: number }
@@ -27,6 +32,8 @@ export interface HashOptions {
   readonly signal?: AbortSignal | undefined;
   /** Told the bytes hashed since it was last told. */
   readonly onBytes?: ((bytes: number) => void) | undefined;
+  /** Others go before: nobody waits for this yet. */
+  readonly yields?: boolean;
 }
 
 /**
@@ -74,7 +81,7 @@ export async function hashTrees(
 async function hashAll(
   kind: HashJob['kind'],
   paths: readonly string[],
-  { signal, onBytes }: HashOptions,
+  { signal, onBytes, yields = false }: HashOptions,
 ): Promise<Map<string, HashResult>> {
   const results = new Map<string, HashResult>();
   const interrupted = (): IngotError => new IngotError('INTERRUPTED', 'interrupted while hashing');
@@ -83,7 +90,7 @@ async function hashAll(
   const script = new URL(`./hash-worker${extname(import.meta.filename)}`, import.meta.url);
   const workers = Array.from(
     { length: Math.min(paths.length, availableParallelism()) },
-    () => new Worker(script, { env: {}, execArgv: [] }),
+    () => new Worker(script, { env: {}, execArgv: [], workerData: { yields } satisfies HashThread }),
   );
   let onAbort: (() => void) | undefined;
   try {

@@ -4,21 +4,18 @@
  * It yields to all other threads of the build: nobody waits for a blob before the end, while trees are waited for by
  * the steps on top of them. So packing takes the cores that are left, and no step is the slower for it.
  */
-import { closeSync, openSync, readlinkSync } from 'node:fs';
-import { constants, getPriority, setPriority } from 'node:os';
+import { closeSync, openSync } from 'node:fs';
 import { parentPort } from 'node:worker_threads';
 
 import { errnoOf, IngotError } from '../../errors.ts';
+import { yieldThread } from '../../proc/yield-thread.ts';
 import { FRAME_BYTES, LayerBlobWriter } from './layer-blob.ts';
 import type { PackAnswer, PackJob } from './packers.ts';
 import { streamEntries } from './tar-stream.ts';
 
-/** Steps of niceness: against one thread that does not yield, a quarter of a core. */
-const YIELD = 6;
-
 const block = Buffer.allocUnsafeSlow(FRAME_BYTES);
 
-yieldToOthers();
+yieldThread();
 parentPort?.on('message', (job: PackJob) => {
   const tell = (answer: PackAnswer): void => {
     parentPort?.postMessage(answer);
@@ -46,10 +43,4 @@ function pack({ entries, time, level, path }: PackJob, onProgress: (bytes: numbe
   } finally {
     closeSync(fd);
   }
-}
-
-/** Linux takes the number of a thread where POSIX has that of a process: setpriority(2), "C library/kernel differences". */
-function yieldToOthers(): void {
-  const thread = Number(readlinkSync('/proc/thread-self').split('/').at(-1));
-  setPriority(thread, Math.min(constants.priority.PRIORITY_LOW, getPriority(thread) + YIELD));
 }
