@@ -36,6 +36,7 @@ import type { BelowTree } from './overlay.ts';
 import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree } from './steps.ts';
 import { ensureRoot } from './tools-tree.ts';
 import { settleTimes } from './tree-times.ts';
+import { Timeline, type PathPart } from './timeline.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
 
 export interface BuildOptions {
@@ -77,6 +78,8 @@ export interface BuiltImage {
   readonly layers: readonly BuiltLayer[];
   readonly cached: boolean;
   readonly seconds: number;
+  /** What decided how long the steps took; empty when none was built. */
+  readonly criticalPath: readonly PathPart[];
 }
 
 /**
@@ -89,7 +92,8 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
   const started = performance.now();
   const { plan, store } = options;
   const trees = await openTreeStore(store);
-  const layers = await buildSteps(plan, trees, options);
+  const timeline = new Timeline();
+  const layers = await buildSteps(plan, trees, timeline, options);
   await trees.sync(options.signal);
   const built = plan.steps.map((step, index) => {
     const layer = layers[index]?.layer;
@@ -105,6 +109,7 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
     layers: layers.map(({ report }) => report),
     cached: layers.every(({ report }) => report.cached),
     seconds: (performance.now() - started) / 1000,
+    criticalPath: timeline.criticalPath(),
   };
 }
 
@@ -113,7 +118,12 @@ interface BuiltStep {
   readonly report: BuiltLayer;
 }
 
-async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): Promise<BuiltStep[]> {
+async function buildSteps(
+  plan: Plan,
+  trees: TreeStore,
+  timeline: Timeline,
+  options: BuildOptions,
+): Promise<BuiltStep[]> {
   const { reporter } = options;
   const available = await findLayers(options);
   const found = new Map([...available].map(([name, { layer }]) => [name, layer]));
@@ -133,6 +143,7 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
     ...options,
     signal,
     trees,
+    timeline,
     steps: new Map(plan.steps.map((step) => [step.name, step])),
     filling: pLimit(Math.max(2, availableParallelism())),
     packers,
@@ -179,6 +190,7 @@ async function buildSteps(plan: Plan, trees: TreeStore, options: BuildOptions): 
 
 interface StepRun extends BuildOptions {
   readonly trees: TreeStore;
+  readonly timeline: Timeline;
   readonly steps: ReadonlyMap<string, PlanStep>;
   /** Bounds how many trees are filled at once. */
   readonly filling: <T>(work: () => Promise<T>) => Promise<T>;
@@ -203,10 +215,13 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
   const tree = await ensureTree(step, run);
   const base = run.steps.get('base');
   const baseTree = base?.kind === 'image-base' && step.kind === 'seal' ? await ensureTree(base, run) : undefined;
-  const chunks = await packChunks(
+  const about = { step: step.name, part: 'blobs', after: [step.name] } as const;
+  const division = { chunks: step.chunks, chunksOf: await chunksOf(step, tree) };
+  const chunks = await run.timeline.measure(about, () =>
+    packChunks(
     store,
     tree,
-    { chunks: step.chunks, chunksOf: await chunksOf(step, tree) },
+    division,
     {
       epoch: step.epoch,
       level: plan.compressionLevel,
@@ -216,7 +231,7 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
       onProgress: (bytes) => {
         stage.progress(bytes, undefined, 'bytes', 'packing');
       },
-    },
+    }),
   );
   const layer = { chunks };
   await recordPackedLayer(store, step.key, layer);
@@ -281,7 +296,8 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
       step.name,
       async (root) => {
         const started = Date.now();
-        await fillTree(root, step, below, run);
+        const about = { step: step.name, part: 'tree', after: step.needs } as const;
+        await run.timeline.measure(about, () => fillTree(root, step, below, run));
         // The times in a base that is an image are that image's own.
         if (step.kind === 'image-base') return;
         dateByLock(root, started, step.epoch);

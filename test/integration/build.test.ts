@@ -71,7 +71,11 @@ describe('a build', () => {
       { prefix: ['faketime', '-f', '+40d'], env: { FAKETIME_DONT_FAKE_MONOTONIC: '1' } },
     );
     expect(exitCode, stderr).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ digest: image.digest });
+    const built = JSON.parse(stdout) as { digest: string; criticalPath: { step: string; part: string }[] };
+    expect(built.digest).toBe(image.digest);
+    // From the first tree to some blobs; which ones end last is the machine's.
+    expect(built.criticalPath[0]).toMatchObject({ step: 'base', part: 'tree' });
+    expect(built.criticalPath.at(-1)).toMatchObject({ part: 'blobs' });
     // The kernel asks for an initramfs when it is configured, and gets none: one is made for all, at the end.
     expect(stderr).toMatch(/^dracut: Generating \/boot\/initrd/m);
     expect(stderr.match(/^dracut\S*: Executing: .*/gm)).toEqual([
@@ -128,7 +132,9 @@ describe('a build', () => {
       'version',
       'layers',
       'seconds',
+      'criticalPath',
     ]);
+    expect(again['criticalPath']).toEqual([]);
     const members = ['name', 'key', 'chunks', 'size', 'cached', 'seconds'];
     for (const layer of layers) {
       expect(Object.keys(layer)).toEqual(members);

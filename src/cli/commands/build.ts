@@ -4,6 +4,7 @@ import { join, relative, resolve } from 'node:path';
 
 import { storeAgent } from '../../agent/agent.ts';
 import { buildImage, type BuiltImage } from '../../build/build-image.ts';
+import type { PathPart } from '../../build/timeline.ts';
 import type { ModuleSigner } from '../../build/modules/signature.ts';
 import { hexOf } from '../../digest.ts';
 import { requireLayoutPlace, writeLayout } from '../../oci/layout-write.ts';
@@ -160,7 +161,8 @@ async function build(context: CommandContext, file: string, options: BuildOption
   const outcome = await buildDeclaration(context, file, options);
   const { image, ref, plan } = outcome;
   const verified = options.verify === true ? await verify(context, outcome) : undefined;
-  const { digest, layers, seconds } = image;
+  const { digest, layers, seconds, criticalPath } = image;
+  if (criticalPath.length > 0) context.reporter.debug(`critical path: ${renderPath(criticalPath)}`);
   const columns = [
     { title: 'LAYER' },
     { title: 'SIZE', align: 'right' as const },
@@ -182,6 +184,7 @@ async function build(context: CommandContext, file: string, options: BuildOption
       version: plan.version,
       layers,
       seconds,
+      criticalPath,
       ...(verified !== undefined && { verification: verified.verification }),
     },
     text: [
@@ -195,6 +198,14 @@ async function build(context: CommandContext, file: string, options: BuildOption
     ].join('\n'),
     exitCode: verified?.verification.reproducible === false ? 1 : 0,
   };
+}
+
+function renderPath(path: readonly PathPart[]): string {
+  return path
+    .map(
+      ({ step, part, seconds }) => `${part === 'blobs' ? `packing ${step}` : step} ${formatSeconds(seconds)}`,
+    )
+    .join(', ');
 }
 
 interface Verified {
