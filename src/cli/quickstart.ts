@@ -8,7 +8,7 @@ import { z } from 'zod';
 
 import { ensureToolsRoot } from '../build/tools-tree.ts';
 import { testBoot, type BootTest } from '../disk/boot-test.ts';
-import { installableImage } from '../disk/import-image.ts';
+import { installableImage } from '../ostree/import-image.ts';
 import { ensureTestDisk } from '../disk/test-disk.ts';
 import { IngotError } from '../errors.ts';
 import { resolveImage } from '../oci/layout.ts';

@@ -13,7 +13,7 @@ import { bubblewrapArgv } from '../tools/bubblewrap.ts';
 import { mkfsFatArgv } from '../tools/dosfstools.ts';
 import { mtoolsCopyInArgv, mtoolsMakeDirectoriesArgv } from '../tools/mtools.ts';
 import type { ToolBind } from '../tools/tools-root.ts';
-import { asDiskFailure, type DiskTools } from './disk-tools.ts';
+import { asDiskFailure, type DiskTools } from '../ostree/disk-tools.ts';
 import type { DiskIdentity, DiskLayout } from './layout.ts';
 
 /** GRUB's environment: always exactly this long, and written in place, since GRUB does not replay the journal. */

@@ -24,8 +24,8 @@ import { renderSfdiskScript, sfdiskWriteArgv } from '../tools/sfdisk.ts';
 import type { ToolsRoot } from '../tools/tools-root.ts';
 import { writeEfiSystemPartition } from './boot-loader.ts';
 import { deployImage, type DeployedSystem } from './deploy.ts';
-import { DiskTools, asDiskFailure } from './disk-tools.ts';
-import { compressedBytes, type InstallableImage } from './import-image.ts';
+import { DiskTools, asDiskFailure } from '../ostree/disk-tools.ts';
+import { compressedBytes, type InstallableImage } from '../ostree/import-image.ts';
 import {
   defaultDiskSize,
   layOutDisk,

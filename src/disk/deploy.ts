@@ -16,8 +16,8 @@ import {
 } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
 import { writeBootMenu } from './boot-loader.ts';
-import { asDiskFailure, type DiskTools } from './disk-tools.ts';
-import { importImage, type InstallableImage } from './import-image.ts';
+import { asDiskFailure, type DiskTools } from '../ostree/disk-tools.ts';
+import { importImage, type InstallableImage } from '../ostree/import-image.ts';
 import type { DiskIdentity } from './layout.ts';
 
 /** Where all deployments and /var of the node live: `/ostree/deploy/<stateroot>`. The name bootc uses too. */

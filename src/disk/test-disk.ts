@@ -8,7 +8,7 @@ import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import type { ToolsRoot } from '../tools/tools-root.ts';
 import { createDisk } from './create-disk.ts';
-import type { InstallableImage } from './import-image.ts';
+import type { InstallableImage } from '../ostree/import-image.ts';
 
 export interface TestDiskOptions {
   readonly image: InstallableImage;

@@ -13,7 +13,7 @@ import type { ImageSummary, LayerEntries } from '../compare/image-summary.ts';
 import { RPM_DATABASE_FILE, rpmPackages, summariseRpms } from '../compare/rpm-packages.ts';
 import { isBelow, stackLayers, type Stack } from '../compare/stack-layers.ts';
 import type { Digest } from '../digest.ts';
-import { parseKernelArguments } from '../disk/kernel-arguments.ts';
+import { parseKernelArguments } from '../ostree/kernel-arguments.ts';
 import { IngotError } from '../errors.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { parseFacts } from '../plan/image-facts.ts';

@@ -3,7 +3,7 @@ import { chmod, mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'n
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { DiskTools } from '../../src/disk/disk-tools.ts';
+import { DiskTools } from '../../src/ostree/disk-tools.ts';
 import { GIB, MIB } from '../../src/disk/layout.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { run } from '../../src/proc/run.ts';

@@ -10,6 +10,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['ci', 'fleet', 'workload'],
   ['inspect'],
   ['node', 'disk'],
+  ['ostree'],
   ['publish'],
   ['build'],
   ['audit'],

@@ -3,7 +3,7 @@ import { Command, Option } from 'commander';
 import { relative, resolve } from 'node:path';
 
 import { createDisk, requireDiskPlace } from '../../disk/create-disk.ts';
-import { installableImage } from '../../disk/import-image.ts';
+import { installableImage } from '../../ostree/import-image.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';

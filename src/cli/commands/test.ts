@@ -3,7 +3,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { resolve } from 'node:path';
 
 import { testBoot } from '../../disk/boot-test.ts';
-import { installableImage, type InstallableImage } from '../../disk/import-image.ts';
+import { installableImage, type InstallableImage } from '../../ostree/import-image.ts';
 import { ensureTestDisk } from '../../disk/test-disk.ts';
 import { requireWritableFolder } from '../../proc/writable-place.ts';
 import type { Store } from '../../store/store.ts';

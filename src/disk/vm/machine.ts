@@ -14,7 +14,7 @@ import { FIRST_CHANNEL_FD, startCompanion, type Companion } from '../../proc/com
 import { qemuMachineArgv, type Accelerator } from '../../tools/qemu.ts';
 import { parseImageInfo, qemuImgCreateOverlayArgv, qemuImgInfoArgv } from '../../tools/qemu-img.ts';
 import type { ToolsRoot } from '../../tools/tools-root.ts';
-import { DiskTools } from '../disk-tools.ts';
+import { DiskTools } from '../../ostree/disk-tools.ts';
 import { CHANNEL_PORT, channelCredentials, GuestChannel, type GuestResult } from './channel.ts';
 import { ConsoleLog } from './console-log.ts';
 import { Qmp, type QmpEvent } from './qmp.ts';
