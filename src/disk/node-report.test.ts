@@ -9,7 +9,16 @@ const FINE: NodeReport = {
   kernel: '6.12.0',
   system: 'Debian',
   writes: [{ path: '/usr', writable: false, refusal: 'Read-only file system' }],
-  deployment: { booted: true, staged: false, rollback: false, stateroot: 'default', checksum: 'c' },
+  deployment: {
+    booted: true,
+    staged: false,
+    pending: false,
+    rollback: false,
+    pinned: false,
+    stateroot: 'default',
+    checksum: 'c',
+    serial: 0,
+  },
   bootTimes: {},
 };
 

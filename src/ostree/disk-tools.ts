@@ -3,7 +3,19 @@ import { errnoOf, IngotError } from '../errors.ts';
 import { run, type Argv, type RunOptions, type RunResult } from '../proc/run.ts';
 import type { ToolBind, ToolOptions, ToolsRoot } from '../tools/tools-root.ts';
 
-export class DiskTools {
+/** Where ostree and its friends run: from the tools root, or on the node itself. */
+export interface OstreeTools {
+  readonly signal: AbortSignal | undefined;
+  /** @throws IngotError DISK_FULL, INTERRUPTED, or DISK_FAILED with what the program said. */
+  run(
+    program: Argv,
+    binds: readonly ToolBind[],
+    tool?: ToolOptions,
+    options?: Omit<RunOptions, 'signal' | 'shown'>,
+  ): Promise<RunResult>;
+}
+
+export class DiskTools implements OstreeTools {
   readonly root: ToolsRoot;
   readonly #signal: AbortSignal | undefined;
 

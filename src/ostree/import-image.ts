@@ -11,22 +11,25 @@ import { pipeline } from 'node:stream/promises';
 import pLimit from 'p-limit';
 
 import { RootFs } from '../build/root-fs.ts';
-import { hexOf, type Digest } from '../digest.ts';
+import type { Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { layerContents } from '../oci/layer-contents.ts';
 import type { ResolvedImage } from '../oci/layout.ts';
-import type { Descriptor } from '../oci/schema.ts';
+import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
 import type { Stage } from '../report/events.ts';
 import { ostreeCheckoutOverArgv, ostreeCommitArchiveArgv, ostreeCommitTreeArgv } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
-import { asDiskFailure, type DiskTools } from './disk-tools.ts';
+import { renderCommitMetadata } from './commit-metadata.ts';
+import { asDiskFailure, type OstreeTools } from './disk-tools.ts';
 import { loadKernelArguments } from './kernel-arguments.ts';
-import { DirectoryHeaders, TarDirectoryReader } from './tar-directories.ts';
+import { imageRef, layerRef, readLayerRecord, writeLayerRecord } from './layer-record.ts';
+import { DirectoryHeaders, type LayerDirectories, TarDirectoryReader } from './tar-directories.ts';
 
 export interface ImageLayer {
   /** Of the blob, which is a plain, gzip or zstd archive. */
   readonly descriptor: Descriptor;
-  readonly path: string;
+  /** Of the blob; undefined for a layer that the repository has. */
+  readonly path: string | undefined;
 }
 
 /** An image as the disk needs it. */
@@ -40,30 +43,46 @@ export interface InstallableImage {
   readonly created: number;
   /** Lowest first. */
   readonly layers: readonly ImageLayer[];
+  /** Kept with the commit, for the node to know itself by. */
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
 }
 
 /** The parts of a resolved image that a disk is made from. */
 export function installableImage(image: ResolvedImage): InstallableImage {
   const { manifest, config, digest, blobPath } = image;
+  const name = image.name ?? basename(image.directory);
+  return describeImage({ name, digest, manifest, config }, (layer) => blobPath(layer.digest));
+}
+
+/** @param image `name` stands in for a title that the image does not have */
+export function describeImage(
+  image: Pick<InstallableImage, 'name' | 'digest' | 'manifest' | 'config'>,
+  pathOf: (layer: Descriptor) => string | undefined,
+): InstallableImage {
+  const { manifest, config, digest } = image;
   const annotations = manifest.annotations ?? {};
-  const title = annotations['org.opencontainers.image.title'] ?? image.name ?? basename(image.directory);
   const created = Date.parse(config.created ?? '');
   return {
-    name: title,
+    name: annotations['org.opencontainers.image.title'] ?? image.name,
     digest,
-    version: annotations['org.opencontainers.image.version'] ?? digest.slice(7, 19),
+    version: versionOf(digest, annotations),
     created: Number.isNaN(created) ? 0 : Math.floor(created / 1000),
-    layers: manifest.layers.map((descriptor) => ({ descriptor, path: blobPath(descriptor.digest) })),
+    layers: manifest.layers.map((descriptor) => ({ descriptor, path: pathOf(descriptor) })),
+    manifest,
+    config,
   };
+}
+
+/** An image that says no version is told by its digest. */
+export function versionOf(digest: Digest, annotations: Readonly<Record<string, string>> = {}): string {
+  return annotations['org.opencontainers.image.version'] ?? digest.slice(7, 19);
 }
 
 /** Bytes of all blobs. */
 export function compressedBytes(image: InstallableImage): number {
   return image.layers.reduce((sum, { descriptor }) => sum + descriptor.size, 0);
 }
-
-export const layerRef = (digest: Digest): string => `ingot/layer/sha256-${hexOf(digest)}`;
-export const imageRef = (digest: Digest): string => `ingot/image/sha256-${hexOf(digest)}`;
 
 export interface ImportedImage {
   /** The branch that holds it. */
@@ -72,18 +91,56 @@ export interface ImportedImage {
   readonly kernelArguments: readonly string[];
 }
 
+export interface ImportPlace {
+  /** An empty place for `merged` on the repository's file system. */
+  readonly folder: string;
+  readonly repo: string;
+  /** Writes so that a power loss leaves nothing half there: a node's own repository. Default: false. */
+  readonly isDurable?: boolean;
+}
+
 /**
- * Imports an image into the repository at `repo`, which lies in `folder`. The layers are merged beside it: in the
- * repository's own `tmp`, ostree takes a tree for abandoned, since the directories it writes are as old as 1970.
+ * Imports one layer, unless the repository has it.
  *
- * @throws IngotError DISK_FAILED when the image is not one that boots from ostree, DISK_FULL, INTERRUPTED.
+ * @returns what it does to directories
+ * @throws IngotError as `importImage`; NOT_FOUND when it is not there and has no blob either
+ */
+export async function importLayer(
+  { descriptor, path }: ImageLayer,
+  { folder, repo, isDurable = false }: ImportPlace,
+  tools: OstreeTools,
+): Promise<LayerDirectories> {
+  const known = await readLayerRecord(repo, descriptor.digest);
+  if (known !== undefined) return known;
+  if (path === undefined) {
+    throw new IngotError('NOT_FOUND', `layer ${descriptor.digest} is neither in the repository nor at hand`);
+  }
+  const argv = ostreeCommitArchiveArgv(repo, layerRef(descriptor.digest), path, isDurable);
+  const [read, committed] = await Promise.allSettled([
+    readDirectories(path, descriptor, tools.signal),
+    tools.run(argv, [{ path: folder }, { path, readOnly: true }], { capabilities: FILE_OWNER_CAPABILITIES }),
+  ]);
+  // A blob that is not what its digest says explains whatever else went wrong: it comes first.
+  if (read.status === 'rejected') throw read.reason;
+  if (committed.status === 'rejected') throw committed.reason;
+  await asDiskFailure(writeLayerRecord(repo, descriptor.digest, read.value));
+  return read.value;
+}
+
+/**
+ * Imports an image into the repository at `repo`. The layers are merged beside it, in `folder`: in the repository's
+ * own `tmp`, ostree takes a tree for abandoned, since the directories it writes are as old as 1970.
+ *
+ * @throws IngotError DISK_FAILED when the image is not one that boots from ostree, DIGEST_MISMATCH, DISK_FULL,
+ *   INTERRUPTED.
  */
 export async function importImage(
   image: InstallableImage,
-  { folder, repo }: { readonly folder: string; readonly repo: string },
-  tools: DiskTools,
+  place: ImportPlace,
+  tools: OstreeTools,
   stage?: Stage,
 ): Promise<ImportedImage> {
+  const { folder, repo, isDurable = false } = place;
   const capabilities = { capabilities: FILE_OWNER_CAPABILITIES };
   const tree = join(folder, 'merged');
   // One bind for both: hard links do not cross mounts, not even two of one file system.
@@ -94,30 +151,22 @@ export async function importImage(
   let over = false;
   // Side by side, ahead of the checkouts, which follow the order of the layers.
   const limit = pLimit(Math.max(2, availableParallelism()));
-  const commits = image.layers.map(async ({ descriptor, path }) => {
-    const argv = ostreeCommitArchiveArgv(repo, layerRef(descriptor.digest), path);
-    await limit(async () => {
-      if (!over) await tools.run(argv, [work, { path, readOnly: true }], capabilities);
-    });
-  });
-  for (const commit of commits) commit.catch(() => undefined); // each is looked at when its layer's turn comes
+  const imports = image.layers.map((layer) =>
+    limit(async () => (over ? undefined : importLayer(layer, place, tools))),
+  );
+  for (const one of imports) one.catch(() => undefined); // each is looked at when its layer's turn comes
   try {
-    for (const [index, layer] of image.layers.entries()) {
+    for (const [index, { descriptor }] of image.layers.entries()) {
       stage?.progress(done, total, 'bytes');
-      const [read, committed] = await Promise.allSettled([
-        readDirectoryHeaders(layer, directories, tools.signal),
-        commits[index],
-      ]);
-      // A blob that is not what its digest says explains whatever else went wrong: it comes first.
-      if (read.status === 'rejected') throw read.reason;
-      if (committed.status === 'rejected') throw committed.reason;
-      const ref = layerRef(layer.descriptor.digest);
-      await tools.run(ostreeCheckoutOverArgv(repo, ref, tree), [work], capabilities);
-      done += layer.descriptor.size;
+      const layer = await imports[index];
+      if (layer === undefined) throw new TypeError('a layer was left out before anything failed');
+      directories.lay(layer);
+      await tools.run(ostreeCheckoutOverArgv(repo, layerRef(descriptor.digest), tree), [work], capabilities);
+      done += descriptor.size;
     }
   } finally {
     over = true;
-    await Promise.allSettled(commits);
+    await Promise.allSettled(imports);
   }
   stage?.progress(total, total, 'bytes');
   await asDiskFailure(restoreDirectoryHeaders(tree, directories));
@@ -132,7 +181,8 @@ export async function importImage(
       directory: tree,
       subject: `${image.name} ${image.version}`,
       timestamp: image.created,
-      metadata: { version: image.version, 'ostree.manifest-digest': image.digest },
+      metadata: renderCommitMetadata(image, kernelArguments),
+      isDurable,
     }),
     [work],
     capabilities,
@@ -141,17 +191,15 @@ export async function importImage(
 }
 
 /** Reads a layer through, verifying it. @throws IngotError DIGEST_MISMATCH, NOT_FOUND, DISK_FAILED, INTERRUPTED */
-async function readDirectoryHeaders(
-  { descriptor, path }: ImageLayer,
-  directories: DirectoryHeaders,
+async function readDirectories(
+  path: string,
+  descriptor: Descriptor,
   signal: AbortSignal | undefined,
-): Promise<void> {
+): Promise<LayerDirectories> {
+  const reader = new TarDirectoryReader();
   try {
-    await pipeline(
-      layerContents(path, descriptor),
-      new TarDirectoryReader(directories),
-      signal === undefined ? {} : { signal },
-    );
+    await pipeline(layerContents(path, descriptor), reader, signal === undefined ? {} : { signal });
+    return reader;
   } catch (cause) {
     if (signal?.aborted === true) {
       throw new IngotError('INTERRUPTED', 'interrupted while reading the image', { cause });

@@ -25,12 +25,14 @@ export class DirectoryHeaders {
     return this.#headers;
   }
 
-  set(path: string, header: DirectoryHeader): void {
-    this.#headers.set(path, header);
+  /** Lays a layer over what was seen so far. */
+  lay({ directories, others }: LayerDirectories): void {
+    for (const path of others) this.#sawOther(path);
+    for (const { path, header } of directories) this.#headers.set(path, header);
   }
 
   /** Something that is not a directory: it may replace or hide one. */
-  sawOther(path: string): void {
+  #sawOther(path: string): void {
     const slash = path.lastIndexOf('/');
     const folder = path.slice(0, Math.max(slash, 0));
     const name = path.slice(slash + 1);
@@ -52,19 +54,27 @@ export class DirectoryHeaders {
   }
 }
 
+/**
+ * What an archive does to the directories of the layers below it. `others` is everything that is not a directory,
+ * in the order of the archive: an opaque whiteout hides what lower layers have wherever it stands, so these come
+ * first.
+ */
+export interface LayerDirectories {
+  readonly directories: readonly { readonly path: string; readonly header: DirectoryHeader }[];
+  readonly others: readonly string[];
+}
+
 /** A sink for one layer's plain archive. Its `error` is about an archive that cannot be read. */
-export class TarDirectoryReader extends Writable {
-  readonly #headers: DirectoryHeaders;
-  /** An opaque whiteout hides what lower layers have, wherever it stands in this one: it is applied first. */
-  readonly #directories: { readonly path: string; readonly header: DirectoryHeader }[] = [];
+export class TarDirectoryReader extends Writable implements LayerDirectories {
+  readonly directories: { readonly path: string; readonly header: DirectoryHeader }[] = [];
+  readonly others: string[] = [];
   readonly #parser: TarParser;
 
-  constructor(headers: DirectoryHeaders) {
+  constructor() {
     super();
-    this.#headers = headers;
     this.#parser = new TarParser(({ path, type, mode, uid, gid }) => {
-      if (type === 'directory') this.#directories.push({ path, header: { mode, uid, gid } });
-      else this.#headers.sawOther(path);
+      if (type === 'directory') this.directories.push({ path, header: { mode, uid, gid } });
+      else this.others.push(path);
       return undefined;
     });
   }
@@ -81,7 +91,6 @@ export class TarDirectoryReader extends Writable {
   override _final(done: (error?: Error) => void): void {
     try {
       this.#parser.end();
-      for (const { path, header } of this.#directories) this.#headers.set(path, header);
       done();
     } catch (error) {
       done(error as Error);

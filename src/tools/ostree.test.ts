@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { ostreeCommitTreeArgv, ostreeDeployArgv, parseOstreeStatus } from './ostree.ts';
+import { ostreeCommitTreeArgv, ostreeDeployArgv, parseGVariantString, parseOstreeStatus } from './ostree.ts';
 
 const A = '52ad1861519a95f880d04fdae56d7a27c0401fc091abc041c702478ed61b2ae0';
 const B = 'dc82a01fbb90d7deda12c1f1d4ae9e88ab6ac1cd0c3ddf04ba7dcc7bba7aa9c1';
@@ -39,28 +39,58 @@ test('the status of ostree 2025.2 is understood', () => {
     '    Version: 1',
     '    origin refspec: ingot/image/sha256-a',
     `  default ${A}.1 (rollback)`,
+    '    Pinned: yes',
     '',
   ].join('\n');
   expect(parseOstreeStatus(status)).toEqual([
     {
       booted: false,
       staged: true,
+      pending: false,
       rollback: false,
+      pinned: false,
       stateroot: 'default',
       checksum: B,
+      serial: 0,
       version: '2',
       origin: 'ingot/image/sha256-b',
     },
     {
       booted: true,
       staged: false,
+      pending: false,
       rollback: false,
+      pinned: false,
       stateroot: 'default',
       checksum: A,
+      serial: 0,
       version: '1',
       origin: 'ingot/image/sha256-a',
     },
-    { booted: false, staged: false, rollback: true, stateroot: 'default', checksum: A },
+    {
+      booted: false,
+      staged: false,
+      pending: false,
+      rollback: true,
+      pinned: true,
+      stateroot: 'default',
+      checksum: A,
+      serial: 1,
+    },
   ]);
   expect(parseOstreeStatus('')).toEqual([]);
+});
+
+test.each([
+  [`'plain'`, 'plain'],
+  [`'{"a":"b\\\\n"}'`, '{"a":"b\\n"}'],
+  [`"it's \\"quoted\\""`, `it's "quoted"`],
+  [`'line\\nline\\u0001\\U0001f600'`, 'line\nline\u0001😀'],
+  [`''`, ''],
+])('the metadata %s is read', (text, expected) => {
+  expect(parseGVariantString(`${text}\n`)).toBe(expected);
+});
+
+test.each(['uint64 7', `'open`, '', `['a']`])('the metadata %s is no string', (text) => {
+  expect(parseGVariantString(text)).toBeUndefined();
 });

@@ -15,8 +15,12 @@ export function ostreeConfigSetArgv(repo: string, key: string, value: string): A
   return ['ostree', 'config', `--repo=${repo}`, 'set', key, value];
 }
 
-/** Commits a tar archive as it is; whiteouts stay as files. Prints the commit's checksum. */
-export function ostreeCommitArchiveArgv(repo: string, ref: string, archive: string): Argv {
+/**
+ * Commits a tar archive as it is; whiteouts stay as files. Prints the commit's checksum.
+ *
+ * @param isDurable waits until it would survive a power loss
+ */
+export function ostreeCommitArchiveArgv(repo: string, ref: string, archive: string, isDurable = false): Argv {
   return [
     'ostree',
     'commit',
@@ -24,7 +28,7 @@ export function ostreeCommitArchiveArgv(repo: string, ref: string, archive: stri
     `--branch=${ref}`,
     `--tree=tar=${archive}`,
     '--tar-autocreate-parents',
-    '--disable-fsync',
+    ...(isDurable ? [] : ['--disable-fsync']),
   ];
 }
 
@@ -50,6 +54,8 @@ export interface OstreeCommitTree {
   /** Seconds since the epoch, so that equal trees are equal commits. */
   readonly timestamp: number;
   readonly metadata: Readonly<Record<string, string>>;
+  /** As for `ostreeCommitArchiveArgv`. */
+  readonly isDurable?: boolean;
 }
 
 /** Commits a bootable tree. Prints the commit's checksum. */
@@ -63,7 +69,7 @@ export function ostreeCommitTreeArgv(repo: string, commit: OstreeCommitTree): Ar
     '--link-checkout-speedup',
     '--consume',
     '--bootable',
-    '--disable-fsync',
+    ...(commit.isDurable === true ? [] : ['--disable-fsync']),
     `--subject=${commit.subject}`,
     `--timestamp=@${commit.timestamp}`,
     ...Object.entries(commit.metadata).map(([key, value]) => `--add-metadata-string=${key}=${value}`),
@@ -91,41 +97,121 @@ export function ostreeDeployArgv(options: {
   ];
 }
 
+/**
+ * Prepares the next deployment of the running system: /etc is merged, and the boot entries are written, when it goes
+ * down. The arguments are all that the kernel gets, but for `ostree=`.
+ */
+export function ostreeStageArgv(options: {
+  readonly stateroot: string;
+  readonly ref: string;
+  /** A key file: origin(5)-like, group `origin` with `refspec`, and groups of others. */
+  readonly originFile: string;
+  readonly kernelArguments: readonly string[];
+}): Argv {
+  return [
+    'ostree',
+    'admin',
+    'deploy',
+    `--os=${options.stateroot}`,
+    '--stage',
+    `--origin-file=${options.originFile}`,
+    '--karg-none',
+    ...options.kernelArguments.map((argument) => `--karg-append=${argument}`),
+    options.ref,
+  ];
+}
+
+/** Puts a deployment first, so that it starts next. `index` is its place in `ostree admin status`. */
+export function ostreeSetDefaultArgv(index: number): Argv {
+  return ['ostree', 'admin', 'set-default', String(index)];
+}
+
+export function ostreePinArgv(index: number, isPinned: boolean): Argv {
+  return ['ostree', 'admin', 'pin', ...(isPinned ? [] : ['--unpin']), String(index)];
+}
+
+export function ostreeUndeployArgv(index: number): Argv {
+  return ['ostree', 'admin', 'undeploy', String(index)];
+}
+
+/** Removes what no deployment and no branch needs. */
+export function ostreeCleanupArgv(): Argv {
+  return ['ostree', 'admin', 'cleanup'];
+}
+
+/** Deletes one branch; its commit stays until it is cleaned up. */
+export function ostreeDeleteRefArgv(repo: string, ref: string): Argv {
+  return ['ostree', 'refs', `--repo=${repo}`, '--delete', ref];
+}
+
+/** Prints the value as text of GVariant; fails for a key that the commit does not have. */
+export function ostreeShowMetadataArgv(repo: string, revision: string, key: string): Argv {
+  return ['ostree', 'show', `--repo=${repo}`, `--print-metadata-key=${key}`, revision];
+}
+
+const GVARIANT_ESCAPES: Readonly<Record<string, string>> = {
+  ...{ a: '\u0007', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' },
+};
+
+/** A string as g_variant_print() writes it: in quotes of one kind or the other. Undefined for anything else. */
+export function parseGVariantString(text: string): string | undefined {
+  const inner = /^(['"])(.*)\1$/su.exec(text.trim())?.[2];
+  return inner?.replaceAll(
+    /\\(?:u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gsu,
+    (_all, short: string | undefined, long: string | undefined, character: string | undefined) => {
+      const code = short ?? long;
+      if (code !== undefined) return String.fromCodePoint(Number.parseInt(code, 16));
+      return GVARIANT_ESCAPES[character ?? ''] ?? character ?? '';
+    },
+  );
+}
+
 /** One deployment as `ostree admin status` shows it. */
 export interface OstreeDeployment {
   readonly booted: boolean;
   readonly staged: boolean;
+  /** It starts next. */
+  readonly pending: boolean;
   readonly rollback: boolean;
+  /** It is not dropped for newer ones. */
+  readonly pinned: boolean;
   readonly stateroot: string;
   readonly checksum: string;
+  /** Tells deployments of one commit apart. */
+  readonly serial: number;
   readonly version?: string;
   readonly origin?: string;
 }
 
 /**
  * Parses `ostree admin status`: a line `* STATEROOT CHECKSUM.SERIAL (pending)` for each deployment, then indented
- * `Key: value` lines.
+ * `Key: value` lines. ostree 2025.2, of Debian 13, has no `--json`.
  */
 export function parseOstreeStatus(text: string): OstreeDeployment[] {
   const deployments: OstreeDeployment[] = [];
   for (const line of text.split('\n')) {
-    const head = /^([* ]) (\S+) ([0-9a-f]{64})\.\d+(.*)$/.exec(line);
+    const head = /^([* ]) (\S+) ([0-9a-f]{64})\.(\d+)(.*)$/.exec(line);
     if (head !== null) {
-      const remarks = head[4] ?? '';
+      const remarks = head[5] ?? '';
       deployments.push({
         booted: head[1] === '*',
         staged: remarks.includes('(staged)'),
+        pending: remarks.includes('(pending)'),
         rollback: remarks.includes('(rollback)'),
+        pinned: false,
         stateroot: head[2] ?? '',
         checksum: head[3] ?? '',
+        serial: Number(head[4]),
       });
       continue;
     }
-    const field = /^\s+(Version|origin refspec): (.+)$/.exec(line);
+    const field = /^\s+(Version|origin refspec|Pinned): (.+)$/.exec(line);
     const last = deployments.pop();
     if (last === undefined) continue;
-    if (field?.[1] === 'Version') deployments.push({ ...last, version: field[2] ?? '' });
-    else if (field !== null) deployments.push({ ...last, origin: field[2] ?? '' });
+    const value = field?.[2] ?? '';
+    if (field?.[1] === 'Version') deployments.push({ ...last, version: value });
+    else if (field?.[1] === 'Pinned') deployments.push({ ...last, pinned: value === 'yes' });
+    else if (field !== null) deployments.push({ ...last, origin: value });
     else deployments.push(last);
   }
   return deployments;
