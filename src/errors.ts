@@ -27,6 +27,7 @@ export type ErrorCode =
   | 'IMAGE_UNREADABLE'
   | 'ADVISORIES_UNREADABLE'
   | 'ENVIRONMENT'
+  | 'NODE_UNSUITED'
   // exit code 1: the operation failed
   | 'NOT_ROOT'
   | 'TOOL_MISSING'
@@ -44,6 +45,9 @@ export type ErrorCode =
   | 'DISK_FAILED'
   | 'VM_FAILED'
   | 'HEALTH_FAILED'
+  | 'NODE_BUSY'
+  | 'NODE_FAILED'
+  | 'UPDATE_REFUSED'
   | 'NOT_FOUND'
   | 'IMAGE_INVALID'
   | 'REGISTRY_UNREACHABLE'
@@ -72,6 +76,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'IMAGE_UNREADABLE',
   'ADVISORIES_UNREADABLE',
   'ENVIRONMENT',
+  'NODE_UNSUITED',
 ]);
 
 /** A place in a text file. `line` and `column` are 1-based. */

@@ -28,6 +28,7 @@ export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, Comm
   ['audit', async () => (await import('./commands/audit.ts')).auditCommand],
   ['disk', async () => (await import('./commands/disk.ts')).diskCommand],
   ['test', async () => (await import('./commands/test.ts')).testCommand],
+  ['node', async () => (await import('./commands/node.ts')).nodeCommand],
   ['store', async () => (await import('./commands/store.ts')).storeCommand],
   ['doctor', async () => (await import('./commands/doctor.ts')).doctorCommand],
   ['completion', async () => (await import('./commands/completion.ts')).completionCommand],

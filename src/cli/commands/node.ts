@@ -1,0 +1,239 @@
+/** `ingot node`: the system of the machine that it runs on. */
+import { Command, InvalidArgumentError, Option } from 'commander';
+
+import { updatesIn } from '../../node/journal.ts';
+import { rollBack, setPinned } from '../../node/rollback.ts';
+import { formatBytes, formatCount } from '../../report/format.ts';
+import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { followedOf, lockNode, openNode } from '../node/open-node.ts';
+import { describeDeployments, renderDeployments, renderUpdates } from '../node/render-node.ts';
+import { addRegistryOptions } from '../registry-options.ts';
+import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
+
+const SHOWN_UPDATES = 5;
+
+export function nodeCommand(bind: Bind): Command {
+  return new Command('node')
+    .description('update this machine’s system, go back, and see what is there')
+    .addCommand(statusCommand(bind))
+    .addCommand(upgradeCommand(bind))
+    .addCommand(switchCommand(bind))
+    .addCommand(rollbackCommand(bind))
+    .addCommand(pinCommand(bind, true))
+    .addCommand(pinCommand(bind, false))
+    .addCommand(historyCommand(bind))
+    .addCommand(gcCommand(bind));
+}
+
+function statusCommand(bind: Bind): Command {
+  return new Command('status')
+    .description('show what runs, what is staged, what one can go back to, and the last updates')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ingot node status\n  ingot node status --json | jq .booted.version\n',
+    )
+    .action(bind((context) => showStatus(context)));
+}
+
+function upgradeCommand(bind: Bind): Command {
+  const command = new Command('upgrade')
+    .description(
+      'prepare the newest image of the name that this node follows; it runs after the next restart',
+    )
+    .addOption(
+      new Option('--check', 'show what it would bring, and change nothing').conflicts([
+        'downloadOnly',
+        'apply',
+      ]),
+    )
+    .addOption(
+      new Option('--download-only', 'pull and import it, and leave what starts next as it is').conflicts(
+        'apply',
+      ),
+    )
+    .option('--apply', 'restart into it at once')
+    .option('--exit-code', 'with --check: exit 1 when there is an update');
+  return addUpdateOptions(command)
+    .addHelpText(
+      'after',
+      `
+Layers that are here are not pulled again, and a pull that was cut short goes on where it ended. What the running
+image's policy does not take, what is older, for another architecture or not for this machine's GPUs is refused.
+
+Examples:
+  ingot node upgrade --check
+  ingot node upgrade
+  ingot node upgrade --download-only
+  ingot node upgrade --apply
+`,
+    )
+    .action(bind((context, options: UpgradeOptions) => upgrade(context, options)));
+}
+
+function switchCommand(bind: Bind): Command {
+  const command = new Command('switch')
+    .description('follow another name from now on, and prepare its image')
+    .argument('<image>', 'HOST/PATH:TAG, oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]')
+    .option('--apply', 'restart into it at once');
+  return addUpdateOptions(command)
+    .addHelpText(
+      'after',
+      `
+Examples:
+  ingot node switch registry.example.com/ai/node:stable
+  ingot node switch oci:/var/tmp/image:20261122.1 --apply
+`,
+    )
+    .action(bind((context, image: string, options: UpgradeOptions) => switchImage(context, image, options)));
+}
+
+function addUpdateOptions(command: Command): Command {
+  return addRegistryOptions(
+    command
+      .option('--allow-downgrade', 'take an image whose version is older than the running one’s')
+      .option('--force', 'take one that is not for this machine’s GPUs, or that was not good here before'),
+  );
+}
+
+function rollbackCommand(bind: Bind): Command {
+  return new Command('rollback')
+    .description('start what ran before at the next restart; called again, what runs now')
+    .addHelpText(
+      'after',
+      `
+/etc is that of the older system, /var is shared. An update that is staged is given up.
+
+Examples:
+  ingot node rollback
+  ingot node rollback && systemctl reboot
+`,
+    )
+    .action(bind((context) => goBack(context)));
+}
+
+function pinCommand(bind: Bind, isPinned: boolean): Command {
+  const verb = isPinned ? 'pin' : 'unpin';
+  return new Command(verb)
+    .description(
+      isPinned ? 'keep a deployment when newer ones come' : 'let a deployment go when newer ones come',
+    )
+    .argument(
+      '[deployment]',
+      'its number in `ingot node status`, booted, rollback, or the start of its id',
+      'booted',
+    )
+    .addHelpText(
+      'after',
+      `\nExamples:\n  ingot node ${verb}\n  ingot node ${verb} rollback\n  ingot node ${verb} 2\n`,
+    )
+    .action(bind((context, name: string) => pin(context, name, isPinned)));
+}
+
+function historyCommand(bind: Bind): Command {
+  return new Command('history')
+    .description('list the updates of this node, newest first, and what each came to')
+    .addOption(new Option('--limit <n>', 'how many').argParser(parseLimit).default(20))
+    .addHelpText('after', '\nExamples:\n  ingot node history\n  ingot node history --limit 100 --json\n')
+    .action(bind((context, options: { readonly limit: number }) => showHistory(context, options.limit)));
+}
+
+function gcCommand(bind: Bind): Command {
+  return new Command('gc')
+    .description('remove images and layers that no deployment needs')
+    .addHelpText('after', '\nWhat was downloaded and is not staged goes too.\n\nExamples:\n  ingot node gc\n')
+    .action(bind((context) => collect(context)));
+}
+
+async function showStatus(context: CommandContext): Promise<CommandResult> {
+  const { engine, journal, gpus } = await openNode(context);
+  const deployments = await engine.deployments();
+  const { entries, damaged } = await journal.read();
+  const described = describeDeployments(deployments);
+  const follows = followedOf(deployments);
+  const updates = updatesIn(entries).slice(0, SHOWN_UPDATES);
+  const one = (state: string): object => {
+    const found = described.find((deployment) => deployment.state === state);
+    return found === undefined ? {} : { [state]: found };
+  };
+  const staged = described.find(({ state }) => state === 'staged');
+  return {
+    json: {
+      engine: engine.name,
+      ...(follows !== undefined && { follows }),
+      ...one('booted'),
+      ...one('staged'),
+      ...one('pending'),
+      ...one('rollback'),
+      deployments: described,
+      gpus,
+      updates,
+      journal: { damaged },
+    },
+    text: [
+      renderDeployments(described),
+      ...(follows === undefined ? [] : ['', `follows ${follows}`]),
+      ...(staged === undefined
+        ? []
+        : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
+      ...(updates.length === 0 ? [] : ['', renderUpdates(updates)]),
+      ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
+    ].join('\n'),
+  };
+}
+
+async function goBack(context: CommandContext): Promise<CommandResult> {
+  const { engine, journal } = await openNode(context);
+  await using _lock = await lockNode(context);
+  const { deployment, discarded } = await rollBack(engine, journal);
+  const [next] = describeDeployments([deployment]);
+  return {
+    json: { next, ...(discarded !== undefined && { discarded: discarded.id }) },
+    text: [
+      `${deployment.version ?? deployment.id} starts next`,
+      ...(discarded === undefined
+        ? []
+        : [`${discarded.version ?? discarded.id}, which was staged, is given up`]),
+    ].join('\n'),
+  };
+}
+
+async function pin(context: CommandContext, name: string, isPinned: boolean): Promise<CommandResult> {
+  const { engine } = await openNode(context);
+  await using _lock = await lockNode(context);
+  const deployment = await setPinned(engine, name, isPinned);
+  return {
+    json: { id: deployment.id, index: deployment.index, pinned: isPinned },
+    text: `${deployment.version ?? deployment.id} is ${isPinned ? 'kept' : 'no longer kept'}`,
+  };
+}
+
+async function showHistory(context: CommandContext, limit: number): Promise<CommandResult> {
+  const { journal } = await openNode(context);
+  const { entries, damaged } = await journal.read();
+  const updates = updatesIn(entries).slice(0, limit);
+  return {
+    json: { updates, damaged },
+    text: [
+      updates.length === 0 ? 'no update yet' : renderUpdates(updates),
+      ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
+    ].join('\n'),
+  };
+}
+
+async function collect(context: CommandContext): Promise<CommandResult> {
+  const { engine } = await openNode(context);
+  await using _lock = await lockNode(context);
+  const collected = await context.reporter.stage('Remove what is not needed', () =>
+    engine.collect(new Set()),
+  );
+  const { images, layers, bytes } = collected;
+  return {
+    json: { ...collected },
+    text: `${formatCount(images, 'image')} and ${formatCount(layers, 'layer')} removed, ${formatBytes(bytes)}`,
+  };
+}
+
+function parseLimit(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It is a number from 1.');
+  return Number(text);
+}

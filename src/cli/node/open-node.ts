@@ -1,0 +1,121 @@
+/** The machine that a command runs on, as a node. */
+import { stat } from 'node:fs/promises';
+import { join } from 'node:path';
+import { z } from 'zod';
+
+import { IngotError } from '../../errors.ts';
+import type { Deployment, Engine } from '../../node/engine.ts';
+import { findGpus } from '../../node/host-gpus.ts';
+import { Journal } from '../../node/journal.ts';
+import { OstreeEngine } from '../../node/ostree-engine.ts';
+import type { NodeContext } from '../../node/update.ts';
+import { acquireFileLock, type FileLock } from '../../proc/file-lock.ts';
+import { findProgram } from '../../proc/find-program.ts';
+import { Store } from '../../store/store.ts';
+import type { CommandContext } from '../context.ts';
+import { readIfThere } from './read-if-there.ts';
+import { loadTrustPolicy } from '../trust-file.ts';
+
+/** What of Ingot's own outlives an update. */
+export const STATE_FOLDER = '/var/lib/ingot';
+const LOCK_FILE = '/run/ingot/node.lock';
+/** What the image brought: where its next one comes from, and whose signature that must have. */
+const UPDATE_FILE = '/usr/lib/ingot/update.json';
+const POLICY_FILE = '/usr/lib/ingot/trust/trust.yaml';
+
+/** ostree makes it in the initramfs of a system that it started. */
+const BOOTED_MARK = '/run/ostree-booted';
+
+const UpdateFile = z.object({ source: z.string() });
+
+/** What Node.js calls processors, as OCI does. */
+const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' };
+
+/**
+ * @throws IngotError NODE_UNSUITED on a machine that does not run from an image; FindingsError TRUST_INVALID for a
+ *   policy in the image that cannot be read
+ */
+export async function openNode(context: CommandContext): Promise<NodeContext> {
+  const { reporter, signal, now } = context;
+  await requireImage();
+  const engine = new OstreeEngine({ openStore: () => Store.open(join(STATE_FOLDER, 'store')), now, signal });
+  const hasPolicy = (await readIfThere(POLICY_FILE)) !== undefined;
+  return {
+    engine,
+    journal: new Journal(join(STATE_FOLDER, 'journal.jsonl'), now),
+    policy: hasPolicy ? await loadTrustPolicy(POLICY_FILE, '/') : undefined,
+    gpus: await findGpus(),
+    architecture: ARCHITECTURES[process.arch] ?? process.arch,
+    reporter,
+    signal,
+  };
+}
+
+async function requireImage(): Promise<void> {
+  if ((await stat(BOOTED_MARK).catch(() => undefined)) === undefined) {
+    throw new IngotError('NODE_UNSUITED', 'this machine does not run from an image', {
+      hint: '`ingot node` is for nodes that were installed from one: `ingot disk` makes their disks',
+    });
+  }
+  if ((await findProgram('ostree')) === undefined) {
+    throw new IngotError(
+      'NODE_UNSUITED',
+      'this machine runs from an image, and has no ostree to update it with',
+      {
+        hint: 'if this is a container, run the command on the node itself',
+      },
+    );
+  }
+}
+
+/**
+ * Keeps two updates of one node apart. Vanishes with the process.
+ *
+ * @throws IngotError NOT_ROOT, NODE_BUSY
+ */
+export async function lockNode({ signal }: CommandContext): Promise<FileLock> {
+  if (process.getuid?.() !== 0) {
+    throw new IngotError('NOT_ROOT', 'only root can change the node’s system', {
+      hint: 'run the same command as root, for example with sudo',
+    });
+  }
+  try {
+    return await acquireFileLock(LOCK_FILE, { signal, wait: false });
+  } catch (error) {
+    if (!(error instanceof IngotError) || error.code !== 'TOOL_FAILED') throw error;
+    throw new IngotError('NODE_BUSY', 'another command is changing this node’s system', {
+      hint: 'wait until it is done: `ingot node status` shows what came of it',
+      cause: error,
+    });
+  }
+}
+
+/**
+ * What this node follows: what it was told last, or what its image says.
+ *
+ * @throws IngotError NOT_FOUND when nobody said
+ */
+export async function followedReference(engine: Engine): Promise<string> {
+  const deployments = await engine.deployments();
+  const reference = followedOf(deployments) ?? (await sourceOfImage());
+  if (reference !== undefined) return reference;
+  throw new IngotError('NOT_FOUND', 'nothing says where this node’s next image comes from', {
+    hint: 'say it once with `ingot node switch HOST/PATH:TAG`; `update.source` of a declaration says it in the image',
+  });
+}
+
+/** A staged update may follow another name than what runs. */
+export function followedOf(deployments: readonly Deployment[]): string | undefined {
+  const staged = deployments.find(({ isStaged }) => isStaged);
+  return (staged ?? deployments.find(({ isBooted }) => isBooted))?.reference;
+}
+
+async function sourceOfImage(): Promise<string | undefined> {
+  const text = await readIfThere(UPDATE_FILE);
+  if (text === undefined) return undefined;
+  try {
+    return UpdateFile.parse(JSON.parse(text)).source;
+  } catch (cause) {
+    throw new IngotError('NODE_FAILED', `${UPDATE_FILE} of the running image cannot be read`, { cause });
+  }
+}

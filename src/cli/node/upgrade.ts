@@ -1,0 +1,143 @@
+/** `ingot node upgrade` and `switch`. */
+import { IngotError } from '../../errors.ts';
+import { type FinishedUpdate, type PreparedUpdate, prepareUpdate, runUpdate } from '../../node/update.ts';
+import { run } from '../../proc/run.ts';
+import { openSource, parseLocation } from '../../publish/location.ts';
+import { formatBytes, formatCount } from '../../report/format.ts';
+import type { CommandContext, CommandResult } from '../context.ts';
+import { renderImageDifference } from '../diff/render-diff.ts';
+import { openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { followedReference, lockNode, openNode } from './open-node.ts';
+import { previewUpdate } from './preview-update.ts';
+import { describeDeployments } from './render-node.ts';
+
+export interface UpgradeOptions extends RegistryOptions {
+  readonly check?: true;
+  readonly downloadOnly?: true;
+  readonly apply?: true;
+  readonly exitCode?: true;
+  readonly allowDowngrade?: true;
+  readonly force?: true;
+}
+
+export async function upgrade(context: CommandContext, options: UpgradeOptions): Promise<CommandResult> {
+  if (options.exitCode === true && options.check !== true) {
+    throw new IngotError('USAGE', '--exit-code belongs to --check');
+  }
+  const { engine } = await openNode(context);
+  return update(context, await followedReference(engine), options);
+}
+
+export async function switchImage(
+  context: CommandContext,
+  image: string,
+  options: UpgradeOptions,
+): Promise<CommandResult> {
+  const location = parseLocation(image, context.cwd);
+  if (location.kind !== 'registry') {
+    // Followed from wherever Ingot runs next.
+    const prefix = location.kind === 'layout' ? 'oci' : 'oci-archive';
+    const name = location.name === undefined ? '' : `:${location.name}`;
+    return update(context, `${prefix}:${location.path}${name}`, options);
+  }
+  if (location.reference.digest !== undefined) {
+    throw new IngotError('USAGE', `${image} names one image for good, and a node follows a name`, {
+      hint: 'give a tag: HOST/PATH:TAG',
+    });
+  }
+  return update(context, image, options);
+}
+
+async function update(
+  context: CommandContext,
+  reference: string,
+  options: UpgradeOptions,
+): Promise<CommandResult> {
+  const location = parseLocation(reference, '/');
+  const node = await openNode(context);
+  const request = { ...options, reference, location };
+  await using registries = await openRegistries(context, options);
+  if (options.check === true) {
+    await using source = await openSource(location, registries);
+    const prepared = await prepareUpdate(node, { ...request, source });
+    return await renderCheck(context, prepared, options, async () =>
+      previewUpdate(context, source, location.kind !== 'registry', prepared),
+    );
+  }
+  await using _lock = await lockNode(context);
+  await using source = await openSource(location, registries);
+  const finished = await runUpdate(node, { ...request, source, isDownloadOnly: options.downloadOnly });
+  const isRestarting = options.apply === true && finished.state !== 'current';
+  // What holds a restart up, such as a running job, is asked, and refuses here.
+  if (isRestarting) await run(['systemctl', 'reboot', '--check-inhibitors=yes'], { signal: context.signal });
+  return renderFinished(finished, isRestarting);
+}
+
+async function renderCheck(
+  { palette }: CommandContext,
+  prepared: PreparedUpdate,
+  options: UpgradeOptions,
+  preview: () => ReturnType<typeof previewUpdate>,
+): Promise<CommandResult> {
+  const { image, booted, trust, plan, state } = prepared;
+  const difference = booted.digest === image.digest ? undefined : await preview();
+  const { missing, bytes, neededBytes, freeBytes } = plan;
+  const hasRoom = neededBytes <= freeBytes;
+  return {
+    json: {
+      ...jsonOf(prepared),
+      trust,
+      pull: { bytes, layers: missing.length, neededBytes, freeBytes, hasRoom },
+      ...(difference !== undefined && { difference }),
+    },
+    text: [
+      ...(difference === undefined ? [] : [renderImageDifference(difference, palette)]),
+      state === 'available'
+        ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}`
+        : sentenceOf(prepared),
+      ...(hasRoom
+        ? []
+        : [`importing it takes up to ${formatBytes(neededBytes)}, and ${formatBytes(freeBytes)} are free`]),
+    ].join('\n'),
+    exitCode: options.exitCode === true && state === 'available' ? 1 : 0,
+  };
+}
+
+function renderFinished(finished: FinishedUpdate, isRestarting: boolean): CommandResult {
+  const { image, done, deployment, plan, seconds, trust } = finished;
+  const staged = deployment === undefined ? [] : describeDeployments([deployment]);
+  return {
+    json: {
+      ...jsonOf(finished),
+      trust,
+      done,
+      pulled: { bytes: plan.bytes, layers: plan.missing.length },
+      seconds,
+      ...(staged[0] !== undefined && { staged: staged[0] }),
+      restarting: isRestarting,
+    },
+    text:
+      done === 'staged'
+        ? `${image.version} ${isRestarting ? 'is staged: restarting' : 'runs after the next restart'}`
+        : done === 'downloaded'
+          ? `${image.version} is downloaded: \`ingot node upgrade\` stages it`
+          : `${sentenceOf(finished)}${isRestarting ? ': restarting' : ''}`,
+  };
+}
+
+function jsonOf({ image, booted, state }: PreparedUpdate): Readonly<Record<string, unknown>> {
+  const { reference, digest, version } = image;
+  return {
+    reference,
+    state,
+    offered: { digest, version },
+    running: {
+      ...(booted.digest !== undefined && { digest: booted.digest }),
+      ...(booted.version !== undefined && { version: booted.version }),
+    },
+  };
+}
+
+function sentenceOf({ image, state }: PreparedUpdate): string {
+  return state === 'staged' ? `${image.version} is staged already` : `${image.version} runs already`;
+}

@@ -1,0 +1,82 @@
+/**
+ * What makes updates of a host transactional, behind one small interface: ostree where the image is Debian's, bootc
+ * where that is installed. An engine knows deployments and images; what may be deployed is decided above it.
+ */
+import type { Digest } from '../digest.ts';
+import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
+import type { ImageSource } from '../oci/image-transfer.ts';
+import type { ImageFacts } from '../plan/image-facts.ts';
+import type { Stage } from '../report/events.ts';
+
+/** An image as a registry or a layout offers it, held to the digest that its name led to when it was asked. */
+export interface OfferedImage {
+  /** What the node follows: `HOST/PATH:TAG`, `oci:DIRECTORY[:NAME]`. */
+  readonly reference: string;
+  /** Of the manifest for this machine's architecture. */
+  readonly digest: Digest;
+  readonly manifest: Manifest;
+  readonly config: ImageConfig;
+  readonly version: string;
+}
+
+/** An installed system on this host. */
+export interface Deployment {
+  /** Place in the order of boot entries. */
+  readonly index: number;
+  /** Stays the same as long as the deployment is there; `COMMIT.SERIAL` with ostree. */
+  readonly id: string;
+  readonly isBooted: boolean;
+  /** Prepared, and becomes the first when the system goes down. */
+  readonly isStaged: boolean;
+  /** Would be started by `rollback`. */
+  readonly isRollback: boolean;
+  readonly isPinned: boolean;
+  /** What the node follows; undefined where nobody said yet. */
+  readonly reference: string | undefined;
+  /** Of the image's manifest. */
+  readonly digest: Digest | undefined;
+  readonly version: string | undefined;
+  /** Seconds since the epoch, as the image says. */
+  readonly created: number | undefined;
+  readonly facts: ImageFacts;
+  /** Of the image, lowest first; undefined when they are not known. */
+  readonly layers: readonly Descriptor[] | undefined;
+  /** Tells this boot entry from every other in GRUB's environment: `ingot.id` on the kernel command line. */
+  readonly bootId: string | undefined;
+}
+
+export interface FetchPlan {
+  /** Blobs that the host lacks, lowest first. */
+  readonly missing: readonly Descriptor[];
+  /** Of these, compressed. */
+  readonly bytes: number;
+  /** What fetching and importing them may take while it runs, and what is free. */
+  readonly neededBytes: number;
+  readonly freeBytes: number;
+}
+
+export interface Collected {
+  /** Images that no deployment has, and layers that no image has. */
+  readonly images: number;
+  readonly layers: number;
+  /** That became free. */
+  readonly bytes: number;
+}
+
+export interface Engine {
+  readonly name: 'ostree' | 'bootc';
+  /** In the order of boot entries: the first starts next. */
+  deployments(): Promise<readonly Deployment[]>;
+  planFetch(image: OfferedImage): Promise<FetchPlan>;
+  /** Pulls what is missing and makes the image ready to be staged. Goes on where it was cut short. */
+  fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void>;
+  /** Whether `fetch` has nothing to do. */
+  isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean>;
+  /** Prepares the image to start next, in the place of what was staged before. */
+  stage(image: OfferedImage): Promise<Deployment>;
+  makeDefault(deployment: Deployment): Promise<void>;
+  setPinned(deployment: Deployment, isPinned: boolean): Promise<void>;
+  remove(deployment: Deployment): Promise<void>;
+  /** Removes what no deployment needs. @param keep images that are to stay, such as one that was downloaded */
+  collect(keep: ReadonlySet<Digest>): Promise<Collected>;
+}

@@ -1,0 +1,274 @@
+/** Deployments of ostree on the machine that runs them. */
+import { mkdir, mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { type Digest, hexOf, isDigest } from '../digest.ts';
+import { errnoOf, IngotError } from '../errors.ts';
+import type { ImageSource } from '../oci/image-transfer.ts';
+import type { Descriptor } from '../oci/schema.ts';
+import { type CommitDescription, readCommitMetadata } from '../ostree/commit-metadata.ts';
+import { describeImage, importImage, importLayer } from '../ostree/import-image.ts';
+import { hasBranch, imageRef, keepLayerRecords, layerRef, readLayerRecord } from '../ostree/layer-record.ts';
+import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
+import { StoredSource } from '../publish/stored-source.ts';
+import type { Stage } from '../report/events.ts';
+import type { Store } from '../store/store.ts';
+import {
+  ostreeCleanupArgv,
+  type OstreeDeployment,
+  ostreeDeleteRefArgv,
+  ostreePinArgv,
+  ostreeSetDefaultArgv,
+  ostreeStageArgv,
+  ostreeUndeployArgv,
+  parseOstreeStatus,
+} from '../tools/ostree.ts';
+import { argumentValue, BOOT_ID, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
+import type { Collected, Deployment, Engine, FetchPlan, OfferedImage } from './engine.ts';
+import { asNodeFailure, HostTools } from './host-tools.ts';
+import { parseOrigin, renderOrigin } from './ostree-origin.ts';
+import { openWritableSysroot } from './writable-sysroot.ts';
+
+export interface OstreeEngineOptions {
+  /** For blobs on their way into the repository. Asked for when there are some. */
+  readonly openStore: () => Promise<Store>;
+  readonly now: () => Date;
+  readonly signal?: AbortSignal | undefined;
+}
+
+const SYSROOT = '/sysroot';
+const REPO = join(SYSROOT, 'ostree/repo');
+const BOOT = '/boot';
+/** Of what is imported, against its compressed size: 3.1 for Debian's packages at zstd -19, and small files cost more. */
+const UNPACKED_FACTOR = 4;
+/** Left for logs and the merge of /etc. */
+const SPARE_BYTES = 128 * 1024 * 1024;
+
+export class OstreeEngine implements Engine {
+  readonly name = 'ostree';
+  readonly #tools: HostTools;
+  readonly #options: OstreeEngineOptions;
+
+  constructor(options: OstreeEngineOptions) {
+    this.#options = options;
+    this.#tools = new HostTools(options.signal);
+  }
+
+  async deployments(): Promise<readonly Deployment[]> {
+    const [shown, entries] = await Promise.all([this.#status(), loadKernelArgumentsOfEntries(BOOT, SYSROOT)]);
+    const rollback = rollbackOf(shown);
+    return Promise.all(
+      shown.map(async (one, index): Promise<Deployment> => {
+        const id = idOf(one);
+        const commit = await readCommitMetadata(REPO, one.checksum, this.#tools);
+        const created = Date.parse(commit.config?.created ?? '');
+        return {
+          index,
+          id,
+          isBooted: one.booted,
+          isStaged: one.staged,
+          isRollback: one === rollback,
+          isPinned: one.pinned,
+          reference: parseOrigin(await readIfThere(`${folderOf(one)}.origin`)).reference,
+          digest: commit.digest,
+          version: one.version,
+          created: Number.isNaN(created) ? undefined : Math.floor(created / 1000),
+          facts: await factsOf(commit, folderOf(one)),
+          layers: commit.manifest?.layers,
+          bootId: argumentValue(entries.get(id) ?? [], BOOT_ID),
+        };
+      }),
+    );
+  }
+
+  async isFetched({ digest }: Pick<OfferedImage, 'digest'>): Promise<boolean> {
+    return hasBranch(REPO, imageRef(digest));
+  }
+
+  async planFetch(image: OfferedImage): Promise<FetchPlan> {
+    const { bavail, bsize } = await statfs(REPO);
+    const freeBytes = bavail * bsize;
+    if (await this.isFetched(image)) return { missing: [], bytes: 0, neededBytes: 0, freeBytes };
+    const missing: Descriptor[] = [];
+    for (const layer of unique(image.manifest.layers)) {
+      if ((await readLayerRecord(REPO, layer.digest)) === undefined) missing.push(layer);
+    }
+    const bytes = missing.reduce((sum, { size }) => sum + size, 0);
+    // Blobs go when they are imported, so what lies there at once is the largest of them.
+    const largest = missing.reduce((most, { size }) => Math.max(most, size), 0);
+    return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + largest + SPARE_BYTES, freeBytes };
+  }
+
+  async fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void> {
+    const { openStore, signal } = this.#options;
+    const store = await openStore();
+    const { missing, bytes } = await this.planFetch(image);
+    const stored = new StoredSource(source, store);
+    await using sysroot = await openWritableSysroot(SYSROOT, signal);
+    const folder = join(sysroot.path, 'ostree/ingot');
+    await mkdir(folder, { recursive: true });
+    // What an earlier one left when the power went.
+    for (const name of await readdir(folder)) {
+      if (name.startsWith('work-')) await rm(join(folder, name), { recursive: true, force: true });
+    }
+    const work = await mkdtemp(join(folder, 'work-'));
+    const place = { folder: work, repo: join(sysroot.path, 'ostree/repo'), isDurable: true };
+    try {
+      let done = 0;
+      for (const descriptor of missing) {
+        const path = await stored.blobFile(descriptor, {
+          signal,
+          onProgress: (moved) => {
+            stage.progress(done + moved, bytes, 'bytes');
+          },
+        });
+        await asNodeFailure(importLayer({ descriptor, path }, place, this.#tools));
+        // In the store it was on its way alone. A layout's own blob stays where it is.
+        await rm(store.blobPath(hexOf(descriptor.digest)), { force: true });
+        done += descriptor.size;
+      }
+      if (await this.isFetched(image)) return;
+      const described = describeImage({ ...image, name: image.reference }, () => undefined);
+      await asNodeFailure(importImage(described, place, this.#tools));
+    } finally {
+      await rm(work, { recursive: true, force: true });
+    }
+  }
+
+  async stage(image: OfferedImage): Promise<Deployment> {
+    const ref = imageRef(image.digest);
+    const [before, entries, next] = await Promise.all([
+      this.#status(),
+      loadKernelArgumentsOfEntries(BOOT, SYSROOT),
+      readCommitMetadata(REPO, ref, this.#tools),
+    ]);
+    const booted = before.find((one) => one.booted);
+    const running = booted === undefined ? undefined : entries.get(idOf(booted));
+    if (booted === undefined || running === undefined) {
+      throw new IngotError('NODE_FAILED', 'no boot entry leads to the running deployment', {
+        hint: 'is /boot mounted? `ostree admin status` shows what ostree knows',
+      });
+    }
+    const now = await readCommitMetadata(REPO, booted.checksum, this.#tools);
+    const seconds = Math.floor(this.#options.now().getTime() / 1000);
+    const bootId = `${hexOf(image.digest).slice(0, 12)}-${seconds}`;
+    const kernelArguments = nextKernelArguments(
+      running,
+      now.kernelArguments ?? [],
+      next.kernelArguments ?? [],
+      bootId,
+    );
+    const work = await mkdtemp('/run/ingot-stage-');
+    try {
+      const originFile = join(work, 'origin');
+      await writeFile(originFile, renderOrigin(ref, { reference: image.reference }));
+      await this.#tools.run(
+        ostreeStageArgv({ stateroot: booted.stateroot, ref, originFile, kernelArguments }),
+      );
+    } finally {
+      await rm(work, { recursive: true, force: true });
+    }
+    const staged = (await this.deployments()).find(({ isStaged }) => isStaged);
+    if (staged === undefined) throw new IngotError('NODE_FAILED', 'ostree staged nothing');
+    return { ...staged, bootId };
+  }
+
+  async makeDefault(deployment: Deployment): Promise<void> {
+    await this.#tools.run(ostreeSetDefaultArgv(await this.#indexOf(deployment)));
+  }
+
+  async setPinned(deployment: Deployment, isPinned: boolean): Promise<void> {
+    await this.#tools.run(ostreePinArgv(await this.#indexOf(deployment), isPinned));
+  }
+
+  async remove(deployment: Deployment): Promise<void> {
+    await this.#tools.run(ostreeUndeployArgv(await this.#indexOf(deployment)));
+  }
+
+  async collect(keep: ReadonlySet<Digest>): Promise<Collected> {
+    const deployed = await this.deployments();
+    const images = new Set([
+      ...keep,
+      ...deployed.flatMap(({ digest }) => (digest === undefined ? [] : [digest])),
+    ]);
+    const layers = new Set<Digest>();
+    for (const digest of images) {
+      if (!(await this.isFetched({ digest }))) continue;
+      const { manifest } = await readCommitMetadata(REPO, imageRef(digest), this.#tools);
+      for (const layer of manifest?.layers ?? []) layers.add(layer.digest);
+    }
+    const before = await statfs(REPO);
+    await using sysroot = await openWritableSysroot(SYSROOT, this.#options.signal);
+    const repo = join(sysroot.path, 'ostree/repo');
+    const drop = async (kind: 'image' | 'layer', kept: ReadonlySet<Digest>): Promise<number> => {
+      let dropped = 0;
+      for (const name of await readdir(join(repo, 'refs/heads/ingot', kind)).catch(() => [])) {
+        const digest = name.replace('-', ':');
+        if (!isDigest(digest) || kept.has(digest)) continue;
+        const ref = kind === 'image' ? imageRef(digest) : layerRef(digest);
+        await this.#tools.run(ostreeDeleteRefArgv(repo, ref));
+        dropped += 1;
+      }
+      return dropped;
+    };
+    // Images first: a layer may only go when nothing that is there is made of it.
+    const dropped = { images: await drop('image', images), layers: await drop('layer', layers) };
+    await keepLayerRecords(repo, layers);
+    await this.#tools.run(ostreeCleanupArgv());
+    const after = await statfs(REPO);
+    return { ...dropped, bytes: Math.max(0, (after.bfree - before.bfree) * after.bsize) };
+  }
+
+  async #status(): Promise<OstreeDeployment[]> {
+    return parseOstreeStatus((await this.#tools.run(['ostree', 'admin', 'status'])).stdout);
+  }
+
+  /** Places change with every change: they are asked for right before they are used. */
+  async #indexOf({ id }: Deployment): Promise<number> {
+    const index = (await this.#status()).findIndex((one) => idOf(one) === id);
+    if (index === -1) throw new IngotError('NOT_FOUND', `the deployment ${id} is gone`);
+    return index;
+  }
+}
+
+function idOf({ checksum, serial }: OstreeDeployment): string {
+  return `${checksum}.${serial}`;
+}
+
+function folderOf(one: OstreeDeployment): string {
+  return join(SYSROOT, 'ostree/deploy', one.stateroot, 'deploy', idOf(one));
+}
+
+/**
+ * What `rollback` would start: the first behind the running one. With a deployment pending that is not staged, which
+ * an earlier rollback has put first, it is the running one itself.
+ */
+function rollbackOf(shown: readonly OstreeDeployment[]): OstreeDeployment | undefined {
+  const booted = shown.findIndex((one) => one.booted);
+  if (booted === -1) return undefined;
+  const isUndone = shown.slice(0, booted).some((one) => !one.staged);
+  return isUndone
+    ? shown[booted]
+    : shown.slice(booted + 1).find((one) => one.stateroot === shown[booted]?.stateroot);
+}
+
+/** Annotations of the image; of one that says nothing, the kernel in its tree. */
+async function factsOf({ manifest, config }: CommitDescription, folder: string): Promise<ImageFacts> {
+  const facts = parseFacts(manifest?.annotations ?? config?.config?.Labels ?? {});
+  if (facts.kernel !== undefined) return facts;
+  const [release, ...more] = await readdir(join(folder, 'usr/lib/modules')).catch(() => []);
+  return release === undefined || more.length > 0 ? facts : { ...facts, kernel: { release } };
+}
+
+function unique(layers: readonly Descriptor[]): readonly Descriptor[] {
+  return [...new Map(layers.map((layer) => [layer.digest, layer])).values()];
+}
+
+async function readIfThere(path: string): Promise<string> {
+  try {
+    return await readFile(path, 'utf8');
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return '';
+    throw error;
+  }
+}

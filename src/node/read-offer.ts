@@ -1,0 +1,85 @@
+/** The image that a name leads to now, held to its digest from then on: a tag that moves meanwhile changes nothing. */
+import type { Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import { MAX_JSON_BYTES, parseJson } from '../oci/blob.ts';
+import { INDEX_MEDIA_TYPES, readDocument } from '../oci/image-graph.ts';
+import type { ImageSource, ManifestDocument, TransferOptions } from '../oci/image-transfer.ts';
+import { MAX_INDEX_DEPTH } from '../oci/layout.ts';
+import { ImageConfig, LAYER_MEDIA_TYPES, Manifest } from '../oci/schema.ts';
+import { versionOf } from '../ostree/import-image.ts';
+import type { OfferedImage } from './engine.ts';
+
+export interface Offer {
+  readonly image: OfferedImage;
+  /** Of what the name led to: the image itself, or an index that holds it. Signatures are for this. */
+  readonly root: Digest;
+}
+
+export interface OfferOptions extends TransferOptions {
+  /** What the node follows, as a person writes it. */
+  readonly reference: string;
+  /** What the source is asked for: a tag, a name, a digest. */
+  readonly wanted: string | undefined;
+  /** As OCI names it. */
+  readonly architecture: string;
+}
+
+/** @throws IngotError NOT_FOUND, IMAGE_INVALID, DIGEST_MISMATCH, and what the source throws */
+export async function readOffer(source: ImageSource, options: OfferOptions): Promise<Offer> {
+  const { reference, wanted, architecture, signal } = options;
+  const root = await source.manifest(wanted, { signal });
+  const document = await descend(source, root, architecture, { signal }, 0);
+  const shown = source.shown;
+  const parsed = Manifest.safeParse(JSON.parse(document.bytes.toString()));
+  if (!parsed.success) {
+    throw new IngotError('IMAGE_INVALID', `${shown} is no image in OCI format`, {
+      hint: 'copy it with a tool that converts, such as `skopeo copy --format=oci`',
+    });
+  }
+  const manifest = parsed.data;
+  const foreign = manifest.layers.find(({ mediaType }) => !LAYER_MEDIA_TYPES.has(mediaType));
+  if (foreign !== undefined) {
+    throw new IngotError(
+      'IMAGE_INVALID',
+      `${shown}: ${foreign.digest} is ${JSON.stringify(foreign.mediaType)}, no layer of an OCI image`,
+      { hint: 'give an image of an operating system in OCI format, such as `ingot build` makes' },
+    );
+  }
+  if (manifest.config.size > MAX_JSON_BYTES) {
+    throw new IngotError(
+      'IMAGE_INVALID',
+      `${shown}: its configuration is said to have ${manifest.config.size} bytes`,
+    );
+  }
+  const bytes = Buffer.concat(await Array.fromAsync(source.blob(manifest.config, { signal })));
+  const config = parseJson(bytes.toString(), ImageConfig, shown, 'image configuration');
+  const { digest } = document.descriptor;
+  const version = versionOf(digest, manifest.annotations);
+  return { image: { reference, digest, manifest, config, version }, root: root.descriptor.digest };
+}
+
+/** An index without an image for this machine is refused here, one with a single image of any kind later. */
+async function descend(
+  source: ImageSource,
+  document: ManifestDocument,
+  architecture: string,
+  options: TransferOptions,
+  depth: number,
+): Promise<ManifestDocument> {
+  const { children } = readDocument(document, source.shown);
+  if (!INDEX_MEDIA_TYPES.has(document.descriptor.mediaType)) return document;
+  const fitting = children.filter(
+    ({ platform }) => platform?.os === 'linux' && platform.architecture === architecture,
+  );
+  const [child] = fitting;
+  if (child === undefined || depth >= MAX_INDEX_DEPTH) {
+    const there = children.flatMap(({ platform }) =>
+      platform === undefined ? [] : [`${platform.os}/${platform.architecture}`],
+    );
+    throw new IngotError(
+      'UPDATE_REFUSED',
+      `${source.shown} has no image for linux/${architecture}${there.length === 0 ? '' : `: ${there.join(', ')}`}`,
+    );
+  }
+  return descend(source, await source.manifest(child, options), architecture, options, depth + 1);
+}

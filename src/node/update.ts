@@ -1,0 +1,195 @@
+/**
+ * One update of this node, from a name to a deployment that starts next. Every step can be interrupted and repeated:
+ * what was pulled stays, and nothing that runs is touched. What happens, and why it ended, is in the journal.
+ */
+import { randomUUID } from 'node:crypto';
+
+import type { Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import type { ImageSource } from '../oci/image-transfer.ts';
+import type { ImageLocation } from '../publish/location.ts';
+import { wantedOf } from '../publish/location.ts';
+import { formatBytes } from '../report/format.ts';
+import type { Reporter } from '../report/events.ts';
+import type { TrustPolicy } from '../trust/policy.ts';
+import { checkTrust, type TrustVerdict } from './check-trust.ts';
+import type { Deployment, Engine, FetchPlan, OfferedImage } from './engine.ts';
+import type { HostGpu } from './host-gpus.ts';
+import type { Journal, JournalEntry } from './journal.ts';
+import { judgeOffer } from './judge-offer.ts';
+import { readOffer } from './read-offer.ts';
+
+export interface NodeContext {
+  readonly engine: Engine;
+  readonly journal: Journal;
+  /** Of the running image. */
+  readonly policy: TrustPolicy | undefined;
+  readonly gpus: readonly HostGpu[];
+  /** As OCI names it. */
+  readonly architecture: string;
+  readonly reporter: Reporter;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export interface UpdateOptions {
+  /** What the node is to follow from now on. */
+  readonly reference: string;
+  readonly location: ImageLocation;
+  readonly source: ImageSource;
+  readonly allowDowngrade?: boolean | undefined;
+  readonly force?: boolean | undefined;
+}
+
+/** What would be done, and everything that is known before a layer is pulled. */
+export interface PreparedUpdate {
+  readonly image: OfferedImage;
+  readonly booted: Deployment;
+  readonly trust: TrustVerdict;
+  readonly plan: FetchPlan;
+  /** `current`: it runs; `staged`: it is prepared to start next; `available`: there is something to do. */
+  readonly state: 'current' | 'staged' | 'available';
+}
+
+export interface FinishedUpdate extends PreparedUpdate {
+  /** What was done. */
+  readonly done: 'nothing' | 'downloaded' | 'staged';
+  readonly seconds: number;
+  readonly deployment: Deployment | undefined;
+}
+
+/**
+ * Resolves the name and decides. Changes nothing.
+ *
+ * @throws IngotError UPDATE_REFUSED with everything that speaks against the image; NODE_UNSUITED; DISK_FULL
+ */
+export async function prepareUpdate(node: NodeContext, options: UpdateOptions): Promise<PreparedUpdate> {
+  const { engine, policy, signal, reporter } = node;
+  const { reference, location, source } = options;
+  const deployments = await engine.deployments();
+  const booted = requireBooted(deployments);
+  const { offer, trust } = await reporter.stage(`Look at ${reference}`, async (stage) => {
+    const { architecture } = node;
+    const found = await readOffer(source, {
+      reference,
+      wanted: wantedOf(location),
+      architecture,
+      signal,
+    });
+    const verdict = await checkTrust(source, location, found.root, policy, { signal });
+    stage.detail(`${found.image.version}, ${verdict.verdict}`);
+    return { offer: found.image, trust: verdict };
+  });
+  const refusals = judgeOffer(offer, {
+    ...options,
+    booted,
+    gpus: node.gpus,
+    architecture: node.architecture,
+    bad: badDigests((await node.journal.read()).entries),
+  });
+  if (refusals.length > 0) {
+    const flags = refusals.map(({ flag }) => flag);
+    const known = [...new Set(flags.filter((flag) => flag !== undefined))];
+    throw new IngotError('UPDATE_REFUSED', refusals.map(({ message }) => message).join('; '), {
+      ...(flags.includes(undefined) || known.length === 0
+        ? {}
+        : { hint: `${known.join(' and ')} take${known.length === 1 ? 's' : ''} it all the same` }),
+    });
+  }
+  const plan = await engine.planFetch(offer);
+  const [first] = deployments;
+  const isFollowed = first?.reference === reference;
+  const state =
+    first?.digest !== offer.digest || !isFollowed ? 'available' : first.isBooted ? 'current' : 'staged';
+  return { image: offer, booted, trust, plan, state };
+}
+
+/**
+ * Does it: pulls what is missing, and unless `isDownloadOnly` prepares it to start next.
+ *
+ * @throws IngotError as `prepareUpdate`, and what pulling and ostree throw
+ */
+export async function runUpdate(
+  node: NodeContext,
+  options: UpdateOptions & { readonly isDownloadOnly?: boolean | undefined },
+): Promise<FinishedUpdate> {
+  const { engine, journal, reporter } = node;
+  const update = randomUUID();
+  const started = performance.now();
+  const seconds = (): number => Math.round((performance.now() - started) / 100) / 10;
+  let told: Pick<JournalEntry, 'reference' | 'digest' | 'version'> = { reference: options.reference };
+  try {
+    const prepared = await prepareUpdate(node, options);
+    const { image, plan, state } = prepared;
+    told = { reference: image.reference, digest: image.digest, version: image.version };
+    if (state !== 'available')
+      return { ...prepared, done: 'nothing', seconds: seconds(), deployment: undefined };
+    requireRoom(plan);
+    await journal.append({ update, event: 'started', ...told });
+    await reporter.stage('Pull and import', async (stage) => {
+      if (await engine.isFetched(image)) {
+        stage.cached('everything is here');
+        return;
+      }
+      await engine.fetch(image, options.source, stage);
+      stage.detail(`${formatBytes(plan.bytes)} in ${plan.missing.length} layers`);
+    });
+    await journal.append({ update, event: 'downloaded', ...told, bytes: plan.bytes, seconds: seconds() });
+    if (options.isDownloadOnly === true) {
+      return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
+    }
+    const deployment = await reporter.stage('Stage', () => engine.stage(image));
+    const { bootId } = deployment;
+    await journal.append({
+      update,
+      event: 'staged',
+      ...told,
+      ...(bootId !== undefined && { bootId }),
+      seconds: seconds(),
+    });
+    // What the staged one has pushed out. That it is staged stands, whatever comes of this.
+    await engine.collect(new Set([image.digest])).catch((error: unknown) => {
+      if (!(error instanceof IngotError)) throw error;
+      reporter.warning(`old images were not removed: ${error.message}`);
+    });
+    return { ...prepared, done: 'staged', seconds: seconds(), deployment };
+  } catch (error) {
+    if (error instanceof IngotError && error.code !== 'NODE_UNSUITED') {
+      const { code, message } = error;
+      const event = code === 'UPDATE_REFUSED' ? 'refused' : code === 'INTERRUPTED' ? 'interrupted' : 'failed';
+      // A journal that cannot be written, on a disk that is full, must not hide why.
+      await journal.append({ update, event, ...told, code, reason: message }).catch(() => undefined);
+    }
+    throw error;
+  }
+}
+
+/** @throws IngotError NODE_UNSUITED */
+export function requireBooted(deployments: readonly Deployment[]): Deployment {
+  const booted = deployments.find(({ isBooted }) => isBooted);
+  if (booted !== undefined) return booted;
+  throw new IngotError('NODE_UNSUITED', 'none of the deployments here is the running system', {
+    hint: 'run it on the node itself, outside of containers',
+  });
+}
+
+/** Digests of images that were started and were not good. */
+export function badDigests(entries: readonly JournalEntry[]): ReadonlySet<Digest> {
+  const bad = new Set<Digest>();
+  for (const { event, digest } of entries) {
+    if (digest === undefined) continue;
+    if (event === 'bad' || event === 'settled') bad.add(digest);
+    // It was forced, and was good then.
+    if (event === 'good') bad.delete(digest);
+  }
+  return bad;
+}
+
+/** @throws IngotError DISK_FULL before the first byte is pulled */
+export function requireRoom({ neededBytes, freeBytes }: FetchPlan): void {
+  if (neededBytes <= freeBytes) return;
+  throw new IngotError(
+    'DISK_FULL',
+    `the update takes up to ${formatBytes(neededBytes)} while it is imported, and ${formatBytes(freeBytes)} are free`,
+    { hint: '`ingot node gc` removes what no deployment needs; /var is on the same disk' },
+  );
+}

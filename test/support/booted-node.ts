@@ -1,0 +1,148 @@
+/**
+ * A node without a machine: a deployment that a real import made, as the root of a namespace of its own, with the
+ * physical root at /sysroot, /var and /run as they are on a node. libostree takes it for the running system, so
+ * everything but the kernel and systemd is real: staging, the merge of /etc at shutdown, boot entries, GRUB's menu.
+ * Needs root.
+ */
+import { randomUUID } from 'node:crypto';
+import { mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { deployImage } from '../../src/disk/deploy.ts';
+import { newDiskIdentity } from '../../src/disk/layout.ts';
+import { resolveImage } from '../../src/oci/layout.ts';
+import { DiskTools } from '../../src/ostree/disk-tools.ts';
+import { installableImage } from '../../src/ostree/import-image.ts';
+import { type Argv, run } from '../../src/proc/run.ts';
+import { silentReporter } from '../../src/report/events.ts';
+import type { ToolsRoot } from '../../src/tools/tools-root.ts';
+import { type CliResult, PRODUCT_ROOT } from './cli.ts';
+
+const ANY_EXIT = Array.from({ length: 256 }, (_, code) => code);
+/** Those of root on a node, without the one that lets ostree make files immutable: they must be removed again. */
+const CAPABILITIES = [
+  ...['CHOWN', 'DAC_OVERRIDE', 'DAC_READ_SEARCH', 'FOWNER', 'FSETID', 'KILL', 'MKNOD', 'SETFCAP'],
+  ...['SETGID', 'SETUID', 'SYS_ADMIN', 'SYS_CHROOT', 'SYS_PTRACE'],
+] as const;
+
+/** Where the product and what a test gives lie inside. */
+const PRODUCT = '/tmp/ingot';
+export const GIVEN = '/tmp/given';
+
+export class BootedNode {
+  readonly #folder: string;
+  /** Of the running deployment, from the physical root. */
+  #deployment: string;
+  /** Read-only below `GIVEN`. */
+  readonly #given: string;
+
+  private constructor(folder: string, deployment: string, given: string) {
+    this.#folder = folder;
+    this.#deployment = deployment;
+    this.#given = given;
+  }
+
+  /** Installs an image as `ingot disk` does, in `folder`, which is empty. */
+  static async install(
+    reference: string,
+    folder: string,
+    given: string,
+    root: ToolsRoot,
+  ): Promise<BootedNode> {
+    const image = installableImage(await resolveImage(reference));
+    const tools = new DiskTools(root);
+    const identity = newDiskIdentity(randomUUID);
+    const { deploymentPath } = await deployImage(image, folder, identity, tools, silentReporter);
+    await mkdir(join(folder, 'run'));
+    const node = new BootedNode(folder, deploymentPath, given);
+    await node.#start();
+    return node;
+  }
+
+  /** A file of the node's, from here. */
+  path(inside: string): string {
+    if (inside.startsWith('/var/')) return join(this.sysroot, 'ostree/deploy/default', inside);
+    if (inside.startsWith('/run/') || inside.startsWith('/boot/')) return join(this.#folder, inside);
+    return join(this.sysroot, this.#deployment, inside);
+  }
+
+  get sysroot(): string {
+    return join(this.#folder, 'sysroot');
+  }
+
+  /** Runs a program on the node, whatever its exit code. */
+  async exec(argv: Argv, binds: readonly string[] = []): Promise<CliResult> {
+    const { exitCode, stdout, stderr } = await run(this.#argv(argv, binds), {
+      okExitCodes: ANY_EXIT,
+      timeoutMs: 600_000,
+    });
+    return { exitCode, stdout, stderr };
+  }
+
+  /** `ingot ARGS` on the node. @param binds further options of bubblewrap */
+  async ingot(args: readonly string[], binds: readonly string[] = []): Promise<CliResult> {
+    return this.exec(this.ingotArgv(args), binds);
+  }
+
+  ingotArgv(args: readonly string[]): Argv {
+    return ['/tmp/node', `${PRODUCT}/src/main.ts`, ...args];
+  }
+
+  async ingotJson(args: readonly string[]): Promise<Record<string, unknown>> {
+    const { exitCode, stdout, stderr } = await this.ingot([...args, '--json']);
+    if (exitCode !== 0)
+      throw new Error(`ingot ${args.join(' ')} exited with ${exitCode}\n${stderr}\n${stdout}`);
+    return JSON.parse(stdout) as Record<string, unknown>;
+  }
+
+  /** Goes down in order, finalising what is staged, and starts what is first in the boot menu. */
+  async reboot(): Promise<void> {
+    const finalize = await this.exec(['ostree', 'admin', 'finalize-staged']);
+    if (finalize.exitCode !== 0) throw new Error(finalize.stderr);
+    await this.powerCycle();
+  }
+
+  /** Loses power, and starts what is first in the boot menu. */
+  async powerCycle(): Promise<void> {
+    const entries = join(this.#folder, 'boot/loader/entries');
+    const texts = await Promise.all(
+      (await readdir(entries)).map((name) => readFile(join(entries, name), 'utf8')),
+    );
+    const versionOf = (text: string): number => Number(/^version (\d+)$/m.exec(text)?.[1]);
+    const [first = ''] = texts.sort((one, other) => versionOf(other) - versionOf(one));
+    const link = / ostree=(\S+)/.exec(first)?.[1] ?? 'none';
+    const name = (await readlink(join(this.sysroot, link))).split('/').at(-1) ?? '';
+    this.#deployment = join('ostree/deploy/default/deploy', name);
+    await this.#start();
+  }
+
+  /** The node's program for others to run: bubblewrap's argument vector. */
+  #argv(argv: Argv, binds: readonly string[]): Argv {
+    const { sysroot } = this;
+    const bind = (source: string, target: string, flag = '--bind'): string[] => [flag, source, target];
+    return [
+      ...(['bwrap', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent'] as const),
+      ...['--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`])],
+      ...bind(join(sysroot, this.#deployment), '/'),
+      ...bind(sysroot, '/sysroot', '--ro-bind'),
+      ...bind(join(this.#folder, 'boot'), '/boot'),
+      ...bind(join(sysroot, 'ostree/deploy/default/var'), '/var'),
+      ...bind(join(this.#folder, 'run'), '/run'),
+      ...['--tmpfs', '/tmp', '--dev', '/dev', '--proc', '/proc', '--ro-bind', '/sys', '/sys'],
+      // Nothing runs that it could speak to, and libostree starts the unit that finalises.
+      ...bind(join(sysroot, this.#deployment, 'usr/bin/true'), '/usr/bin/systemctl', '--ro-bind'),
+      ...bind(PRODUCT_ROOT, PRODUCT, '--ro-bind'),
+      ...bind(process.execPath, '/tmp/node', '--ro-bind'),
+      ...bind(this.#given, GIVEN, '--ro-bind'),
+      ...binds,
+      ...['--clearenv', '--setenv', 'PATH', '/usr/sbin:/usr/bin', '--setenv', 'LC_ALL', 'C.UTF-8'],
+      ...['--setenv', 'HOME', '/root', '--setenv', 'NO_COLOR', '1', '--chdir', '/', '--', ...argv],
+    ];
+  }
+
+  async #start(): Promise<void> {
+    const folder = join(this.#folder, 'run');
+    for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
+    await writeFile(join(folder, 'ostree-booted'), '');
+  }
+}
