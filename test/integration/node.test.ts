@@ -1,13 +1,14 @@
 /** `ingot node` on a node that is real but for its kernel and init. Needs root. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { afterAll, beforeAll, expect, test } from 'vitest';
+import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { acquireFileLock } from '../../src/proc/file-lock.ts';
 import { run } from '../../src/proc/run.ts';
 import { BootedNode, GIVEN } from '../support/booted-node.ts';
 import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image.ts';
 import { testTools } from '../support/derived-image.ts';
-import { addNextImage, moveName, type NextImage } from '../support/next-image.ts';
+import { addNextImage, moveName, type NextImage, type NextImageOptions } from '../support/next-image.ts';
 import { writeTree } from '../support/small-image.ts';
 
 let base: BuiltImage;
@@ -117,4 +118,119 @@ test('a node is updated, goes back, and forgets what it does not need', async ()
 
   const { updates } = (await node.ingotJson(['node', 'history'])) as { updates: { outcome: string }[] };
   expect(updates.map(({ outcome }) => outcome)).toEqual(['rollback', 'staged']);
+});
+
+describe('an update is refused, and nothing changes', () => {
+  const refusal = async (args: readonly string[], binds: readonly string[] = []): Promise<string> => {
+    const { exitCode, stderr } = await node.ingot(['node', ...args], binds);
+    expect(exitCode).toBe(1);
+    expect(Object.keys(await status())).not.toContain('staged');
+    return stderr;
+  };
+  const offer = (name: string, options: Partial<NextImageOptions> = {}): Promise<NextImage> =>
+    addNextImage(layout, base.version, scratch, {
+      name,
+      fill: (tree) => writeTree(tree, { 'usr/share/offered': name }),
+      ...options,
+    });
+
+  test('to what is older, for another machine, or not for its GPU, all said at once', async () => {
+    const pci = join(scratch, 'pci');
+    await writeTree(join(pci, '0000:01:00.0'), { class: '0x030200', vendor: '0x10de', device: '0x2330' });
+    const gpus = JSON.stringify([{ name: 'l40s', pci: ['10de:26b9'] }]);
+    await offer('19990101.1', { architecture: 'arm64', annotations: { 'dev.ingot.gpus': gpus } });
+    await moveName(layout, 'stable', '19990101.1');
+    const said = await refusal(['switch', followed], ['--ro-bind', pci, '/sys/bus/pci/devices']);
+    expect(said).toMatch(
+      /error\[UPDATE_REFUSED\]: the image is for linux\/arm64.*not for this machine’s GPU 10de:2330/,
+    );
+  });
+
+  test('to a layer with other content than its digest', async () => {
+    const { layer } = await offer('20991231.3');
+    const blob = join(layout, 'blobs/sha256', layer.digest.slice(7));
+    const bytes = await readFile(blob);
+    bytes[700] = (bytes[700] ?? 0) ^ 0xff;
+    await rm(blob);
+    await writeFile(blob, bytes);
+    expect(await refusal(['switch', `oci:${GIVEN}/layout:20991231.3`])).toMatch(/error\[DIGEST_MISMATCH\]/);
+    expect(await node.exec(['find', '/sysroot/ostree/ingot', '-name', 'work-*'])).toMatchObject({
+      stdout: '',
+    });
+  });
+
+  test('to what the policy of the running image does not take', async () => {
+    const policy = node.path('/usr/lib/ingot/trust');
+    await writeTree(policy, { 'trust.yaml': 'default: reject\n' });
+    const said = await refusal(['switch', `oci:${GIVEN}/layout:${second.name}`]);
+    expect(said).toMatch(
+      /error\[UPDATE_REFUSED\]: this node takes no image from oci:.*\n.*trust\.yaml says so/,
+    );
+    await rm(policy, { recursive: true });
+  });
+
+  test('to somebody who is second', async () => {
+    await using holder = await acquireFileLock(node.path('/run/ingot/node.lock'));
+    expect(await refusal(['switch', `oci:${GIVEN}/layout:${second.name}`])).toMatch(/error\[NODE_BUSY\]/);
+    expect(holder.path).toMatch(/node\.lock$/);
+  });
+
+  test('to nothing that is there', async () => {
+    expect(await refusal(['switch', `oci:${GIVEN}/layout:none`])).toMatch(/error\[NOT_FOUND\]/);
+    expect(await refusal(['pin', '7'])).toMatch(/error\[NOT_FOUND\]: there is no deployment "7"/);
+    const digest = await node.ingot([
+      'node',
+      'switch',
+      `registry.example.com/ai/node@sha256:${'a'.repeat(64)}`,
+    ]);
+    expect(digest).toMatchObject({ exitCode: 2 });
+  });
+});
+
+test('why each update ended is told, whatever happened to the journal', async () => {
+  await appendFile(node.path('/var/lib/ingot/journal.jsonl'), '{"at":"2026-');
+  const { updates, damaged } = (await node.ingotJson(['node', 'history'])) as {
+    updates: { outcome: string; reason?: string }[];
+    damaged: number;
+  };
+  expect(damaged).toBe(1);
+  expect(updates.map(({ outcome }) => outcome)).toEqual(
+    expect.arrayContaining(['refused', 'failed', 'rollback', 'staged']),
+  );
+  expect(updates.find(({ outcome }) => outcome === 'refused')?.reason).toMatch(/takes no image/);
+});
+
+test('an update is compared, downloaded, staged and given up, and its layers go', async () => {
+  await moveName(layout, 'stable', second.name);
+  await node.ingotJson(['node', 'switch', followed]);
+  await node.ingotJson(['node', 'pin']);
+  expect(await status()).toMatchObject({ booted: { pinned: true }, staged: { version: second.name } });
+  const third = await addNextImage(layout, base.version, scratch, {
+    name: '20991231.4',
+    fill: (tree) => writeTree(tree, { 'usr/share/third': 'yes' }),
+  });
+  await moveName(layout, 'stable', third.name);
+  expect(await node.ingot(['node', 'upgrade', '--check', '--exit-code'])).toMatchObject({ exitCode: 1 });
+  const offered = await node.ingotJson(['node', 'upgrade', '--check']);
+  expect(offered).toMatchObject({
+    state: 'available',
+    pull: { layers: 1, bytes: third.layer.size, hasRoom: true },
+    difference: { files: [{ path: 'usr/share/third' }], pull: { bytes: third.layer.size } },
+  });
+  expect(await node.ingotJson(['node', 'upgrade', '--download-only'])).toMatchObject({ done: 'downloaded' });
+  expect(await status()).toMatchObject({ staged: { version: second.name } });
+  expect(await node.ingotJson(['node', 'upgrade'])).toMatchObject({ done: 'staged', pulled: { layers: 0 } });
+  expect(await status()).toMatchObject({
+    staged: { version: third.name },
+    rollback: { version: second.name },
+  });
+  expect(await node.ingotJson(['node', 'rollback'])).toMatchObject({ next: { version: second.name } });
+  expect(Object.keys(await status())).not.toContain('staged');
+  const collected = await node.ingotJson(['node', 'gc']);
+  expect(collected).toMatchObject({ images: 1, layers: 1 });
+  const refs = await node.exec(['ostree', 'refs', '--list', 'ingot/image']);
+  expect(refs.stdout.split('\n').sort()).toEqual(
+    [base.digest, second.digest].map((one) => `ingot/image/${one.replace(':', '-')}`).sort(),
+  );
+  expect((await node.exec(['ostree', 'fsck', '--quiet'])).exitCode).toBe(0);
 });
