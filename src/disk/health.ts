@@ -1,15 +1,6 @@
-/** An image's own health checks: `/usr/lib/ingot/health.json`, run on the node. */
-import { z } from 'zod';
-
-import { IngotError } from '../errors.ts';
+/** An image's own health checks, run on a node that is a machine of ours. */
+import { HEALTH_FILE, parseHealthFile } from '../ostree/health-file.ts';
 import type { Vm } from './vm/machine.ts';
-
-export const HEALTH_FILE = '/usr/lib/ingot/health.json';
-
-const HealthFile = z.array(
-  z.object({ name: z.string(), run: z.string(), timeoutSeconds: z.number().positive() }),
-);
-export type HealthChecks = z.infer<typeof HealthFile>;
 
 export interface CheckResult {
   readonly name: string;
@@ -23,15 +14,6 @@ export interface CheckResult {
 
 /** Emulated machines are this much slower than what the checks' limits are made for. */
 const EMULATION_FACTOR = 10;
-
-/** @throws IngotError HEALTH_FAILED when the file is not what it should be. */
-export function parseHealthFile(text: string): HealthChecks {
-  try {
-    return HealthFile.parse(JSON.parse(text));
-  } catch (cause) {
-    throw new IngotError('HEALTH_FAILED', `${HEALTH_FILE} in the image cannot be read`, { cause });
-  }
-}
 
 /** Runs every check, in order, whatever the others say. An image without the file has none. */
 export async function runHealthChecks(

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 
 import { judgeNode, parseOsRelease, type NodeReport } from './node-report.ts';
-import { parseHealthFile } from './health.ts';
+import { parseHealthFile } from '../ostree/health-file.ts';
 
 const FINE: NodeReport = {
   state: 'running',

@@ -1,5 +1,5 @@
 /** `ingot node` on a node that is real but for its kernel and init. Needs root. */
-import { appendFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { appendFile, chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
@@ -7,6 +7,7 @@ import { acquireFileLock } from '../../src/proc/file-lock.ts';
 import { run } from '../../src/proc/run.ts';
 import { BootedNode, GIVEN } from '../support/booted-node.ts';
 import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image.ts';
+import { ingot } from '../support/cli.ts';
 import { testTools } from '../support/derived-image.ts';
 import { addNextImage, moveName, type NextImage, type NextImageOptions } from '../support/next-image.ts';
 import { writeTree } from '../support/small-image.ts';
@@ -185,6 +186,37 @@ describe('an update is refused, and nothing changes', () => {
     ]);
     expect(digest).toMatchObject({ exitCode: 2 });
   });
+});
+
+test('a machine that does not run from an image is told so', async () => {
+  for (const command of ['status', 'upgrade', 'rollback', 'check']) {
+    const { exitCode, stderr } = await ingot(['node', command]);
+    expect(exitCode).toBe(2);
+    expect(stderr).toMatch(/error\[NODE_UNSUITED\]: this machine does not run from an image/);
+  }
+});
+
+test('the gate says what is not well, and status remembers it', async () => {
+  const folder = node.path('/etc/greenboot/check');
+  for (const [name, code] of [
+    ['required.d/10-no.sh', 3],
+    ['wanted.d/20-no.sh', 1],
+  ] as const) {
+    await writeTree(folder, { [name]: `#!/bin/sh\necho not well\nexit ${code}\n` });
+    await chmod(join(folder, name), 0o755);
+  }
+  const checked = await node.ingot(['node', 'check', '--json']);
+  expect(checked.exitCode).toBe(1);
+  const verdict = JSON.parse(checked.stdout) as { checks: { name: string }[] };
+  expect(verdict).toMatchObject({ healthy: false });
+  expect(verdict.checks.find(({ name }) => name === '10-no.sh')).toMatchObject({
+    exitCode: 3,
+    output: 'not well',
+  });
+  // The image's own are among them.
+  expect(verdict.checks.map(({ name }) => name)).toContain('usr-is-read-only');
+  expect((await status())['gate']).toMatchObject({ healthy: false });
+  await rm(folder, { recursive: true });
 });
 
 test('why each update ended is told, whatever happened to the journal', async () => {

@@ -1,10 +1,12 @@
 /** `ingot node`: the system of the machine that it runs on. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 
+import { readVerdict } from '../../node/gate/last-verdict.ts';
 import { updatesIn } from '../../node/journal.ts';
 import { rollBack, setPinned } from '../../node/rollback.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
 import { describeDeployments, renderDeployments, renderUpdates } from '../node/render-node.ts';
 import { addRegistryOptions } from '../registry-options.ts';
@@ -21,6 +23,7 @@ export function nodeCommand(bind: Bind): Command {
     .addCommand(rollbackCommand(bind))
     .addCommand(pinCommand(bind, true))
     .addCommand(pinCommand(bind, false))
+    .addCommand(checkCommand(bind))
     .addCommand(historyCommand(bind))
     .addCommand(gcCommand(bind));
 }
@@ -129,6 +132,24 @@ function pinCommand(bind: Bind, isPinned: boolean): Command {
     .action(bind((context, name: string) => pin(context, name, isPinned)));
 }
 
+function checkCommand(bind: Bind): Command {
+  return new Command('check')
+    .description('run the checks that a boot must pass to count as good, now')
+    .addHelpText(
+      'after',
+      `
+The image's own checks, scripts in /usr/lib/greenboot/check and /etc/greenboot/check (required.d, wanted.d), and, on a
+machine with NVIDIA's GPUs and an image with their driver, those of the GPUs. Exit code 1 when a required one fails.
+Nothing else follows from it: no restart, no rollback.
+
+Examples:
+  ingot node check
+  ingot node check --json | jq '.checks[] | select(.healthy | not)'
+`,
+    )
+    .action(bind((context) => checkNode(context)));
+}
+
 function historyCommand(bind: Bind): Command {
   return new Command('history')
     .description('list the updates of this node, newest first, and what each came to')
@@ -151,6 +172,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
   const described = describeDeployments(deployments);
   const follows = followedOf(deployments);
   const updates = updatesIn(entries).slice(0, SHOWN_UPDATES);
+  const gate = await readVerdict(VERDICT_FILE);
   const one = (state: string): object => {
     const found = described.find((deployment) => deployment.state === state);
     return found === undefined ? {} : { [state]: found };
@@ -166,6 +188,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
       ...one('rollback'),
       deployments: described,
       gpus,
+      ...(gate !== undefined && { gate }),
       updates,
       journal: { damaged },
     },
@@ -175,6 +198,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
       ...(staged === undefined
         ? []
         : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
+      ...(gate === undefined ? [] : [`the node ${sentenceOf(gate)}`]),
       ...(updates.length === 0 ? [] : ['', renderUpdates(updates)]),
       ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
     ].join('\n'),

@@ -1,0 +1,103 @@
+import { describe, expect, test } from 'vitest';
+
+import {
+  judgeAnswers,
+  judgeDriver,
+  judgeFabric,
+  judgeXids,
+  libraryVersion,
+  parseModuleVersion,
+  parseSmiGpus,
+  parseXids,
+} from './nvidia.ts';
+
+describe('the module’s version', () => {
+  test.each([
+    [
+      'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.163.01  Release Build  (dvs-builder@U16)\nGCC version:  gcc version 14.2.0\n',
+      '550.163.01',
+    ],
+    [
+      'NVRM version: NVIDIA UNIX x86_64 Kernel Module  535.54.03  Tue Jun  6 22:20:39 UTC 2023\n',
+      '535.54.03',
+    ],
+    ['GCC version:  gcc version 14.2.0\n', undefined],
+    ['', undefined],
+  ])('%#', (text, version) => {
+    expect(parseModuleVersion(text)).toBe(version);
+  });
+
+  test('must be that of the libraries', () => {
+    expect(libraryVersion(['libnvidia-ml.so.1', 'libnvidia-ml.so.550.163.01', 'libc.so.6'])).toBe(
+      '550.163.01',
+    );
+    expect(libraryVersion(['libnvidia-ml.so.550.1', 'libnvidia-ml.so.535.2'])).toBeUndefined();
+    expect(judgeDriver('550.163.01', '550.163.01').isGood).toBe(true);
+    expect(judgeDriver('550.163.01', undefined).isGood).toBe(true);
+    expect(judgeDriver('550.163.01', '535.54.03')).toEqual({
+      isGood: false,
+      found: 'the module is 550.163.01, the libraries are 535.54.03',
+    });
+    expect(judgeDriver(undefined, '535.54.03')).toEqual({
+      isGood: false,
+      found: 'the module nvidia is not loaded',
+    });
+  });
+});
+
+describe('what nvidia-smi says', () => {
+  const TWO = [
+    '00000000:41:00.0, NVIDIA H200, Completed, Success',
+    '00000000:C1:00.0, NVIDIA H200, In Progress, N/A',
+    '',
+  ].join('\n');
+
+  test('is read by the addresses that /sys has', () => {
+    expect(parseSmiGpus(TWO)).toEqual([
+      { address: '0000:41:00.0', name: 'NVIDIA H200', fabricState: 'Completed', fabricStatus: 'Success' },
+      { address: '0000:c1:00.0', name: 'NVIDIA H200', fabricState: 'In Progress', fabricStatus: undefined },
+    ]);
+    expect(parseSmiGpus('No devices were found\n')).toEqual([]);
+    expect(parseSmiGpus('Field "fabric.state" is not a valid field to query.\n')).toEqual([]);
+  });
+
+  test('must be of every GPU on the bus', () => {
+    expect(judgeAnswers(['0000:41:00.0', '0000:c1:00.0'], parseSmiGpus(TWO)).isGood).toBe(true);
+    expect(judgeAnswers(['0000:41:00.0', '0000:e1:00.0'], parseSmiGpus(TWO))).toEqual({
+      isGood: false,
+      found: 'nvidia-smi says nothing of 0000:e1:00.0',
+    });
+  });
+
+  test.each([
+    ['Completed, Success', true],
+    ['Completed, Failure', false],
+    ['In Progress, N/A', false],
+    ['Not Started, N/A', false],
+    ['Not Supported, N/A', true],
+    ['[N/A], [N/A]', true],
+    ['[Not Supported], [Not Supported]', true],
+  ])('of the fabric, %s, is judged', (cells, isGood) => {
+    expect(judgeFabric(parseSmiGpus(`00000000:41:00.0, NVIDIA H200, ${cells}`)).isGood).toBe(isGood);
+  });
+});
+
+test('errors of the GPU count, errors of programs on it do not', () => {
+  const log = [
+    'NVRM: Xid (PCI:0000:41:00): 13, pid=77, name=python3, Graphics Exception',
+    'NVRM: Xid (PCI:0000:C1:00): 79, pid=0, name=, GPU has fallen off the bus.',
+    'NVRM: Xid (PCI:0000:c1:00): 154',
+    'usb 1-1: new device',
+  ];
+  expect(parseXids(log.join('\n'))).toMatchObject([
+    { code: 13 },
+    { code: 79, address: '0000:c1:00' },
+    { code: 154 },
+  ]);
+  expect(judgeXids(parseXids(log[0] ?? '')).isGood).toBe(true);
+  const verdict = judgeXids(parseXids(log.join('\n')));
+  expect(verdict).toEqual({
+    isGood: false,
+    found: 'XID 79 of 0000:c1:00: pid=0, name=, GPU has fallen off the bus., and 1 more',
+  });
+});
