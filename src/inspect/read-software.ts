@@ -6,6 +6,7 @@
 import { posix } from 'node:path';
 
 import type { ContentSink, TarMember } from '../oci/tar-parser.ts';
+import { readRpmDatabase, RPM_DATABASE, RPM_DATABASE_FOLDERS } from '../packages/rpm/rpm-database.ts';
 import { parseStanzas } from '../packages/stanzas.ts';
 import type { Stage } from '../report/events.ts';
 import type { InstalledPackage, Software } from '../sbom/software.ts';
@@ -19,9 +20,11 @@ export interface ReadSoftwareOptions {
 }
 
 const STATUS = ['usr/lib/sysimage/dpkg/status', 'var/lib/dpkg/status'];
+const RPM_DATABASES: readonly string[] = RPM_DATABASE_FOLDERS.map((folder) => `${folder}/${RPM_DATABASE}`);
 const OS_RELEASE = ['usr/lib/os-release', 'etc/os-release'];
 const DOCUMENTATION = /^usr\/share\/doc\/([^/]+)(?:\/copyright)?$/;
 const MAX_STATUS_BYTES = 32 * 1024 * 1024;
+const MAX_RPM_BYTES = 256 * 1024 * 1024;
 const MAX_COPYRIGHT_BYTES = 4 * 1024 * 1024;
 const MAX_TEXT_BYTES = 256 * 1024 * 1024;
 const MAX_FILES = 500_000;
@@ -49,7 +52,8 @@ export async function readSoftware(
     const value = osReleaseField(osRelease, name);
     return value === undefined ? {} : { [key]: value };
   };
-  const packages = status === undefined ? undefined : installedIn(status);
+  const rpms = RPM_DATABASES.map((path) => files.bytes(path)).find((bytes) => bytes !== undefined);
+  const packages = status !== undefined ? installedIn(status) : rpms && rpmsIn(rpms);
   return {
     digest: image.digest,
     annotations: { ...image.config.config?.Labels, ...image.annotations },
@@ -98,9 +102,26 @@ function installedIn(status: string): InstalledPackage[] {
   );
 }
 
+function rpmsIn(database: Buffer): InstalledPackage[] {
+  return readRpmDatabase(database).map((one) => ({
+    format: 'rpm',
+    name: one.name,
+    version: one.version,
+    architecture: one.architecture,
+    source: { name: one.source, version: one.sourceVersion ?? one.version },
+    maintainer: one.vendor,
+    homepage: one.homepage,
+    licence: one.licence,
+    depends: '',
+    provides: '',
+  }));
+}
+
 interface Entry {
   /** Of a file that tells something. */
   text?: string;
+  /** Of a database. */
+  bytes?: Buffer;
   /** Of a symbolic link. */
   readonly target?: string | undefined;
   readonly layer: string | undefined;
@@ -126,8 +147,9 @@ class SoftwareFiles {
     if (name === '.wh..wh..opq') this.#forget(path.slice(0, slash));
     else if (name.startsWith('.wh.')) this.#forget(`${path.slice(0, slash)}${name.slice(4)}`);
     const isStatus = STATUS.includes(path);
-    const isText = isStatus || OS_RELEASE.includes(path) || path.endsWith('/copyright');
-    if (!isStatus && !OS_RELEASE.includes(path) && !DOCUMENTATION.test(path)) return undefined;
+    const isDatabase = RPM_DATABASES.includes(path);
+    const isText = isStatus || isDatabase || OS_RELEASE.includes(path) || path.endsWith('/copyright');
+    if (!isStatus && !isDatabase && !OS_RELEASE.includes(path) && !DOCUMENTATION.test(path)) return undefined;
     if (this.#entries.size >= MAX_FILES)
       throw new Error('it has more packages than an image can sensibly have');
     // Layers above have a folder again when they put something into it: who brought it first has it.
@@ -140,21 +162,28 @@ class SoftwareFiles {
     this.#entries.set(path, entry);
     this.#fresh.add(path);
     if (!isText || type !== 'file') return undefined;
-    this.#bytes += size;
-    if (size > (isStatus ? MAX_STATUS_BYTES : MAX_COPYRIGHT_BYTES) || this.#bytes > MAX_TEXT_BYTES) {
+    const limit = isDatabase ? MAX_RPM_BYTES : isStatus ? MAX_STATUS_BYTES : MAX_COPYRIGHT_BYTES;
+    if (!isDatabase) this.#bytes += size;
+    if (size > limit || this.#bytes > MAX_TEXT_BYTES) {
       throw new Error(`/${path} is larger than any such file can be`);
     }
     const chunks: Buffer[] = [];
     return {
       write: (bytes) => chunks.push(Buffer.from(bytes)),
       end: () => {
-        entry.text = Buffer.concat(chunks).toString('utf8');
+        const whole = Buffer.concat(chunks);
+        if (isDatabase) entry.bytes = whole;
+        else entry.text = whole.toString('utf8');
       },
     };
   }
 
   layerOf(path: string): string | undefined {
     return this.#entries.get(path)?.layer;
+  }
+
+  bytes(path: string): Buffer | undefined {
+    return this.#entries.get(path)?.bytes;
   }
 
   /** Of a file, or of what a link at it or at its folder leads to. */

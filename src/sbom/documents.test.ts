@@ -1,7 +1,7 @@
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
 import { describe, expect, it } from 'vitest';
 
-import { fullLock, softwareOf } from '../../test/support/bills.ts';
+import { fullLock, rpmSoftware, softwareOf } from '../../test/support/bills.ts';
 import { readSpdx } from '../../test/support/spdx-rules.ts';
 import { compareBills } from './compare-bills.ts';
 import { renderDocument } from './formats.ts';
@@ -17,6 +17,7 @@ const INPUTS: readonly (readonly [string, BillInput])[] = [
   ['lock and image', { lock, software }],
   ['a lock', { lock }],
   ['an image', { software }],
+  ['an image of rpm packages', { software: rpmSoftware() }],
   ['an image without a package database', { software: { ...software, packages: undefined } }],
 ];
 
@@ -137,6 +138,29 @@ describe('a document', () => {
     };
     const found = makeBill({ lock: foreign }).components.find(({ id }) => id === `package/${one.name}`);
     expect(found?.purl).toMatch(/^pkg:deb\/vendor\/.*&repository_url=https:\/\/example\.com\/deb$/);
+  });
+});
+
+describe('packages of rpm', () => {
+  const bill = makeBill({ software: rpmSoftware() });
+
+  it('are named as package URLs name them, each version by itself', () => {
+    expect(bill.components.map(({ id, purl }) => [id, purl])).toEqual([
+      ['package/bash', 'pkg:rpm/fedora/bash@5.2.37-1.fc42?arch=x86_64&distro=fedora-42&epoch=1'],
+      ['package/kernel-core', 'pkg:rpm/fedora/kernel-core@6.14.0-1.fc42?arch=x86_64&distro=fedora-42'],
+      [
+        'package/kernel-core@6.15.0-1.fc42',
+        'pkg:rpm/fedora/kernel-core@6.15.0-1.fc42?arch=x86_64&distro=fedora-42',
+      ],
+    ]);
+  });
+
+  it('are under the licences that are certain', () => {
+    expect(bill.components.map(({ licence }) => licence?.expression)).toEqual([
+      'GPL-3.0-or-later AND LicenseRef-Fedora-Public-Domain',
+      undefined,
+      undefined,
+    ]);
   });
 });
 

@@ -1,11 +1,12 @@
 /** The bill of materials of an image: from its lock, from what was read of it, or best from both. Pure. */
 import { digestOfJson } from '../digest.ts';
-import { type LockedArchive, type LockedPackage, sourceNameOf } from '../packages/package.ts';
+import { formatOf, type LockedArchive, type LockedPackage, sourceNameOf } from '../packages/package.ts';
 import type { Lock, LockedModules } from '../resolve/lock.ts';
 import type { Bill, Component, ModuleBuild, Subject, Supplier } from './bill.ts';
 import { parseCopyright } from './copyright.ts';
 import { dependenciesOf } from './package-dependencies.ts';
-import { debianPurl, ociPurl } from './package-url.ts';
+import { debianPurl, ociPurl, rpmPurl } from './package-url.ts';
+import { parseRpmLicence } from './rpm-licence.ts';
 import type { InstalledPackage, Software } from './software.ts';
 
 export interface BillInput {
@@ -68,7 +69,10 @@ function gapsOf(lock: Lock | undefined, software: Software | undefined): string[
       ? [`packages of the base ${lock.base.image.reference} are not listed`]
       : []),
     ...(software !== undefined && software.packages === undefined
-      ? ['the image has no package database of dpkg: its packages are not listed']
+      ? ['the image has no package database of dpkg or rpm: its packages are not listed']
+      : []),
+    ...(software?.packages?.some(({ format }) => format === 'rpm') === true
+      ? ['what packages of rpm need of each other is not told']
       : []),
     ...(lock === undefined
       ? ['made without the lock: no digests of packages, built kernel modules, containers and agent files']
@@ -80,6 +84,8 @@ function gapsOf(lock: Lock | undefined, software: Software | undefined): string[
 interface Origin {
   readonly vendor: string;
   readonly distribution: string | undefined;
+  /** As package URLs of rpm have it: `fedora-42`. */
+  readonly rpmDistribution: string | undefined;
   readonly archives: ReadonlyMap<string, LockedArchive>;
 }
 
@@ -90,6 +96,10 @@ function originOf(lock: Lock | undefined, software: Software | undefined): Origi
   return {
     vendor: lock?.base.name ?? software?.os.id ?? 'debian',
     distribution: lock?.base.suite ?? codename,
+    rpmDistribution:
+      software?.os.id === undefined || software.os.release === undefined
+        ? undefined
+        : `${software.os.id}-${software.os.release}`,
     archives: new Map(lock?.archives.map((archive) => [archive.name, archive])),
   };
 }
@@ -100,18 +110,25 @@ function packagesOf(lock: Lock | undefined, software: Software | undefined, orig
     for (const one of packages) locked.set(keyOf(one), { ...one, layer });
   }
   if (software?.packages !== undefined) {
-    return software.packages.map((one) => {
-      const known = locked.get(keyOf(one));
-      const copyright = software.copyrights.get(one.name);
-      return {
-        ...fromLock(one, known, origin),
-        layer: known?.layer ?? software.layers.get(one.name),
-        licence: copyright === undefined ? undefined : parseCopyright(copyright),
-        supplier: supplierOf(one.maintainer),
-        source: one.source,
-        homepage: /^https?:\/\/\S+$/.test(one.homepage ?? '') ? one.homepage : undefined,
-      };
-    });
+    return withOwnIds(
+      software.packages.map((one) => {
+        const known = locked.get(keyOf(one));
+        const copyright = software.copyrights.get(one.name);
+        return {
+          ...fromLock(one, known, origin),
+          layer: known?.layer ?? software.layers.get(one.name),
+          licence:
+            one.format === 'rpm'
+              ? parseRpmLicence(one.licence ?? '')
+              : copyright === undefined
+                ? undefined
+                : parseCopyright(copyright),
+          supplier: supplierOf(one.maintainer),
+          source: one.source,
+          homepage: /^https?:\/\/\S+$/.test(one.homepage ?? '') ? one.homepage : undefined,
+        };
+      }),
+    );
   }
   return [...locked.values()].map((one) => ({
     ...fromLock(one, one, origin),
@@ -129,7 +146,7 @@ function keyOf({
 }
 
 function fromLock(
-  one: Pick<InstalledPackage, 'name' | 'version' | 'architecture'>,
+  one: Pick<InstalledPackage, 'name' | 'version' | 'architecture' | 'format'>,
   known: LockedPackage | undefined,
   origin: Origin,
 ): Component {
@@ -145,19 +162,38 @@ function fromLock(
   };
 }
 
+/** Several versions of one package, such as kernels, are several things. */
+function withOwnIds(components: readonly Component[]): Component[] {
+  const seen = new Set<string>();
+  return components.map((one) => {
+    const id = seen.has(one.id) ? `${one.id}@${one.version ?? ''}` : one.id;
+    seen.add(id);
+    return { ...one, id };
+  });
+}
+
 /** What a vendor's own repository has is not the distribution's, whatever it is called. */
 function purlOf(
-  { name, version, architecture }: Pick<InstalledPackage, 'name' | 'version' | 'architecture'>,
-  known: LockedPackage | undefined,
-  { vendor, distribution, archives }: Origin,
-): string {
-  const archive = known === undefined ? undefined : archives.get(known.archive);
-  const isForeign = archive?.url !== undefined;
-  return debianPurl({
-    vendor: isForeign ? archive.name : vendor,
+  {
     name,
     version,
     architecture,
+    format,
+  }: Pick<InstalledPackage, 'name' | 'version' | 'architecture' | 'format'>,
+  known: LockedPackage | undefined,
+  { vendor, distribution, rpmDistribution, archives }: Origin,
+): string {
+  const archive = known === undefined ? undefined : archives.get(known.archive);
+  const isForeign = archive?.url !== undefined;
+  const common = { name, version, architecture };
+  if (format === 'rpm' || (known !== undefined && formatOf(known) === 'rpm')) {
+    // Of rpm every repository has an address, the distribution's own too: who packs for it counts as its vendor.
+    const repository = archive?.url?.startsWith('http') === true ? archive.url : undefined;
+    return rpmPurl({ ...common, vendor, distribution: rpmDistribution, repository });
+  }
+  return debianPurl({
+    ...common,
+    vendor: isForeign ? archive.name : vendor,
     distribution,
     repository: isForeign ? archive.url : undefined,
   });

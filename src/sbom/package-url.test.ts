@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 
 import { digestOf } from '../digest.ts';
 
-import { debianPurl, ociPurl } from './package-url.ts';
+import { debianPurl, ociPurl, rpmPurl } from './package-url.ts';
 
 describe('package URLs', () => {
   it.each([
@@ -26,6 +26,15 @@ describe('package URLs', () => {
     expect(debianPurl({ ...one, repository: 'https://example.com/cuda?x' })).toBe(
       'pkg:deb/nvidia-cuda/cuda@13.0?arch=amd64&repository_url=https://example.com/cuda%3Fx',
     );
+  });
+
+  it.each([
+    [{}, 'pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25'],
+    [{ version: '2:7.50.3-1.fc25' }, 'pkg:rpm/fedora/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25&epoch=2'],
+    [{ vendor: 'rhel' }, 'pkg:rpm/redhat/curl@7.50.3-1.fc25?arch=i386&distro=fedora-25'],
+  ])('of rpm packages', (one, expected) => {
+    const curl = { vendor: 'fedora', name: 'curl', version: '7.50.3-1.fc25' };
+    expect(rpmPurl({ ...curl, architecture: 'i386', distribution: 'fedora-25', ...one })).toBe(expected);
   });
 
   it('of images have the digest, and the repository where there is one', () => {

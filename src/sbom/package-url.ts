@@ -23,6 +23,32 @@ export function debianPurl({ vendor, name, version, architecture, ...more }: Deb
   return `pkg:deb/${encode(vendor)}/${encode(name)}@${encode(version)}${query(qualifiers)}`;
 }
 
+export interface RpmPurl {
+  /** ID of os-release(5). */
+  readonly vendor: string;
+  readonly name: string;
+  /** `epoch:version-release`, without an epoch of 0. */
+  readonly version: string;
+  readonly architecture: string;
+  /** Such as `fedora-42`. */
+  readonly distribution?: string | undefined;
+  /** Where it is from, if that is known. */
+  readonly repository?: string | undefined;
+}
+
+/** The epoch is a qualifier: it is in no file name. */
+export function rpmPurl({ vendor, name, version, architecture, ...more }: RpmPurl): string {
+  const [, epoch, rest = version] = /^(\d+):(.+)$/.exec(version) ?? [];
+  const qualifiers = [
+    ['arch', architecture],
+    ['distro', more.distribution],
+    ['epoch', epoch],
+    ['repository_url', more.repository],
+  ] as const;
+  const namespace = (vendor === 'rhel' ? 'redhat' : vendor).toLowerCase();
+  return `pkg:rpm/${encode(namespace)}/${encode(name)}@${encode(rest)}${query(qualifiers)}`;
+}
+
 /** An image of a registry: named by the last part of its repository, and by its digest. */
 export function ociPurl(repository: string, digest: Digest, tag?: string): string {
   const name = (repository.split('/').at(-1) ?? repository).toLowerCase();

@@ -1,16 +1,19 @@
 /** What was found in an image's layers of the software that it has. Values alone: reading is `src/inspect/`'s. */
 import type { Digest } from '../digest.ts';
 
-/** One package, as dpkg's database has it. */
+/** One package, as the database of dpkg or rpm has it. */
 export interface InstalledPackage {
   readonly name: string;
   readonly version: string;
   readonly architecture: string;
+  readonly format?: 'rpm';
   readonly source: { readonly name: string; readonly version: string };
-  /** `Debian Bash Team <bash@packages.debian.org>` */
+  /** `Debian Bash Team <bash@packages.debian.org>`, or rpm's vendor. */
   readonly maintainer: string | undefined;
   readonly homepage: string | undefined;
-  /** Pre-Depends and Depends, as the fields have them. */
+  /** Of rpm: the field `License`. */
+  readonly licence?: string | undefined;
+  /** Of dpkg: Pre-Depends and Depends, as the fields have them. */
   readonly depends: string;
   readonly provides: string;
 }

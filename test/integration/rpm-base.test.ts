@@ -11,6 +11,7 @@ import { loadLock } from '../../src/cli/load-lock.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { LayoutSource } from '../../src/oci/layout-source.ts';
 import { readRpmDatabase } from '../../src/packages/rpm/rpm-database.ts';
+import { run } from '../../src/proc/run.ts';
 import { Store } from '../../src/store/store.ts';
 import { TEST_FOLDER, TEST_STORE } from '../support/built-image.ts';
 import { type CliResult, ingot, ingotJson } from '../support/cli.ts';
@@ -183,6 +184,30 @@ describe('packages on a small rpm system', () => {
     // The seal writes these itself.
     const ours = /\/(?:etc\/(?:passwd|group)|usr\/lib\/os-release)$/;
     expect((await verifyRpms(root, DATABASE)).filter((line) => !ours.test(line))).toEqual([]);
+  });
+
+  test('are in the bill of materials, as rpm says them', async () => {
+    const { components } = await ingotJson(withStore('sbom', `oci:${layoutOf(file)}`));
+    const told = (
+      components as readonly { readonly purl: string; readonly source: { readonly name: string } }[]
+    )
+      .map(({ purl, source }) => `${purl} ${source.name}`)
+      .sort();
+    const format = '%{NAME}@%{VERSION}-%{RELEASE} %{ARCH} %{EPOCHNUM} %{SOURCERPM}\n';
+    const { stdout } = await run(['rpm', '--dbpath', join(root, DATABASE), '-qa', '--qf', format]);
+    const expected = stdout
+      .trim()
+      .split('\n')
+      .filter((line) => !line.startsWith('gpg-pubkey'))
+      .map((line) => {
+        const [id = '', arch = '', epoch = '', source = ''] = line.split(' ');
+        const qualifiers = `arch=${arch}&distro=smallrpm-7.2${epoch === '0' ? '' : `&epoch=${epoch}`}`;
+        return `pkg:rpm/smallrpm/${id}?${qualifiers} ${source.replace(/-[^-]+-[^-]+$/, '')}`;
+      });
+    expect(told).toEqual(expected.sort());
+    expect(told).toContain(
+      'pkg:rpm/smallrpm/libgreet@2.1-1?arch=noarch&distro=smallrpm-7.2&epoch=1 libgreet',
+    );
   });
 
   test('make accounts whose numbers follow from their names', async () => {

@@ -76,3 +76,39 @@ export function softwareOf(lock: Lock): Software {
     layers: new Map(),
   };
 }
+
+/** An image of a distribution of rpm packages. */
+export function rpmSoftware(): Software {
+  const one = {
+    format: 'rpm',
+    architecture: 'x86_64',
+    maintainer: 'Fedora Project',
+    depends: '',
+    provides: '',
+  } as const;
+  const kernel = { ...one, name: 'kernel-core', homepage: 'https://www.kernel.org/' };
+  return {
+    digest: digestOf('rpm image'),
+    annotations: {},
+    os: { id: 'fedora', release: '42' },
+    architecture: 'amd64',
+    packages: [
+      {
+        ...one,
+        name: 'bash',
+        version: '1:5.2.37-1.fc42',
+        source: { name: 'bash', version: '5.2.37-1.fc42' },
+        homepage: undefined,
+        licence: 'GPL-3.0-or-later AND LicenseRef-Fedora-Public-Domain',
+      },
+      ...['6.14.0-1.fc42', '6.15.0-1.fc42'].map((version) => ({
+        ...kernel,
+        version,
+        source: { name: 'kernel', version },
+        licence: 'GPLv2 and Redistributable, no modification permitted',
+      })),
+    ],
+    copyrights: new Map(),
+    layers: new Map(),
+  };
+}

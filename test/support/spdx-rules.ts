@@ -30,7 +30,9 @@ const Package = z.strictObject({
       z.strictObject({
         referenceCategory: z.literal('PACKAGE-MANAGER'),
         referenceType: z.literal('purl'),
-        referenceLocator: z.string().regex(/^pkg:(?:deb\/[^/@?]+|oci)\/[^/@?]+@[^/@?]+(?:\?\S+)?$/),
+        referenceLocator: z
+          .string()
+          .regex(/^pkg:(?:deb\/[^/@?]+|rpm\/[^/@?]+|oci)\/[^/@?]+@[^/@?]+(?:\?\S+)?$/),
       }),
     )
     .optional(),

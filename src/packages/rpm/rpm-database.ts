@@ -17,6 +17,12 @@ export interface RpmPackage {
   readonly architecture: string;
   /** Name of the source package. */
   readonly source: string;
+  /** Its version and release; undefined where the package does not name it. */
+  readonly sourceVersion: string | undefined;
+  /** The fields `Vendor`, `License` and `URL`, as the packager wrote them. */
+  readonly vendor: string | undefined;
+  readonly licence: string | undefined;
+  readonly homepage: string | undefined;
   /** Bytes of its files. */
   readonly bytes: number;
   /** Absolute paths; a directory is one too. */
@@ -29,6 +35,9 @@ const TAG = {
   release: 1002,
   epoch: 1003,
   size: 1009,
+  vendor: 1011,
+  licence: 1014,
+  homepage: 1020,
   architecture: 1022,
   sourceRpm: 1044,
   directoryIndexes: 1116,
@@ -59,11 +68,18 @@ function describe(name: string, header: Header): RpmPackage {
   const [epoch = 0] = header.numbers(TAG.epoch);
   const version = `${header.text(TAG.version) ?? ''}-${header.text(TAG.release) ?? ''}`;
   const [bytes = header.numbers(TAG.longSize)[0] ?? 0] = header.numbers(TAG.size);
+  // `bash-5.2.26-3.fc40.src.rpm`
+  const [, source = name, sourceVersion] =
+    /^(.+)-([^-]+-[^-]+)\.[^.]+\.rpm$/.exec(header.text(TAG.sourceRpm) ?? '') ?? [];
   return {
     name,
     version: epoch === 0 ? version : `${epoch}:${version}`,
     architecture: header.text(TAG.architecture) ?? '',
-    source: /^(.+)-[^-]+-[^-]+\.[^.]+\.rpm$/.exec(header.text(TAG.sourceRpm) ?? '')?.[1] ?? name,
+    source,
+    sourceVersion,
+    vendor: header.text(TAG.vendor),
+    licence: header.text(TAG.licence),
+    homepage: header.text(TAG.homepage),
     bytes,
     files: () => {
       const folders = header.texts(TAG.directoryNames);
