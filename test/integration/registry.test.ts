@@ -1,5 +1,6 @@
 /** push, pull, copy and inspect against Debian's registry, with skopeo at the other end. */
 import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { readFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -78,6 +79,71 @@ describe('push', () => {
     const refs = [`${open.host}/several/a:1`, `${open.host}/several/b:2`];
     const { images } = await ingotJson(['push', `oci:${image.layout}`, ...refs, ...plain()], { env });
     expect(images).toMatchObject(refs.map((ref) => ({ ref, digest: image.digest })));
+  });
+
+  test('killed in the middle sends what was not there, and no more', async () => {
+    const large = await makeTestImage(join(scratch, 'killed'), [9_000_000, 200_000, 400_000]);
+    const [biggest] = large.layers;
+    const isLargest = (url: string): boolean => url.includes(encodeURIComponent(biggest?.digest ?? ''));
+    // The largest layer never gets through at first.
+    await using proxy = await startFaultProxy(open.host, ({ method, url }, earlier) =>
+      method === 'PUT' && isLargest(url) && !earlier.some((one) => one.method === 'PUT' && isLargest(one.url))
+        ? { silent: true }
+        : undefined,
+    );
+    const repository = `${proxy.host}/killed`;
+    const args = ['push', `oci:${large.layout}`, `${repository}:1`, '--insecure', proxy.host];
+    const started = startIngot(args, { env });
+    const url = `http://${open.host}/v2/killed`;
+    const others = large.layers.slice(1).map(({ digest }) => `${url}/blobs/${digest}`);
+    const isThere = async (address: string): Promise<boolean> =>
+      (await fetch(address, { method: 'HEAD' })).status === 200;
+    const isAtLargest = (): boolean => proxy.seen.some((one) => one.method === 'PUT' && isLargest(one.url));
+    await expect
+      .poll(async () => isAtLargest() && (await Promise.all(others.map(isThere))).every(Boolean), {
+        timeout: 30_000,
+      })
+      .toBe(true);
+    process.kill(started.pid, 'SIGKILL');
+    await started.ended;
+    expect(await isThere(`${url}/manifests/1`)).toBe(false);
+    const before = proxy.seen.length;
+    const { images } = await ingotJson(args, { env });
+    expect(images).toMatchObject([{ digest: large.digest }]);
+    const sent = proxy.seen
+      .slice(before)
+      .filter(({ url: to, method }) => method !== 'HEAD' && !to.includes('/manifests/'))
+      .map(({ headers }) => Number(headers['content-length'] ?? 0))
+      .filter((bytes) => bytes > 0);
+    // The configuration may have been on its way, too.
+    expect(sent.filter((bytes) => bytes > 10_000)).toEqual([biggest?.size]);
+  });
+
+  test('and pull take the same memory, however large the image is', async () => {
+    const peakOf = async (args: readonly string[], name: string): Promise<number> => {
+      const started = startIngot(args, { env: { ...env, INGOT_STORE: join(scratch, name) } });
+      let peak = 0;
+      const watch = setInterval(() => {
+        try {
+          const status = readFileSync(`/proc/${started.pid}/status`, 'utf8');
+          peak = Math.max(peak, Number(/VmHWM:\s+(\d+)/.exec(status)?.[1] ?? 0) / 1024);
+        } catch {
+          // it has ended
+        }
+      }, 20);
+      const { exitCode, stderr } = await started.ended;
+      clearInterval(watch);
+      expect([exitCode, exitCode === 0 ? '' : stderr]).toEqual([0, '']);
+      return peak;
+    };
+    const huge = await makeTestImage(join(scratch, 'huge'), [60_000_000, 50_000_000, 40_000_000]);
+    const ref = `${open.host}/huge:1`;
+    const push = await peakOf(['push', `oci:${huge.layout}`, ref, ...plain()], 'huge-store');
+    const pull = await peakOf(['pull', ref, '--output', join(scratch, 'huge-out'), ...plain()], 'huge-store');
+    expect(push).toBeGreaterThan(50);
+    expect(push).toBeLessThan(200);
+    expect(pull).toBeLessThan(200);
+    for (const name of ['huge', 'huge-store', 'huge-out']) await rm(join(scratch, name), { recursive: true });
   });
 
   test.each([

@@ -6,10 +6,12 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 
 import { hexOf } from '../../src/digest.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
+import { run, type RunResult } from '../../src/proc/run.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
 import { startFaultProxy } from '../support/fault-proxy.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { packLayer, writeSmallImage, writeTree } from '../support/small-image.ts';
+import { sidTools } from '../support/sid-tools.ts';
 import { readSpdx } from '../support/spdx-rules.ts';
 
 const TYPES = ['application/spdx+json', 'application/vnd.cyclonedx+json'];
@@ -103,6 +105,29 @@ it('are what `sbom` prints, are there once, and travel with the image', async ()
   const layout = `oci:${join(folder, 'pulled')}:1`;
   await ingotJson(['sbom', layout, '--format', 'spdx', '--attached', '--output', file], { env });
   expect(readFileSync(file, 'utf8')).toBe(`${made.stdout}\n`);
+});
+
+it('are found by oras, and come along with what it copies', async () => {
+  const tools = await sidTools(['oras']);
+  const oras = (...args: string[]): Promise<RunResult> =>
+    run(tools.argv('oras', ...args), { env: { HOME: folder } });
+  const ref = `${registry.host}/ai/for-oras:1`;
+  await push(amd64, ref, ...both);
+  const { stdout } = await oras('discover', '--plain-http', '--format', 'json', ref);
+  const { referrers } = JSON.parse(stdout) as {
+    readonly referrers: readonly { readonly artifactType: string }[];
+  };
+  expect(referrers.map(({ artifactType }) => artifactType).sort()).toEqual(TYPES);
+
+  const layout = join(folder, 'by-oras');
+  await oras('copy', '--no-tty', '--recursive', '--from-plain-http', ref, '--to-oci-layout', `${layout}:1`);
+  const again = `${registry.host}/ai/from-oras:1`;
+  await oras('copy', '--no-tty', '--recursive', '--from-oci-layout', `${layout}:1`, '--to-plain-http', again);
+  const pulled = join(folder, 'from-oras');
+  await ingotJson(['pull', again, '--output', pulled, ...insecure()], { env });
+  const attached = await ingot(['sbom', `oci:${pulled}:1`, '--format', 'spdx', '--attached'], { env });
+  const made = await ingot(['sbom', amd64, '--format', 'spdx'], { env });
+  expect(attached.stdout).toBe(made.stdout);
 });
 
 it('are of each image of an index', async () => {
