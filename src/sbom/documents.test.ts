@@ -4,8 +4,9 @@ import { describe, expect, it } from 'vitest';
 import { fullLock, rpmSoftware, softwareOf } from '../../test/support/bills.ts';
 import { readSpdx } from '../../test/support/spdx-rules.ts';
 import { compareBills } from './compare-bills.ts';
-import { renderDocument } from './formats.ts';
+
 import { makeBill, type BillInput } from './make-bill.ts';
+import { renderDocument } from './render-document.ts';
 import { selectComponents } from './select-components.ts';
 
 const TOOL = { name: 'ingot', version: '0.1.0' };

@@ -4,8 +4,8 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { renderDocument } from '../../src/sbom/formats.ts';
 import { type BillInput, makeBill } from '../../src/sbom/make-bill.ts';
+import { renderDocument } from '../../src/sbom/render-document.ts';
 import { fullLock, rpmSoftware, softwareOf } from '../support/bills.ts';
 import { spdxComplaints } from '../support/spdx-tools.ts';
 

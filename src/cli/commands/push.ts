@@ -13,7 +13,6 @@ import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { readVersion } from '../root-command.ts';
-import { makeDocuments } from '../sbom/image-documents.ts';
 import { addSigningOptions, openSigner, type SigningOptions } from '../signing-key.ts';
 import { useStore } from '../use-store.ts';
 
@@ -94,9 +93,13 @@ async function push(
   const { store } = inUse;
   const withReferrers = options.referrers;
   const formats = [...new Set(options.sbom)];
-  // Made first: an image that cannot be read is not sent.
+  // Made first: an image that cannot be read is not sent. What makes them takes longer to load than small pushes.
   const belongings =
-    formats.length === 0 ? [] : await makeDocuments(context, { from, formats, locks, registries, store });
+    formats.length === 0
+      ? []
+      : await (
+          await import('../sbom/image-documents.ts')
+        ).makeDocuments(context, { from, formats, locks, registries, store });
   const transfers = await transferImage({
     ...{ from, to, registries, store, reporter, signal, withReferrers, signing },
     belongings,

@@ -13,7 +13,8 @@ import { type ImageOrigin, openSource, wantedOf } from '../../publish/location.t
 import type { Belonging } from '../../publish/transfer.ts';
 import { verifyImage } from '../../publish/verify-image.ts';
 import type { Lock } from '../../resolve/lock.ts';
-import { BILL_FORMATS, type BillFormat, renderDocument } from '../../sbom/formats.ts';
+import { BILL_FORMATS, type BillFormat } from '../../sbom/formats.ts';
+import { renderDocument } from '../../sbom/render-document.ts';
 import type { Store } from '../../store/store.ts';
 import type { PublicKey } from '../../trust/public-key.ts';
 import type { CommandContext } from '../context.ts';
