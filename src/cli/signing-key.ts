@@ -14,14 +14,14 @@ import { cosignPublicKeyArgv, cosignSignBlobArgv, isKmsUri } from '../tools/cosi
 import { isEncrypted, parsePrivateKey, type PrivateKey } from '../trust/private-key.ts';
 import { isSignedBy, parsePublicKey, type PublicKey } from '../trust/public-key.ts';
 import { type Signer, signerOf } from '../trust/signer.ts';
+import { askPassword, canAsk, givenPassword, type PasswordFlags } from './ask-password.ts';
 import type { CommandContext } from './context.ts';
-import { readDescriptor, readPasswordDescriptor } from './read-descriptor.ts';
+import { readDescriptor } from './read-descriptor.ts';
 
-export interface SigningOptions {
+export interface SigningOptions extends PasswordFlags {
   /** A file, or a URI that cosign knows. */
   readonly key?: string;
   readonly keyFd?: string;
-  readonly passwordFd?: string;
   readonly allowLockOut?: boolean;
 }
 
@@ -36,6 +36,7 @@ export function addSigningOptions(command: Command): Command {
     .option('--key <file>', 'sign with this private key; or with one in a KMS, such as awskms:///alias/node')
     .option('--key-fd <n>', 'read the private key from this open file descriptor')
     .option('--password-fd <n>', 'read the password of the key from this one (default: COSIGN_PASSWORD)')
+    .option('--password-file <file>', 'read it from this file; on a terminal it is asked for')
     .option('--allow-lock-out', 'sign also with a key that the image itself would refuse an update by');
 }
 
@@ -44,33 +45,37 @@ export function addSigningOptions(command: Command): Command {
  * @throws IngotError USAGE for what is no usable key, TOOL_MISSING and TOOL_FAILED for a key in a KMS
  */
 export async function openSigner(context: KeyContext, options: SigningOptions): Promise<Signer | undefined> {
-  const { key, keyFd, passwordFd } = options;
+  const { key, keyFd, passwordFd, passwordFile } = options;
   if (key !== undefined && keyFd !== undefined) {
     throw new IngotError('USAGE', 'the key comes from both --key and --key-fd');
   }
   if (key === undefined && keyFd === undefined) {
-    if (passwordFd === undefined) return undefined;
-    throw new IngotError('USAGE', '--password-fd belongs to a key', { hint: 'give the key too: --key FILE' });
+    if (passwordFd === undefined && passwordFile === undefined) return undefined;
+    throw new IngotError('USAGE', 'a password belongs to a key', { hint: 'give the key too: --key FILE' });
   }
   if (key !== undefined && isKmsUri(key)) return openKmsKey(key, context);
   return signerOf(await openPrivateKey(context, options));
 }
 
 /** @throws IngotError USAGE */
-export async function openPrivateKey(
-  { cwd, env }: Pick<KeyContext, 'cwd' | 'env'>,
-  { key, keyFd, passwordFd }: SigningOptions,
-): Promise<PrivateKey> {
+export async function openPrivateKey(context: KeyContext, options: SigningOptions): Promise<PrivateKey> {
+  const { cwd, signal } = context;
+  const { key, keyFd } = options;
   // Descriptors before anything is awaited.
   const fromDescriptor = keyFd === undefined ? undefined : readDescriptor(keyFd, '--key-fd');
-  const password =
-    passwordFd === undefined ? env['COSIGN_PASSWORD'] : readPasswordDescriptor(passwordFd, '--password-fd');
+  const given = await givenPassword(context, options);
   const shown = key ?? `of descriptor ${keyFd ?? ''}`;
   const pem = fromDescriptor ?? (await readKeyFile(resolve(cwd, key ?? ''), shown));
   try {
     const text = pem.toString();
+    if (!isEncrypted(text)) return parsePrivateKey(text, undefined, shown);
+    const isAsked = given === undefined && canAsk();
     // Empty is what scripts set for "none"; a key may be under the empty password all the same.
-    return parsePrivateKey(text, isEncrypted(text) ? password : undefined, shown);
+    return parsePrivateKey(
+      text,
+      isAsked ? await askPassword(`Password of ${shown}: `, signal) : given,
+      shown,
+    );
   } finally {
     pem.fill(0);
   }

@@ -7,15 +7,15 @@ import { relative, resolve } from 'node:path';
 import { errnoOf, IngotError } from '../../errors.ts';
 import { makeKeyPair } from '../../trust/private-key.ts';
 import { type PublicKey, parsePublicKey, renderPublicKey } from '../../trust/public-key.ts';
+import { askPassword, canAsk, givenPassword, type PasswordFlags } from '../ask-password.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
-import { readPasswordDescriptor } from '../read-descriptor.ts';
 import { openPrivateKey, readKeyFile } from '../signing-key.ts';
 
-interface KeyFlags {
-  readonly passwordFd?: string;
-}
+type KeyFlags = PasswordFlags;
 
 const PASSWORD_FD = 'read the password from this open file descriptor (default: COSIGN_PASSWORD)';
+
+const PASSWORD_FILE = 'read it from this file; on a terminal it is asked for';
 
 export function keyCommand(bind: Bind): Command {
   const command = new Command('key')
@@ -33,6 +33,7 @@ Examples:
     .description('Make a key pair: NAME.key, under a password, and NAME.pub. Nothing is overwritten.')
     .argument('[name]', 'path and name, without the ending', 'cosign')
     .option('--password-fd <n>', PASSWORD_FD)
+    .option('--password-file <file>', PASSWORD_FILE)
     .addHelpText(
       'after',
       `
@@ -49,6 +50,7 @@ cosign reads both files.
     .description('Show the fingerprint of a key, public or private, and its public half.')
     .argument('<file>', 'such as cosign.pub or cosign.key')
     .option('--password-fd <n>', PASSWORD_FD)
+    .option('--password-file <file>', PASSWORD_FILE)
     .addHelpText(
       'after',
       `
@@ -61,13 +63,10 @@ Examples:
   return command;
 }
 
-async function newKey(
-  { cwd, env }: CommandContext,
-  name: string,
-  { passwordFd }: KeyFlags,
-): Promise<CommandResult> {
-  const password =
-    passwordFd === undefined ? env['COSIGN_PASSWORD'] : readPasswordDescriptor(passwordFd, '--password-fd');
+async function newKey(context: CommandContext, name: string, flags: KeyFlags): Promise<CommandResult> {
+  const { cwd } = context;
+  const given = await givenPassword(context, flags);
+  const password = given ?? (canAsk() ? await askTwice(context) : undefined);
   if (password === undefined) {
     throw new IngotError('USAGE', 'a new key is kept under a password', {
       hint: 'set COSIGN_PASSWORD, or give it through a descriptor: --password-fd 3 3<FILE',
@@ -90,6 +89,12 @@ async function newKey(
       key.fingerprint,
     ].join('\n'),
   };
+}
+
+async function askTwice({ signal }: CommandContext): Promise<string> {
+  const password = await askPassword('Password of the new key: ', signal);
+  if ((await askPassword('Once more: ', signal)) === password) return password;
+  throw new IngotError('USAGE', 'the two passwords differ', { hint: 'nothing was written: try again' });
 }
 
 async function showKey(context: CommandContext, file: string, flags: KeyFlags): Promise<CommandResult> {
