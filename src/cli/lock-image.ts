@@ -16,6 +16,7 @@ import { foreignKernel, splitRelease } from '../resolve/archives.ts';
 import { kernelFlavour, type Choice } from '../resolve/choice.ts';
 import { requireChoice } from '../resolve/choose.ts';
 import { compileRequests } from '../resolve/compile-packages.ts';
+import { describeDownloader, downloadersIn } from '../resolve/downloads.ts';
 import { asksForAccelerators } from '../resolve/fit/from-image.ts';
 import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import type { FitOffers } from '../resolve/fit/request.ts';
@@ -94,7 +95,8 @@ export class LockSession {
     });
     const findings = await judgeLock(context, parsed, catalog, lock);
     if (findings.some(({ severity }) => severity === 'error')) throw new FindingsError(findings);
-    for (const { message } of findings) reporter.warning(`${titleOf(parsed)}: ${message}`);
+    const downloads = downloadersIn(lock).map((one) => ({ message: describeDownloader(one) }));
+    for (const { message } of [...findings, ...downloads]) reporter.warning(`${titleOf(parsed)}: ${message}`);
     return lock;
   }
 

@@ -7,6 +7,7 @@ import type { Digest } from '../digest.ts';
 import { makePlan } from '../plan/make-plan.ts';
 import type { Plan } from '../plan/plan.ts';
 import { checkLock, requireFresh } from '../resolve/check-lock.ts';
+import { refuseDownloaders } from '../resolve/downloads.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import { Builder, requireBuildable } from './builder.ts';
@@ -37,7 +38,7 @@ export interface PlanOptions {
 /**
  * @param file the declaration, as the user named it
  * @throws FindingsError for a declaration that does not hold; IngotError LOCK_MISSING, LOCK_STALE, LOCK_INVALID,
- *   ARCHITECTURE_FOREIGN
+ *   ARCHITECTURE_FOREIGN, PACKAGE_DOWNLOADS
  */
 export async function preparePlan(
   context: CommandContext,
@@ -53,6 +54,7 @@ export async function preparePlan(
   const known = await moduleKnowledge(context, lock);
   const facts = { ...(await new Builder(context).factsFor(spec.image, catalog)), ...patchDigests(known) };
   requireFresh(checkLock(lock, spec.image, catalog, facts), lockFile, file);
+  if (options.toBuild === true) refuseDownloaders(lock, spec);
   const modules = known === undefined ? undefined : await moduleFacts(lock, known, options.signer);
   const builder = await builderDigest();
   const rootBuilder = await rootBuilderDigest();

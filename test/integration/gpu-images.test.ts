@@ -73,6 +73,19 @@ describe('the images of the product', () => {
     expect(owners.get(owned)).toBe(layer);
   });
 
+  test('PyTorch for CUDA locks and is not built: a package of Debian’s downloads cuDNN', async () => {
+    const file = join(PRODUCT_ROOT, 'images/debian-nvidia-torch.yaml');
+    await lockImage('debian-nvidia-torch', file);
+    const lock = join(folder, 'debian-nvidia-torch.lock.yaml');
+    const env = { INGOT_STORE: join(folder, 'store') };
+    const { exitCode, stderr } = await ingot(['build', file, '--lock', lock], { env, cwd: folder });
+    expect(exitCode, stderr).toBe(2);
+    expect(stderr).toMatch(
+      /error\[PACKAGE_DOWNLOADS\]: runtime-pytorch-cuda: nvidia-cudnn 9\.\S+ downloads cuDNN from NVIDIA/,
+    );
+    expect(stderr).toMatch(/--> \S*debian-nvidia-torch\.yaml:\d+:\d+/);
+  });
+
   test.each([
     ['debian-amd', 'driver-amdgpu', 'firmware-amd-graphics', ['main', 'non-free-firmware']],
     ['debian-intel', 'driver-intel', 'firmware-intel-graphics', ['main', 'non-free-firmware']],
