@@ -1,9 +1,8 @@
 /**
- * NVIDIA's kernel modules for Debian's own kernel, for real: the pair that fails, the patch that mends it, both
- * flavours, the same bits twice, and an image where `modprobe nvidia` finds them. A gigabyte of packages and, on two
- * cores, up to an hour.
+ * NVIDIA's kernel modules for Debian's own kernel, for real: the pair that fails without its patch, and the proprietary
+ * flavour. images.test.ts builds the open ones, twice, in images where `modprobe nvidia` finds them. Ten minutes on two
+ * cores.
  */
-import { execFileSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
@@ -20,11 +19,9 @@ import { parseLock } from '../../src/resolve/lock-text.ts';
 import type { Lock } from '../../src/resolve/lock.ts';
 import { Store } from '../../src/store/store.ts';
 import { TEST_STORE } from '../support/built-image.ts';
-import { ingot, ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
-import { skopeoRecompress, umociUnpack } from '../support/oci-tools.ts';
+import { ingotJson, PRODUCT_ROOT } from '../support/cli.ts';
 
 const IMAGE = join(PRODUCT_ROOT, 'images/debian-nvidia-cuda.yaml');
-const HOURS = 3_600_000;
 const MODULES = ['nvidia-drm.ko', 'nvidia-modeset.ko', 'nvidia-peermem.ko', 'nvidia-uvm.ko', 'nvidia.ko'];
 const env = { INGOT_STORE: TEST_STORE };
 let folder: string;
@@ -82,35 +79,3 @@ test('the proprietary flavour is built in the same way', async () => {
   expect(locked.modules?.[0]?.patches).toBeUndefined();
   expect(await modulesOf(locked)).toEqual(MODULES);
 });
-
-test(
-  'the image builds, twice the same, and modprobe finds the modules by their names',
-  async () => {
-    const locked = await lock(IMAGE, 'image');
-    const layout = join(folder, 'layout');
-    const args = ['build', IMAGE, '--lock', join(folder, 'image.lock.yaml'), '--output', layout];
-    const { exitCode, stdout, stderr } = await ingot([...args, '--verify', '--json'], {
-      env,
-      timeoutMs: 3 * HOURS,
-    });
-    expect(exitCode, stderr).toBe(0);
-    expect(JSON.parse(stdout)).toMatchObject({ verification: { reproducible: true, differences: [] } });
-    await skopeoRecompress(`oci:${layout}:${locked.version}`, `oci:${join(folder, 'gzip')}:x`, 'gzip');
-    const root = await umociUnpack(join(folder, 'gzip'), 'x', join(folder, 'bundle'));
-    const { release } = locked.kernel;
-    const modprobe = (name: string): string => {
-      const inside = ['--ro-bind', root, '/', '--proc', '/proc', '--dev', '/dev'];
-      const argv = [...inside, 'modprobe', '--show-depends', '--set-version', release, name];
-      return execFileSync('bwrap', argv, { encoding: 'utf8' });
-    };
-    for (const name of ['nvidia', 'nvidia-uvm', 'nvidia-modeset', 'nvidia-drm', 'nvidia-peermem']) {
-      const lines = modprobe(name).trim().split('\n');
-      expect(lines.at(-1)?.trim()).toBe(`insmod /lib/modules/${release}/updates/${name}.ko`);
-      expect(lines.join('\n')).not.toContain('current-open');
-    }
-    // By the identity of an H100, as the kernel asks for it.
-    const byIdentity = modprobe('pci:v000010DEd00002330sv000010DEsd000016C1bc03sc02i00');
-    expect(byIdentity).toContain(`/updates/nvidia.ko`);
-  },
-  3 * HOURS,
-);

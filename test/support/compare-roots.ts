@@ -85,6 +85,21 @@ export const EXPECTED: readonly ExpectedDifference[] = [
   },
 ];
 
+/** What may differ besides where there is Python. */
+export const EXPECTED_WITH_PYTHON: readonly ExpectedDifference[] = [
+  ...EXPECTED,
+  {
+    why: 'Bytecode says here that nobody need look whether it is current.',
+    what: 'differs',
+    paths: /\/__pycache__\/[^/]+\.pyc$/,
+  },
+  {
+    why: 'python3 notes that it was configured once: nothing is installed on a node.',
+    what: 'by apt-get alone',
+    paths: /^var\/lib\/python(?:\/|$)/,
+  },
+];
+
 /** The differences that nothing in `expected` explains, and what explained none. */
 export function unexplained(
   differences: readonly RootDifference[],
