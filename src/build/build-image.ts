@@ -12,6 +12,7 @@ import type { ImageSource } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
+import { INITRAMFS } from '../plan/plan-initramfs.ts';
 import type { Plan, PlannedImage, PlanStep } from '../plan/plan.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
@@ -24,6 +25,7 @@ import { makeSealOnImageTree, makeSettleTree } from './image-base/steps.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { keepTrees, restoreTrees } from './cached-trees.ts';
+import { makeInitramfsTree } from './initramfs/initramfs-tree.ts';
 import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
 import { dateByLock } from './lagging-clock.ts';
 import { makeModulesTree } from './modules/modules-tree.ts';
@@ -100,13 +102,21 @@ export async function buildImage(options: BuildOptions): Promise<BuiltImage> {
     if (layer === undefined) throw new TypeError(`no layer for step ${step.name}`);
     return { step, layer };
   });
-  const manifest = await assembleImage(store, { plan, layers: built });
+  // The seal's own takes the place of the one that was made for any such image.
+  const isSuperseded = built.some(
+    ({ step, layer }) => step.kind === 'seal' && layer.chunks.some(({ name }) => name === INITRAMFS),
+  );
+  const inImage = ({ name }: { readonly name: string }): boolean => !isSuperseded || name !== INITRAMFS;
+  const manifest = await assembleImage(store, {
+    plan,
+    layers: built.filter(({ step }) => inImage(step)),
+  });
   await keepLayers(built, options);
   await keepTrees(built, trees, options);
   return {
     digest: manifest.digest,
     manifest,
-    layers: layers.map(({ report }) => report),
+    layers: layers.map(({ report }) => report).filter(inImage),
     cached: layers.every(({ report }) => report.cached),
     seconds: (performance.now() - started) / 1000,
     criticalPath: timeline.criticalPath(),
@@ -336,6 +346,8 @@ function fillTree(
         created: new Date(run.plan.epoch * 1000),
         signer: run.moduleSigner,
       });
+    case 'initramfs':
+      return makeInitramfsTree(root, step, run.plan.kernelRelease, below, run);
     case 'seal':
       if (run.plan.seal.family !== undefined) {
         return makeSealOnImageTree(root, step, run.plan.seal, below, run);

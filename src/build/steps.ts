@@ -4,6 +4,7 @@ import { readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import type { Location } from '../errors.ts';
+import { INITRAMFS } from '../plan/plan-initramfs.ts';
 import type { PlannedTree, SealInput } from '../plan/plan.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
@@ -106,6 +107,7 @@ export async function makeSealTree(
   if (base === undefined) throw new TypeError('a seal needs a base');
   assertNoOverlap(layers, isLeftOut);
   const baseDatabase = await loadDatabase(new RootFs(base.root), base.name);
+  const initramfs = below.find(({ name }) => name === INITRAMFS);
   const layerDatabases: DpkgDatabase[] = [];
   for (const layer of layers) layerDatabases.push(await loadDatabase(new RootFs(layer.root), layer.name));
   await inOverlay(root, below, options, async (merged, namespace, fs) => {
@@ -116,6 +118,10 @@ export async function makeSealTree(
       files: step.files,
       baseDatabase,
       layerDatabases,
+      initramfs: initramfs && {
+        root: initramfs.root,
+        beside: layers.filter((layer) => layer !== initramfs && !initramfs.needs.includes(layer.name)),
+      },
       sandbox: { root: merged, namespace, epoch: step.epoch },
     });
     await options.reporter.stage('Check image', async (stage) => {

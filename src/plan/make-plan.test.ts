@@ -88,8 +88,9 @@ describe('makePlan', () => {
     expect(plan.steps.map(({ name, kind, needs }) => [name, kind, needs])).toEqual([
       ['base', 'base', []],
       ['kernel', 'unpack', ['base']],
+      ['initramfs', 'initramfs', ['base', 'kernel']],
       ['addon-ssh', 'unpack', ['base']],
-      ['seal', 'seal', ['base', 'kernel', 'addon-ssh']],
+      ['seal', 'seal', ['base', 'kernel', 'initramfs', 'addon-ssh']],
     ]);
     expect(plan.epoch).toBe(Date.parse('2026-01-02T00:00:00Z') / 1000);
   });
@@ -99,13 +100,18 @@ describe('makePlan', () => {
   });
 
   it('rebuilds a layer whose package changed, and the seal, and nothing else', () => {
+    const after = planOf(lockWith({ 'addon-ssh': [file('openssh-server', '2')] }));
+    expect(changed(planOf(lockWith()), after)).toEqual(['addon-ssh', 'seal']);
+  });
+
+  it('rebuilds the initramfs too when the kernel changed', () => {
     const after = planOf(lockWith({ kernel: [file('linux-image-6', '2')] }));
-    expect(changed(planOf(lockWith()), after)).toEqual(['kernel', 'seal']);
+    expect(changed(planOf(lockWith()), after)).toEqual(['kernel', 'initramfs', 'seal']);
   });
 
   it('rebuilds everything on a changed base', () => {
     const after = planOf(lockWith({ base: [file('libc6', '2')] }));
-    expect(changed(planOf(lockWith()), after)).toEqual(['base', 'kernel', 'addon-ssh', 'seal']);
+    expect(changed(planOf(lockWith()), after)).toEqual(['base', 'kernel', 'initramfs', 'addon-ssh', 'seal']);
   });
 
   it('rebuilds a base whose packages are installed in another order', () => {
@@ -128,7 +134,7 @@ describe('makePlan', () => {
   });
 
   it('has the building code in every key', () => {
-    expect(changed(planOf(lockWith()), planOf(lockWith(), image, digestOf('other')))).toHaveLength(4);
+    expect(changed(planOf(lockWith()), planOf(lockWith(), image, digestOf('other')))).toHaveLength(5);
   });
 
   it('divides a layer into chunks without making its tree anew', () => {
@@ -155,7 +161,7 @@ describe('makePlan', () => {
     const before = planOf(lockWith());
     const level = { ...lockWith(), compressor: { name: 'zstd', version: '1.5.7', level: 9 } } satisfies Lock;
     const after = planOf(level);
-    expect(changed(before, after)).toHaveLength(4);
+    expect(changed(before, after)).toHaveLength(5);
     expect(after.steps.map((step) => step.treeKey)).toEqual(before.steps.map((step) => step.treeKey));
   });
 
@@ -175,7 +181,7 @@ describe('makePlan', () => {
     const digest = digestOf('vllm');
     const lock = lockWith();
     lock.layers.push({ name: 'runtime-vllm', kind: 'runtime', created: lock.created, packages: [] });
-    const [, , , runtime] = lock.layers;
+    const runtime = lock.layers.at(-1);
     if (runtime !== undefined) runtime.definition = { name: 'vllm', digest: digestOf('definition') };
     const container = {
       layer: 'runtime-vllm',

@@ -9,6 +9,7 @@ import { familyOf, type Lock, type LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
+import { initramfsChunk, planInitramfs } from './plan-initramfs.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
 import { updateFiles } from './update-files.ts';
 import {
@@ -86,8 +87,14 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
   }
   const seal = sealInput(image, lock, layers, [...requests.values()], family);
   const epoch = secondsOf(lock.created);
-  const needs = steps.map((step) => step.name);
   const files = [...image.files, ...updateFiles(image, lock)];
+  const initramfs = planInitramfs({ lock, steps, files, common });
+  // Right above what it stands on.
+  if (initramfs !== undefined) {
+    const top = steps.findLastIndex(({ name }) => initramfs.needs.includes(name));
+    steps.splice(top + 1, 0, initramfs);
+  }
+  const needs = steps.map((step) => step.name);
   steps.push({
     name: 'seal',
     kind: 'seal',
@@ -103,7 +110,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
     packages: [],
     files,
     epoch,
-    summary: 'configuration, initramfs, accounts, units',
+    summary: `configuration, ${initramfs === undefined ? 'initramfs, ' : ''}accounts, units`,
     ...(rpm !== undefined && { rpm }),
   });
   const divided = divideSteps(steps, lock, modules?.packer);
@@ -129,6 +136,8 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
  * a second and a half more than at level 3, and a twentieth less to pull.
  */
 const DENSE_LEVEL = 9;
+/** Where an initramfs may be. */
+const DENSE_KINDS: ReadonlySet<PlannedTree['kind']> = new Set(['initramfs', 'seal']);
 /** Modules have been compiled for minutes. */
 const MODULES_LEVEL = 19;
 
@@ -146,11 +155,11 @@ function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | u
   const chunks = planChunks(
     steps.map((step) => ({
       ...step,
-      ...((drivers.has(step.name) || step.kind === 'seal') && { level: atLeast(DENSE_LEVEL) }),
+      ...((drivers.has(step.name) || DENSE_KINDS.has(step.kind)) && { level: atLeast(DENSE_LEVEL) }),
       ...(step.kind === 'modules' && { level: atLeast(MODULES_LEVEL) }),
       // The source of modules is not in the image.
       packages: step.kind === 'modules' ? [] : step.packages,
-      extra: [...blobChunks(step), ...(step.kind === 'seal' ? [initramfsChunk(lock)] : [])],
+      extra: [...blobChunks(step), ...(DENSE_KINDS.has(step.kind) ? [initramfsChunk(lock)] : [])],
     })),
     MAX_CHUNKS - (base?.image?.layers.length ?? 0),
   );
@@ -215,17 +224,6 @@ function blobChunks({ files }: PlannedTree): PlanChunk[] {
     if (!('blob' in file) || file.blob.size <= GROUP_BYTES) return [];
     return [{ name: posix.basename(file.path), packages: [], paths: [file.path.slice(1)], epoch: 0 }];
   });
-}
-
-/** Nearly all that the seal weighs besides, and the same until the kernel or the base changes. */
-function initramfsChunk({ kernel, layers }: Lock): PlanChunk {
-  const brings = layers.find((layer) => layer.packages.some(({ name }) => name === kernel.package));
-  return {
-    name: 'initramfs',
-    packages: [],
-    paths: [`usr/lib/modules/${kernel.release}/initramfs.img`],
-    epoch: brings === undefined ? 0 : secondsOf(brings.created),
-  };
 }
 
 /** The tools root as a step: a base of its own, that becomes a tree and never a blob. */

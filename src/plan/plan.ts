@@ -69,11 +69,11 @@ export interface PlannedImage {
   readonly layers: LockedBaseImage['layers'];
 }
 
-/** A tree of files to make: a layer, kernel modules, the seal, or the tools root. */
+/** A tree of files to make: a layer, kernel modules, the initramfs, the seal, or the tools root. */
 export interface PlannedTree {
-  /** `base`, `settle`, a layer's name, `modules-` and the layer they are of, `seal`, or `tools`. */
+  /** `base`, `settle`, a layer's name, `modules-` and the layer they are of, `initramfs`, `seal`, or `tools`. */
   readonly name: string;
-  readonly kind: 'base' | 'image-base' | 'settle' | 'unpack' | 'install' | 'modules' | 'seal';
+  readonly kind: 'base' | 'image-base' | 'settle' | 'unpack' | 'install' | 'modules' | 'initramfs' | 'seal';
   /** Digest over everything that can change the tree's bits. */
   readonly treeKey: Digest;
   /** Names of the steps this one is built on, lowest first. */

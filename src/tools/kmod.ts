@@ -3,7 +3,12 @@ import type { Argv } from '../proc/run.ts';
 
 /** Prints one field of a module, one line for each time it has it. */
 export function modinfoFieldArgv(module: string, field: string): Argv {
-  return ['modinfo', '--field', field, module];
+  return modinfoFieldsArgv([module], field);
+}
+
+/** The same of several modules, one after the other. */
+export function modinfoFieldsArgv(modules: readonly string[], field: string): Argv {
+  return ['modinfo', '--field', field, ...modules];
 }
 
 /**

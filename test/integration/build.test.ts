@@ -150,7 +150,7 @@ describe('a build', () => {
     await ingotJson(['--store', image.store, 'lock', file]);
     const plan = await ingotJson(['--store', image.store, 'plan', file]);
     const steps = plan['steps'] as { name: string; cached: boolean }[];
-    expect(steps.map(({ name }) => name)).toEqual(['base', 'kernel', 'addon-ssh', 'seal']);
+    expect(steps.map(({ name }) => name)).toEqual(['base', 'kernel', 'initramfs', 'addon-ssh', 'seal']);
     expect(steps.filter(({ cached }) => !cached).map(({ name }) => name)).toEqual(['seal']);
   });
 });

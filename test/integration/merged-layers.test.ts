@@ -3,10 +3,19 @@
  * and that one layer more leaves the rest as it was.
  */
 import { execFileSync } from 'node:child_process';
-import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  copyFileSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
+import { readInitramfs } from '../../src/build/lints/cpio.ts';
 import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
 import { hexOf, type Digest } from '../../src/digest.ts';
 import type { LockedPackage } from '../../src/packages/package.ts';
@@ -78,6 +87,12 @@ const MODULES: LocalPackage = {
   },
 };
 
+/** A package with a setting that goes into the initramfs. */
+const EARLY: LocalPackage = {
+  name: 'early-setting',
+  files: { 'usr/lib/sysctl.d/50-early.conf': 'kernel.panic = 10\n' },
+};
+
 let image: BuiltImage;
 let folder: string;
 let two: Unpacked;
@@ -103,6 +118,7 @@ beforeAll(async () => {
     nn: layer('nn-daemon'),
     python: { packages: await lockedPackages('python3-minimal') },
     mods: { packages: [MODULES], needs: ['python'] },
+    early: { packages: [EARLY] },
   });
 });
 afterAll(() => {
@@ -140,7 +156,7 @@ async function unpack(name: string, layers: Readonly<Record<string, LocalLayer>>
         .split('\n')
         .filter(Boolean);
       for (const path of listed) own.add(path);
-      const wanted = listed.filter((path) => WANTED.test(path)).join('\n');
+      const wanted = listed.filter((path) => WANTED.test(path) || INITRAMFS.test(path)).join('\n');
       const extract = ['--extract', ...archive, '--directory', root, '--no-same-owner', '--files-from', '-'];
       if (wanted !== '') execFileSync('tar', extract, { ...options, input: wanted });
     }
@@ -152,6 +168,7 @@ async function unpack(name: string, layers: Readonly<Record<string, LocalLayer>>
 /** Files that the tests read; removals are none. */
 const WANTED =
   /^(?:etc|usr\/(?:lib\/(?:sysimage|tmpfiles\.d|python3[.0-9]*)|share\/(?:mods|python3)))\/(?!.*\.wh\.).*[^/]$/;
+const INITRAMFS = /^usr\/lib\/modules\/[^/]+\/(?:modules\.dep|initramfs\.img)$/;
 const read = (path: string, from = three): string => readFileSync(join(from.root, path), 'utf8');
 const DPKG = 'usr/lib/sysimage/dpkg';
 const daemons = ['aa-daemon', 'mm-daemon', 'nn-daemon'];
@@ -204,6 +221,27 @@ describe('what is made once for all', () => {
     const layers = new Set(pathsIn(pattern).map((line) => line.split(' ')[0]));
     layers.delete('base'); // which is configured by itself
     expect([...layers]).toEqual(['seal']);
+  });
+
+  test('module index and initramfs: before other layers, or by the seal when one brings what goes into them', async () => {
+    const madeBy = (from: Unpacked): string[] =>
+      pathsIn(INITRAMFS, from).map((line) => line.split(' ')[0] ?? '');
+    expect([madeBy(two), madeBy(three)]).toEqual([
+      ['initramfs', 'initramfs'],
+      ['seal', 'seal'],
+    ]);
+    expect([...three.paths.keys()]).not.toContain('initramfs');
+    const [release = ''] = readdirSync(join(two.root, 'usr/lib/modules'));
+    const namesIn = async ({ root }: Unpacked): Promise<string[]> => {
+      const names: string[] = [];
+      const path = join(root, 'usr/lib/modules', release, 'initramfs.img');
+      for await (const entry of readInitramfs(path, () => false)) names.push(entry.path);
+      return names;
+    };
+    // Everything else in it is the same: no other layer has to do with it.
+    expect([...new Set(await namesIn(three)).difference(new Set(await namesIn(two)))]).toEqual([
+      'usr/lib/sysctl.d/50-early.conf',
+    ]);
   });
 
   test('the alternative is one of the layers’ programs', () => {

@@ -26,12 +26,8 @@ export function kernelFileTarget(path: string): string | undefined {
   return match === null ? undefined : `/usr/lib/modules/${match[2]}/${match[1]}`;
 }
 
-export async function makeModuleIndexAndInitramfs(
-  fs: RootFs,
-  kernelRelease: string,
-  sandbox: SandboxOptions,
-  options: { readonly reporter: Reporter; readonly signal?: AbortSignal | undefined },
-): Promise<void> {
+/** @throws IngotError BUILD_FAILED for another kernel than the image's own, or a second one */
+export async function requireKernel(fs: RootFs, kernelRelease: string): Promise<void> {
   const releases = await fs.list('/usr/lib/modules');
   if (!releases.includes(kernelRelease) || releases.length !== 1) {
     throw new IngotError(
@@ -40,6 +36,15 @@ export async function makeModuleIndexAndInitramfs(
       { hint: 'a package brings a kernel of its own: `ingot lock` again, or leave it out of packages' },
     );
   }
+}
+
+export async function makeModuleIndexAndInitramfs(
+  fs: RootFs,
+  kernelRelease: string,
+  sandbox: SandboxOptions,
+  options: { readonly reporter: Reporter; readonly signal?: AbortSignal | undefined },
+): Promise<void> {
+  await requireKernel(fs, kernelRelease);
   const onLine = (line: string): void => {
     options.reporter.debug(line);
   };

@@ -10,8 +10,9 @@ import type { Store } from '../../store/store.ts';
 import { allowServices, configurePending, forbidServices } from '../debian/bootstrap.ts';
 import { withoutCompiling } from '../debian/bytecode.ts';
 import { mergeDatabases, writeDatabase, type DpkgDatabase } from '../debian/database.ts';
+import { findInfluence } from '../initramfs/influence.ts';
 import { writePlannedFile } from '../planned-files.ts';
-import type { RootFs } from '../root-fs.ts';
+import { RootFs } from '../root-fs.ts';
 import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
 import {
   authorizedKeysPath,
@@ -21,7 +22,7 @@ import {
   remainingSysusers,
 } from './accounts.ts';
 import { writeAptMarks } from './apt-marks.ts';
-import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from './boot.ts';
+import { kernelArgumentsToml, makeModuleIndexAndInitramfs, requireKernel } from './boot.ts';
 import { removeIdentity, withImageIdentity } from './identity.ts';
 import { settleIds } from './stable-ids.ts';
 import { enabledUnits, listUnits, missingUnits, refuse, staticUnits, unitArgvs, unitPresets } from './units.ts';
@@ -45,6 +46,15 @@ export interface SealContext {
 export interface SealOptions extends SealContext {
   readonly baseDatabase: DpkgDatabase;
   readonly layerDatabases: readonly DpkgDatabase[];
+  /** When there is a module index and an initramfs already. */
+  readonly initramfs?: MadeInitramfs | undefined;
+}
+
+export interface MadeInitramfs {
+  /** The tree that brings both. */
+  readonly root: string;
+  /** Layers that they were not made from. */
+  readonly beside: readonly { readonly name: string; readonly root: string }[];
 }
 
 /** Where the image's own health checks are, as JSON: `[{name, run, timeoutSeconds}]`. */
@@ -66,13 +76,28 @@ export async function sealRoot(fs: RootFs, options: SealOptions): Promise<void> 
   await settleUnits(fs, options);
   await writeFacts(fs, input);
   await writeAptMarks(fs, input.automatic ?? []);
-  await makeModuleIndexAndInitramfs(fs, input.kernelRelease, sandbox, options);
+  await settleInitramfs(fs, options);
   await removeIdentity(fs);
   if (input.hostname !== undefined) await fs.writeFile('/etc/hostname', `${input.hostname}\n`);
   await runInSandbox(['ldconfig'], sandbox, { signal: options.signal });
   await explainState(fs);
   // What packages left there is explained above and made anew on the node; no layer carries it.
   for (const path of ['/var', '/run', '/tmp']) await fs.empty(path);
+}
+
+/** Makes module index and initramfs, unless those that are there are what would be made. */
+async function settleInitramfs(fs: RootFs, options: SealOptions): Promise<void> {
+  const { input, initramfs, written, reporter, sandbox } = options;
+  if (initramfs !== undefined) {
+    await requireKernel(fs, input.kernelRelease);
+    const influence = await findInfluence(fs, initramfs.beside, written);
+    if (influence === undefined) return;
+    const { layer, path } = influence;
+    reporter.info(`module index and initramfs are made over the whole image: ${layer} brings /${path}`);
+    const folder = `/usr/lib/modules/${input.kernelRelease}`;
+    for (const name of await new RootFs(initramfs.root).list(folder)) await fs.remove(`${folder}/${name}`);
+  }
+  await makeModuleIndexAndInitramfs(fs, input.kernelRelease, sandbox, options);
 }
 
 export function refuseUnknownUnits(options: SealContext, available: ReadonlySet<string>): void {
