@@ -26,8 +26,16 @@ import { PACKAGES_INSIDE, type SandboxOptions } from '../sandbox.ts';
 import { withoutSyncing } from '../unsynced.ts';
 import { runDpkg, type DpkgOptions } from './run-dpkg.ts';
 
-/** Programs that package scripts call and that run once at the end instead. */
-export const MASKED_PROGRAMS = ['/usr/bin/dracut', '/usr/bin/kmod', '/usr/sbin/update-initramfs'];
+/**
+ * Programs that package scripts call and that run once at the end instead. Keys of a host are made on that host: what
+ * ssh's package makes of them would be thrown away.
+ */
+export const MASKED_PROGRAMS = [
+  '/usr/bin/dracut',
+  '/usr/bin/kmod',
+  '/usr/bin/ssh-keygen',
+  '/usr/sbin/update-initramfs',
+];
 
 export interface BootstrapOptions {
   readonly packages: readonly LockedPackage[];
