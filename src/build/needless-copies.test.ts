@@ -28,9 +28,10 @@ const isThere = async (path: string): Promise<boolean> =>
     () => false,
   );
 
-const drop = (): Promise<void> =>
+const drop = (isChain = false): Promise<void> =>
   dropNeedlessCopies(join(folder, 'seal'), [join(folder, 'base'), join(folder, 'kernel')], {
     isLeftOut: (path) => path === 'left-out',
+    isChain,
   });
 
 describe('dropNeedlessCopies', () => {
@@ -64,6 +65,22 @@ describe('dropNeedlessCopies', () => {
       expect(await isThere(path), path).toBe(true);
     }
     expect(await isThere('same')).toBe(false);
+  });
+
+  it('keeps what a layer between has hidden, where one was made on the other', async () => {
+    for (const path of ['opaque/file', 'now-a-file/file', 'shown/file']) {
+      await write('base', path, 'one');
+      await write('seal', path, 'one');
+    }
+    await write('kernel', 'now-a-file', 'x');
+    await write('kernel', 'shown/other', 'x');
+    await write('kernel', 'opaque/other', 'x');
+    const opaque = join(folder, 'kernel/opaque');
+    await run(['setfattr', '--name=user.overlay.opaque', '--value=y', opaque], {});
+    await drop(true);
+    expect(await isThere('opaque/file')).toBe(true);
+    expect(await isThere('now-a-file/file')).toBe(true);
+    expect(await isThere('shown/file')).toBe(false);
   });
 
   it('keeps what an opaque directory hides below it', async () => {

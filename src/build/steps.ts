@@ -129,10 +129,21 @@ export async function makeSealTree(
       stage.detail(`${LINTS.length} checks passed`);
     });
   });
+  await dropCopies(root, step, below, options);
+}
+
+/** Of files that the archives of the layers below have as they are: the seal needs none of its own. */
+export async function dropCopies(
+  root: string,
+  { rpm }: PlannedTree,
+  below: readonly BelowTree[],
+  { signal }: Pick<StepOptions, 'signal'>,
+  { isChain = false }: { readonly isChain?: boolean } = {},
+): Promise<void> {
   await dropNeedlessCopies(
     root,
     below.map((tree) => tree.root),
-    { isLeftOut, signal: options.signal },
+    { isLeftOut: leftToSeal(rpm), isChain, signal },
   );
 }
 
@@ -164,6 +175,10 @@ function isLeftOut(path: string): boolean {
   return NOT_IN_LAYERS.test(path) || DEBRIS.test(path) || SEALED_DATABASE.test(path);
 }
 
+function leftToSeal(rpm: PlannedTree['rpm']): (path: string) => boolean {
+  return (path) => isLeftOut(path) || (rpm !== undefined && isLeftToSeal(path, rpm));
+}
+
 /**
  * True for paths (relative to the tree) that the step's archive leaves out.
  *
@@ -171,8 +186,7 @@ function isLeftOut(path: string): boolean {
  */
 export function leftOutOf(step: PlannedTree, tree: string, base: string | undefined): (path: string) => boolean {
   const { rpm } = step;
-  const isLeftOutHere = (path: string): boolean =>
-    isLeftOut(path) || (rpm !== undefined && isLeftToSeal(path, rpm));
+  const isLeftOutHere = leftToSeal(rpm);
   if (step.kind !== 'seal') return isLeftOutHere;
   const isRemoval = (path: string): boolean => {
     const stats = lstatSync(join(tree, path), { throwIfNoEntry: false });

@@ -7,7 +7,7 @@ import { inOverlay, type BelowTree } from '../overlay.ts';
 import type { RootFs } from '../root-fs.ts';
 import { tidyDatabase } from '../rpm/install-tree.ts';
 import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
-import type { StepOptions } from '../steps.ts';
+import { dropCopies, type StepOptions } from '../steps.ts';
 import { checkOnImage } from './check-on-image.ts';
 import { sealOnImage } from './seal-on-image.ts';
 
@@ -79,4 +79,5 @@ export async function makeSealOnImageTree(
       stage.detail(await checkOnImage(base.root, fs.root, input, options));
     });
   });
+  await dropCopies(root, step, below, options, { isChain: true });
 }
