@@ -363,21 +363,21 @@ function sealInput(
       ({ values }) => values.length > 0,
     ),
     health: [...layerHealth, ...image.health],
-    ...(lock.base.image === undefined
-      ? { automatic: automaticPackages(lock, requests) }
-      : { family: lock.base.image.family }),
+    ...marksOf(lock, requests),
+    ...(lock.base.image !== undefined && { family: lock.base.image.family }),
   };
 }
 
-/** Neither Essential nor named by a layer or the declaration. */
-function automaticPackages(
+/** Automatic is what is neither Essential nor named by a layer or the declaration. */
+function marksOf(
   { base, kernel, layers }: Lock,
   requests: readonly LayerRequest[],
-): NonNullable<SealInput['automatic']> {
+): Pick<SealInput, 'automatic' | 'manual'> {
+  if (base.image !== undefined && base.image.family !== 'debian') return {};
   const asked = new Set(
     requests.flatMap(({ packages }) => packages.map((text) => text.replace(/[=:/].*$/, ''))),
   );
-  return layers
+  const automatic = layers
     .flatMap(({ packages }) => packages)
     .filter(({ name, essential }) => essential !== true && name !== kernel.package && !asked.has(name))
     .map(({ name, architecture }) => ({
@@ -386,4 +386,5 @@ function automaticPackages(
       architecture: architecture === 'all' ? base.architecture : architecture,
     }))
     .sort((one, other) => (one.name < other.name ? -1 : 1));
+  return { automatic, ...(base.image !== undefined && { manual: [...asked].sort() }) };
 }

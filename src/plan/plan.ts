@@ -123,8 +123,10 @@ export interface SealInput {
   /** By who asks for them, lowest layer first. */
   readonly kernelArguments: readonly { readonly origin: string; readonly values: readonly string[] }[];
   readonly health: readonly HealthCheck[];
-  /** Packages that nobody asked for, and that came because others need them; none where the base is an image. */
+  /** Of dpkg's: packages that nobody asked for, and that came because others need them. */
   readonly automatic?: readonly { readonly name: string; readonly architecture: string }[];
+  /** The others, where the base is an image, which may have them already. */
+  readonly manual?: readonly string[];
   /** For an image on another one: what packages that has. */
   readonly family?: LockedBaseImage['family'];
 }

@@ -10,10 +10,11 @@ import { allowServices, configurePending, forbidServices } from '../debian/boots
 import { withoutCompiling } from '../debian/bytecode.ts';
 import { DATABASE, loadDatabase, writeDatabase } from '../debian/database.ts';
 import type { RpmInput } from '../../plan/plan.ts';
-import type { RootFs } from '../root-fs.ts';
+import { RootFs } from '../root-fs.ts';
 import { sealRpmDatabase } from '../rpm/install-tree.ts';
 import { runInSandbox } from '../sandbox.ts';
 import { readAccounts, remainingSysusers } from '../seal/accounts.ts';
+import { addAptMarks } from '../seal/apt-marks.ts';
 import { kernelArgumentsToml, makeModuleIndexAndInitramfs } from '../seal/boot.ts';
 import { removeIdentity, withImageIdentity } from '../seal/identity.ts';
 import {
@@ -29,6 +30,8 @@ import { listUnits, unitArgvs, unitPresets } from '../seal/units.ts';
 import { varTmpfiles } from '../seal/var.ts';
 
 export interface SealOnImageOptions extends SealContext {
+  /** Root of the image that is built on. */
+  readonly base: string;
   /** Roots of the layers that were added. */
   readonly layers: readonly string[];
   /** Where rpm packages were added. */
@@ -49,7 +52,10 @@ const IN_INITRAMFS = [
 export async function sealOnImage(fs: RootFs, options: SealOnImageOptions): Promise<void> {
   const { input, sandbox, signal } = options;
   await requirePrograms(fs, options);
-  if (input.family === 'debian') await configurePackages(fs, options);
+  if (input.family === 'debian') {
+    await configurePackages(fs, options);
+    await addAptMarks(fs, new RootFs(options.base), input);
+  }
   if (options.rpm !== undefined) await sealRpmDatabase(fs, options.rpm);
   refuseUnknownUnits(options, await listUnits(fs));
   await makeAccounts(fs, options);

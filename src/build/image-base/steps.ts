@@ -71,6 +71,7 @@ export async function makeSealOnImageTree(
       input,
       written: root,
       files: step.files,
+      base: base.root,
       layers: layers.map((layer) => layer.root),
       sandbox: { root: merged, namespace, epoch: step.epoch },
       rpm: step.rpm,
