@@ -37,6 +37,8 @@ const DnfPackage = z.strictObject({
   source: z.string(),
   /** Names of the chosen packages that satisfy what it requires. */
   depends: z.array(z.string()),
+  /** It holds /usr/lib/modules/RELEASE/vmlinuz. */
+  kernel: z.boolean(),
 });
 export type DnfPackage = z.infer<typeof DnfPackage>;
 
@@ -55,7 +57,7 @@ export type DnfAnswer = z.infer<typeof DnfAnswer>;
  * package that obsoletes it. A package whose checksum is not SHA-256 gives an empty one.
  */
 const PROGRAM = `
-import json, sys, dnf, hawkey, rpm
+import json, re, sys, dnf, hawkey, rpm
 
 asked = json.load(sys.stdin)
 rpm.addMacro("_dbpath", "/var/lib/rpm")
@@ -170,6 +172,7 @@ answer({"packages": [{
     "repository": p.reponame,
     "source": p.source_name or p.name,
     "depends": depends(p),
+    "kernel": any(re.match("(/usr)?/lib/modules/[^/]+/vmlinuz$", path) for path in p.files),
 } for p in sorted(chosen, key=lambda p: (p.name, p.arch))]})
 `;
 

@@ -1,13 +1,16 @@
 /** Packages of rpm on a base that has them: locked with dnf, installed with rpm, the base's own layers as they are. */
 import { existsSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
 
+import { planRpmTools } from '../../src/plan/make-plan.ts';
+import { rootBuilderDigest } from '../../src/build/builder-digest.ts';
 import { unpackBase } from '../../src/build/image-base/base-tree.ts';
 import { loadLock } from '../../src/cli/load-lock.ts';
+import { hexOf } from '../../src/digest.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { LayoutSource } from '../../src/oci/layout-source.ts';
 import { readRpmDatabase } from '../../src/packages/rpm/rpm-database.ts';
@@ -92,6 +95,8 @@ const PACKAGES = [
   { name: 'left', preamble: ['Conflicts: right'], files: { '/usr/lib/left': '' } },
   { name: 'right', files: { '/usr/lib/right': '' } },
   { name: 'same-file', files: { '/usr/lib/libgreet': 'another\n' } },
+  { name: 'new-kernel', files: { '/usr/lib/modules/9.9-small/vmlinuz': 'a kernel\n' } },
+  { name: 'wants-kernel', preamble: ['Requires: new-kernel'], files: { '/usr/lib/wants-kernel': '' } },
   { name: 'needs-nothing', preamble: ['Requires: nobody-has-this'], files: { '/usr/lib/needs': '' } },
 ] as const;
 
@@ -243,6 +248,36 @@ describe('packages on a small rpm system', () => {
     });
   });
 
+  test('come out of a cache, and a seal is made on them where nobody installed them', async () => {
+    const cache = `${registry.host}/ci/rpm`;
+    await ingotJson(withStore('build', file, '--output', layoutOf(file), '--cache-to', cache));
+    const changed = join(scratch, 'changed.yaml');
+    await writeFile(
+      changed,
+      (await readFile(file, 'utf8')).replace('content: |\n      ours', 'content: |\n      theirs'),
+    );
+    expect(await readFile(changed, 'utf8')).not.toBe(await readFile(file, 'utf8'));
+    // From the lock before, so that what stays the same keeps its time.
+    await copyFile(lockOf(file), lockOf(changed));
+    await ingotJson(withStore('lock', changed));
+    const ordinary = await ingotJson(withStore('build', changed, '--output', layoutOf(changed)));
+
+    const elsewhere = join(scratch, 'elsewhere');
+    const { rpm } = await loadLock(lockOf(changed));
+    const tools = planRpmTools({ packages: rpm?.packages ?? [] }, await rootBuilderDigest());
+    await mkdir(join(elsewhere, 'trees'), { recursive: true });
+    // The root that rpm runs from: a build would make it in half a minute.
+    const tree = join('trees', hexOf(tools.treeKey));
+    await run(['cp', '--archive', '--link', join(TEST_STORE, tree), join(elsewhere, tree)]);
+    const argv = ['build', changed, '--output', join(scratch, 'fetched'), '--cache-from', cache];
+    const fetched = await ingotJson(['--store', elsewhere, ...argv, '--insecure', registry.host]);
+    expect(fetched['digest']).toBe(ordinary['digest']);
+    const layers = fetched['layers'] as readonly { name: string; cached: boolean; cache?: string }[];
+    expect(layers.filter(({ cached }) => !cached).map(({ name }) => name)).toEqual(['seal']);
+    expect(layers.find(({ name }) => name === 'packages')).toMatchObject({ cached: true, cache });
+    expect(await readdir(join(elsewhere, 'packages'))).toEqual([]);
+  });
+
   test('are planned, and nothing is left to do', async () => {
     const planned = await ingotJson(withStore('plan', file).slice(0, -2));
     expect(JSON.stringify(planned)).toContain('"name":"packages"');
@@ -282,6 +317,13 @@ describe('what goes wrong', () => {
     const needs = await locked('needs', { packages: ['needs-nothing'] });
     expect(needs.result.stderr).toContain('nobody-has-this');
     expect(needs.result.exitCode).toBe(2);
+  });
+
+  test('a package that brings a kernel along', async () => {
+    const { result } = await locked('kernel', { packages: ['greeter', 'wants-kernel'] });
+    expect(result.stderr).toContain('error[SPEC_INVALID]: new-kernel 1.0-1 would be another kernel');
+    expect(result.stderr).toMatch(/kernel\.yaml:\d+:\d+/);
+    expect(result.exitCode).toBe(2);
   });
 
   test('an addon that is nothing on rpm', async () => {

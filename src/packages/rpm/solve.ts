@@ -16,6 +16,7 @@ import {
 import type { ToolsRoot } from '../../tools/tools-root.ts';
 import { LockedPackage, type LockedArchive } from '../package.ts';
 import type { PackageRequest } from '../solve.ts';
+import { refuseKernels } from '../second-kernel.ts';
 import type { Solution, SolvedPackage } from '../solution.ts';
 import type { RepositoryMetadata } from './metadata.ts';
 import { renderRepomd } from './repomd.ts';
@@ -42,7 +43,10 @@ export interface RpmSolveOptions {
 const BASE = '/base';
 const REPOSITORIES = '/repositories';
 
-/** @throws FindingsError PACKAGE_UNKNOWN with all unknown names at once; IngotError PACKAGES_CONFLICT, MIRROR_UNTRUSTED */
+/**
+ * @throws FindingsError PACKAGE_UNKNOWN with all unknown names at once; IngotError PACKAGES_CONFLICT, MIRROR_UNTRUSTED,
+ *   SPEC_INVALID for a kernel
+ */
 export async function solveRpm(
   request: RpmSolveRequest,
   { tools, store, signal }: RpmSolveOptions,
@@ -108,7 +112,14 @@ function describeArchive({ repository, url }: RepositoryMetadata): LockedArchive
 }
 
 function requireSolved(answer: DnfAnswer, { wanted, suite }: RpmSolveRequest): SolvedPackage[] {
-  if ('packages' in answer) return answer.packages.map(describe);
+  if ('packages' in answer) {
+    refuseKernels(
+      answer.packages.filter(({ kernel }) => kernel),
+      wanted,
+      suite,
+    );
+    return answer.packages.map(describe);
+  }
   if ('problems' in answer) throw conflict(answer.problems, wanted, suite);
   const findings = answer.unknown.map(({ name, versions }): Finding => {
     const asking = wanted.find((request) => request.name === name && request.version !== undefined);
@@ -145,7 +156,14 @@ function conflict(problems: readonly string[], wanted: readonly PackageRequest[]
 }
 
 /** @throws IngotError MIRROR_UNTRUSTED for what has no SHA-256, or a place outside of its repository */
-function describe({ depends, location, repository, source: _source, ...rest }: DnfPackage): SolvedPackage {
+function describe({
+  depends,
+  location,
+  repository,
+  source: _source,
+  kernel: _kernel,
+  ...rest
+}: DnfPackage): SolvedPackage {
   const parsed = LockedPackage.safeParse({ ...rest, filename: location, archive: repository });
   if (parsed.success)
     return { package: parsed.data, essential: false, depends: depends.join(', '), provides: '' };
