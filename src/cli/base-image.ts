@@ -29,7 +29,7 @@ export interface BaseImageOptions {
 }
 
 /** Raised when the recorded form or the way of reading changes. */
-const RECORDS = 'bases-2';
+const RECORDS = 'bases-3';
 
 /**
  * @param pinned the digest to stay with

@@ -140,14 +140,18 @@ export async function recallOffers(
   }
 }
 
-/** @throws IngotError CATALOG_INVALID for a release that the base layer does not have */
+/**
+ * @param own what a base that is an image configures for itself; default: what the catalogue has of its release
+ * @throws IngotError CATALOG_INVALID for a release that the base layer does not have
+ */
 export function releaseOf(
   image: Pick<NodeImage, 'base' | 'architecture'>,
   catalog: LoadedCatalog,
   layers: readonly LayerRequest[],
+  own?: IndexedRelease,
 ): IndexedRelease {
   const { base, architecture } = image;
-  const release = catalog.find('base', base.name)?.definition.releases?.[base.release];
+  const release = own ?? catalog.find('base', base.name)?.definition.releases?.[base.release];
   if (release === undefined) {
     throw new IngotError('CATALOG_INVALID', `the base layer ${base.name} has no release ${base.release}`);
   }

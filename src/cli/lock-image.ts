@@ -5,7 +5,13 @@ import { digestOfJson, type Digest } from '../digest.ts';
 import { FindingsError } from '../errors.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
 import { kernelRelease, type KernelImage } from '../packages/kernels.ts';
-import { openIndexes, requireIndexes, updateIndexes, type Indexes } from '../packages/indexes.ts';
+import {
+  type IndexedRelease,
+  openIndexes,
+  requireIndexes,
+  updateIndexes,
+  type Indexes,
+} from '../packages/indexes.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import { solvePackages, type SolveRequest } from '../packages/solve.ts';
 import type { Solution } from '../packages/solution.ts';
@@ -255,10 +261,11 @@ export class LockSession {
   async #open(
     image: Pick<NodeImage, 'base' | 'architecture'>,
     layers: readonly LayerRequest[],
+    own?: IndexedRelease,
   ): Promise<Indexes> {
     const { catalog, reporter, signal } = this.#options;
     const { architecture } = image;
-    const release = releaseOf(image, catalog, layers);
+    const release = releaseOf(image, catalog, layers, own);
     const key = digestOfJson([release, architecture]);
     const opened = this.#indexes.get(key);
     if (opened !== undefined) return opened;

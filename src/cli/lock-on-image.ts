@@ -2,7 +2,9 @@
 import type { PackageFamily } from '../catalog/layer.ts';
 import type { LoadedCatalog } from '../catalog/load.ts';
 import { IngotError } from '../errors.ts';
-import type { Indexes } from '../packages/indexes.ts';
+import { archivesOfImage } from '../packages/base-archives.ts';
+import type { IndexedRelease, Indexes } from '../packages/indexes.ts';
+import { kernelsOfDebian, refuseKernels } from '../packages/second-kernel.ts';
 import { solvePackages } from '../packages/solve.ts';
 import type { Solution } from '../packages/solution.ts';
 import type { Reporter } from '../report/events.ts';
@@ -20,6 +22,7 @@ export interface OnImageOptions extends LockOnRpmOptions {
   readonly open: (
     image: Pick<NodeImage, 'base' | 'architecture'>,
     layers: readonly LayerRequest[],
+    own?: IndexedRelease,
   ) => Promise<Indexes>;
 }
 
@@ -34,7 +37,7 @@ const NOTHING: Solution = { suite: '', archives: [], packages: [] };
 
 /**
  * @throws FindingsError PACKAGE_UNKNOWN; IngotError PACKAGES_CONFLICT, SPEC_INVALID for packages on a base that none
- *   can be added to
+ *   can be added to, or that bring a kernel
  */
 export async function solveOnImage(
   parsed: ParsedSpec,
@@ -48,7 +51,8 @@ export async function solveOnImage(
   const family = base.facts.family === 'rpm' ? 'rpm' : 'debian';
   const layers = layersOf(parsed.image, catalog, choice, family);
   requireKnown(updates, previous, layers);
-  warnOfUnverified(layers, family, reporter);
+  const isCatalogued = isInCatalogue(base, catalog);
+  warnOfUnverified(layers, family, isCatalogued ? undefined : base.facts.id, reporter);
   const wanted = requestsOf(parsed, layers, undefined);
   if (family === 'rpm') refuseForeignAddons(parsed, layers, base);
   if (wanted.length === 0) return { choice, solution: NOTHING };
@@ -56,27 +60,51 @@ export async function solveOnImage(
     return { choice, ...(await solveOnRpm(parsed, base, layers, wanted, previous, updates, options)) };
   }
   const { id, release, status } = base.facts;
-  const known = catalog.find('base', id)?.definition.releases;
-  if (status === undefined || known === undefined || !Object.hasOwn(known, release)) {
-    throw noPackages(parsed, base, catalog);
-  }
-  const indexes = await open(
-    { base: { name: id, release }, architecture: parsed.image.architecture },
-    layers,
-  );
+  if (status === undefined) throw noPackages(parsed, base, 'it has no package database that is known');
+  const { architecture } = parsed.image;
+  const own = isCatalogued ? undefined : ownRelease(parsed, base);
+  const indexes = await open({ base: { name: id, release }, architecture }, layers, own);
   const before = previous?.base.suite === indexes.release.suite ? imagePackages(previous) : [];
   const request = { wanted, keep: keptOf(before, updates), installed: status };
-  return { choice, solution: await solvePackages(indexes, request, reporter, signal) };
+  const solution = await solvePackages(indexes, request, reporter, signal);
+  const added = solution.packages.map((item) => item.package);
+  refuseKernels(kernelsOfDebian(added), wanted, indexes.release.suite);
+  return { choice, solution };
 }
 
-function warnOfUnverified(layers: readonly LayerRequest[], family: PackageFamily, reporter: Reporter): void {
+/** Its archives are known, and found through the machine's own mirror. */
+function isInCatalogue({ facts }: PinnedBase, catalog: LoadedCatalog): boolean {
+  const releases = catalog.find('base', facts.id)?.definition.releases;
+  return releases !== undefined && Object.hasOwn(releases, facts.release);
+}
+
+/** What a base that the catalogue does not have, such as Ubuntu, configures for itself. */
+function ownRelease(parsed: ParsedSpec, base: PinnedBase): IndexedRelease {
+  const { reference, facts } = base;
+  const { architecture } = parsed.image;
+  const archives = archivesOfImage(facts.apt ?? { sources: {}, keyrings: {} }, { reference, architecture });
+  if (archives.length === 0) {
+    throw noPackages(parsed, base, `it is ${facts.id} ${facts.release} and configures no package repository`);
+  }
+  const suite = facts.codename ?? `${facts.id}-${facts.release}`;
+  return { suite, archives, checkValidUntil: true };
+}
+
+/** @param distribution of a base that the catalogue does not have */
+function warnOfUnverified(
+  layers: readonly LayerRequest[],
+  family: PackageFamily,
+  distribution: string | undefined,
+  reporter: Reporter,
+): void {
   for (const { definition } of layers) {
     if (definition === undefined) continue;
     const { status, install } = definition.definition;
     const isUnverified =
-      status === 'unverified' || (family === 'rpm' && install.rpm?.status === 'unverified');
+      status === 'unverified' ||
+      (family === 'rpm' ? install.rpm?.status === 'unverified' : distribution !== undefined);
     if (!isUnverified) continue;
-    const where = family === 'rpm' ? ' on rpm' : '';
+    const where = family === 'rpm' ? ' on rpm' : distribution === undefined ? '' : ` on ${distribution}`;
     reporter.warning(
       `${definition.file} is unverified${where}: no lock was made with it when it was written`,
     );
@@ -84,22 +112,9 @@ function warnOfUnverified(layers: readonly LayerRequest[], family: PackageFamily
 }
 
 /** Who wants packages is told where they are wanted. */
-function noPackages(
-  { image, sources }: ParsedSpec,
-  { reference, facts }: PinnedBase,
-  catalog: LoadedCatalog,
-): IngotError {
-  const known = catalog.layers
-    .filter(({ definition }) => definition.kind === 'base')
-    .flatMap(({ definition: { name, releases = {} } }) =>
-      Object.keys(releases).map((release) => `${name} ${release}`),
-    );
-  const why =
-    facts.family === 'none'
-      ? 'it has no package database that is known'
-      : `it is ${facts.id} ${facts.release}`;
+function noPackages({ image, sources }: ParsedSpec, { reference }: PinnedBase, why: string): IngotError {
   return new IngotError('SPEC_INVALID', `packages cannot be added to ${reference}: ${why}`, {
-    hint: `packages and addons can be added to: ${known.join(', ')}, and what has rpm packages; files, users and units to any base`,
+    hint: 'packages and addons can be added to what has dpkg or rpm and says where its packages come from, in /etc/apt or /etc/yum.repos.d; files, users and units to any base',
     location: sources.keyAt([image.packages.length > 0 ? 'packages' : 'addons']),
   });
 }

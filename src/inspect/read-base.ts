@@ -7,6 +7,7 @@ import { decompressLayer } from '../oci/layer-contents.ts';
 import { TarParser } from '../oci/tar-parser.ts';
 import { RPM_DATABASE, RPM_DATABASE_FOLDERS } from '../packages/rpm/rpm-database.ts';
 import { LockedBaseImage } from '../resolve/lock.ts';
+import { armourKeyring } from '../tools/apt.ts';
 import { BaseFiles } from './base-files.ts';
 import type { ImageReader } from './image-reader.ts';
 
@@ -20,8 +21,17 @@ export const BaseFacts = z.strictObject({
   release: z.string(),
   /** `uname -r` of each kernel that it has. */
   kernels: z.array(z.string()),
+  /** VERSION_CODENAME of os-release(5), such as `noble`. */
+  codename: z.string().optional(),
   /** dpkg's, of the family `debian`. */
   status: z.string().optional(),
+  /** What says where packages of the family `debian` come from, by path; keyrings are in ASCII armour. */
+  apt: z
+    .strictObject({
+      sources: z.record(z.string(), z.string()),
+      keyrings: z.record(z.string(), z.string()),
+    })
+    .optional(),
   /** Of the family `rpm`. */
   rpm: z
     .strictObject({
@@ -55,6 +65,9 @@ const CONFIGURATION = [
   /^etc\/pki\/rpm-gpg\/[^/]+$/,
   /^etc\/(?:dnf|yum)\/vars\/[^/]+$/,
 ];
+const APT_SOURCES = /^etc\/apt\/(?:sources\.list|sources\.list\.d\/[\w.-]+\.(?:list|sources))$/;
+const APT_KEYRINGS =
+  /^(?:etc\/apt\/trusted\.gpg|(?:etc\/apt\/(?:keyrings|trusted\.gpg\.d)|usr\/share\/keyrings)\/[^/]+\.(?:gpg|asc|pgp))$/;
 const KERNEL = /^(?:usr\/)?lib\/modules\/([^/]+)\/vmlinuz$/;
 const MAX_TEXT_BYTES = 32 * 1024 * 1024;
 const MAX_DATABASE_BYTES = 512 * 1024 * 1024;
@@ -65,7 +78,8 @@ function kindOf(path: string): 'content' | 'presence' | undefined {
     ({ family, file }) => path === file || (family === 'rpm' && path === `${file}${WRITE_AHEAD_LOG}`),
   );
   if (isDatabase || OS_RELEASE.includes(path)) return 'content';
-  return CONFIGURATION.some((pattern) => pattern.test(path)) ? 'content' : undefined;
+  const isConfiguration = [...CONFIGURATION, APT_SOURCES, APT_KEYRINGS].some((pattern) => pattern.test(path));
+  return isConfiguration ? 'content' : undefined;
 }
 
 function limitOf(path: string): number {
@@ -90,6 +104,7 @@ export async function readBase(image: ImageReader, signal?: AbortSignal): Promis
   const database = DATABASES.find(({ file }) => files.content(file) !== undefined);
   const status = database?.family === 'debian' ? files.text(database.file) : undefined;
   const rpm = database?.family === 'rpm' ? rpmOf(files, database.file) : undefined;
+  const codename = osReleaseField(text, 'VERSION_CODENAME');
   const facts = {
     architecture: image.config.architecture,
     layers: image.layers.flatMap(({ mediaType, digest, size }, index) => {
@@ -101,7 +116,8 @@ export async function readBase(image: ImageReader, signal?: AbortSignal): Promis
     id: osReleaseField(text, 'ID') ?? 'linux',
     release: osReleaseField(text, 'VERSION_ID') ?? '',
     kernels: files.paths().flatMap((path) => KERNEL.exec(path)?.[1] ?? []),
-    ...(status !== undefined && { status }),
+    ...(codename !== undefined && { codename }),
+    ...(status !== undefined && { status, apt: aptOf(files) }),
     ...(rpm !== undefined && { rpm: rpm.facts }),
   };
   return { facts: BaseFacts.parse(facts), blobs: rpm?.blobs ?? new Map() };
@@ -147,6 +163,20 @@ function rpmOf(
     return text === undefined ? [] : [[path, text]];
   });
   return { facts: { database: found, configuration: Object.fromEntries(configuration) }, blobs };
+}
+
+function aptOf(files: BaseFiles): NonNullable<BaseFacts['apt']> {
+  const contents = (pattern: RegExp): [string, Buffer][] =>
+    files.paths().flatMap((path): [string, Buffer][] => {
+      const content = pattern.test(path) ? files.content(path) : undefined;
+      return content === undefined ? [] : [[path, content]];
+    });
+  return {
+    sources: Object.fromEntries(contents(APT_SOURCES).map(([path, content]) => [path, content.toString()])),
+    keyrings: Object.fromEntries(
+      contents(APT_KEYRINGS).map(([path, content]) => [path, armourKeyring(content)]),
+    ),
+  };
 }
 
 /** os-release(5): shell assignments, quoted or not. */

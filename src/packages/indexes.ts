@@ -27,6 +27,10 @@ export interface IndexedArchive extends Archive {
   readonly foreign?: true;
   /** Where it differs from the release. */
   readonly checkValidUntil?: boolean;
+  /** Of a base that is an image, which configures it for itself: the distribution's, although it has an address. */
+  readonly isOfBase?: true;
+  /** The keys themselves, in ASCII armour, where `keyring` is no file of this machine. */
+  readonly keys?: string;
 }
 
 /** A distribution release, with what layers add to it. */
@@ -66,7 +70,7 @@ export async function identifyIndexes(
       uri: addressOf(archive, mirrors),
       suites: archive.suites,
       components: archive.components,
-      keys: await loadKeyring({ path: archive.keyring, fingerprint: archive.fingerprint }),
+      keys: archive.keys ?? (await loadKeyring({ path: archive.keyring, fingerprint: archive.fingerprint })),
       checkValidUntil: archive.checkValidUntil ?? release.checkValidUntil,
     });
   }
@@ -202,11 +206,16 @@ export function addressOf(archive: IndexedArchive, mirrors: Mirrors): string {
 
 function describeUpdateFailure(failure: UpdateFailure, { release }: Indexes): IngotError {
   const indexes = `the package indexes of ${release.suite}`;
-  const elsewhere = 'set INGOT_MIRROR to another mirror';
+  const isOfBase = release.archives.some((archive) => archive.isOfBase === true);
+  const elsewhere = isOfBase
+    ? 'look at what the base has in /etc/apt/sources.list.d'
+    : 'set INGOT_MIRROR to another mirror';
   switch (failure.kind) {
     case 'signature':
       return new IngotError('MIRROR_UNTRUSTED', `${indexes} are not signed by a key of the release`, {
-        hint: `${elsewhere}, or update the package debian-archive-keyring if the release is newer than it`,
+        hint: isOfBase
+          ? 'the keyrings of the base have no key of theirs: take a newer base'
+          : `${elsewhere}, or update the package debian-archive-keyring if the release is newer than it`,
       });
     case 'expired':
       return new IngotError('MIRROR_UNTRUSTED', `${indexes} are past the date until which they are valid`, {

@@ -48,7 +48,7 @@ export const LockedArchive = z.strictObject({
   url: z.string().optional(),
   /** Address of a list of places that all have it, instead of one. */
   mirrorList: z.string().optional(),
-  /** Of rpm: fingerprints of the keys that the packages, or the index that names them, were verified with. */
+  /** Of a base's own: fingerprints of the keys that the packages, or the index that names them, were verified with. */
   keys: z.array(z.string()).optional(),
 });
 export type LockedArchive = z.infer<typeof LockedArchive>;

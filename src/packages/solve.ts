@@ -16,6 +16,7 @@ import { renderBarred, renderPins, solveInstall, type SolvedVersion } from '../t
 import { hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import type { Indexes } from './indexes.ts';
 import { kernelImages } from './kernels.ts';
+import { keyFingerprints } from './keyring.ts';
 import type { LockedPackage } from './package.ts';
 import { distributionPins, exactDependencies, sameRelease } from './pins.ts';
 import { openIndex, stampOf } from './read-indexes.ts';
@@ -81,11 +82,12 @@ export async function solvePackages(
   const chosen = await solve(indexes, index, wanted, terms, keep, reporter, signal, request.installed);
   const solution: Solution = {
     suite: indexes.release.suite,
-    archives: indexes.release.archives.map(({ name, suites, components, url }) => ({
+    archives: indexes.release.archives.map(({ name, suites, components, url, keys }) => ({
       name,
       suites: [...suites],
       components: [...components],
       ...(url !== undefined && { url }),
+      ...(keys !== undefined && { keys: keyFingerprints(Buffer.from(keys)) }),
     })),
     packages: chosen.map((item) => describePackage(index, item)).sort(byPackageName),
     ...(sources.length > 0 && {
@@ -192,7 +194,8 @@ function onePerName(packages: readonly SolvedVersion[]): readonly SolvedVersion[
 }
 
 function vendorsOf({ release }: Indexes): ReadonlySet<string> {
-  return new Set(release.archives.filter(({ url }) => url !== undefined).map(({ name }) => name));
+  const vendors = release.archives.filter(({ url, isOfBase }) => url !== undefined && isOfBase !== true);
+  return new Set(vendors.map(({ name }) => name));
 }
 
 function vendorRequests(wanted: readonly PackageRequest[]): ReadonlySet<string> {

@@ -1,5 +1,5 @@
 /** The archives of a lock: the base release's, with what the layers add to them. Pure. */
-import type { Catalog, Release } from '../catalog/layer.ts';
+import type { Catalog } from '../catalog/layer.ts';
 import { IngotError } from '../errors.ts';
 import type { IndexedArchive, IndexedRelease } from '../packages/indexes.ts';
 import type { Architecture, NodeImage } from '../spec/node-image.ts';
@@ -13,7 +13,7 @@ const FAMILY = 'debian';
  * @throws IngotError CATALOG_INVALID when two layers mean different repositories by one name
  */
 export function releaseWith(
-  release: Release,
+  release: IndexedRelease,
   number: string,
   layers: readonly LayerRequest[],
   architecture: Architecture,
@@ -45,10 +45,12 @@ export function releaseWith(
     repositories.set(name, archive);
   }
   if (components.size === 0 && repositories.size === 0) return release;
-  const own = release.archives.map((archive) => ({
-    ...archive,
-    components: [...new Set([...archive.components, ...[...components].sort()])],
-  }));
+  // Components are Debian's; what a base configures for itself has those that it says.
+  const own = release.archives.map((archive) =>
+    archive.isOfBase === true
+      ? archive
+      : { ...archive, components: [...new Set([...archive.components, ...[...components].sort()])] },
+  );
   return { ...release, archives: [...own, ...repositories.values()] };
 }
 

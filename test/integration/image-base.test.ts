@@ -1,6 +1,6 @@
 /** Images on other images: their layers stay as they are, and just what was declared comes on top. */
 import { existsSync } from 'node:fs';
-import { chmod, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { stringify } from 'yaml';
@@ -15,8 +15,11 @@ import { Store } from '../../src/store/store.ts';
 import { imageOfTree } from '../support/base-image.ts';
 import { type BuiltImage, builtImage, TEST_FOLDER } from '../support/built-image.ts';
 import { type CliResult, ingot, ingotJson } from '../support/cli.ts';
+import { MirrorServer, TestKey, TinyArchive } from '../support/mirror.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { writeTree } from '../support/small-image.ts';
+
+const MARKS = 'usr/lib/sysimage/apt/extended_states';
 
 let image: BuiltImage;
 let scratch: string;
@@ -57,6 +60,18 @@ async function open(layout: string, name?: string): Promise<ResolvedImage> {
   return resolveImage({ directory: layout, name });
 }
 
+/** Packages that apt holds to have come along, by what the topmost layer with marks says. */
+async function marksOf(layout: string, name?: string): Promise<string[]> {
+  const { manifest } = await open(layout, name);
+  for (const { digest } of manifest.layers.toReversed()) {
+    const blob = join(layout, 'blobs/sha256', hexOf(digest));
+    const argv = ['tar', '--zstd', '--extract', '--to-stdout', '--file', blob, MARKS] as const;
+    const { exitCode, stdout } = await run(argv, { okExitCodes: [0, 2] });
+    if (exitCode === 0) return [...stdout.matchAll(/^Package: (\S+)$/gm)].map(([, one = '']) => one);
+  }
+  throw new Error('no layer has marks');
+}
+
 /** All layers of a layout in a folder. */
 async function unpack(layout: string, folder: string, name?: string): Promise<string> {
   const { manifest, config, digest } = await open(layout, name);
@@ -72,7 +87,8 @@ async function unpack(layout: string, folder: string, name?: string): Promise<st
 
 describe('a Debian image out of a registry', () => {
   const declared = {
-    packages: ['hello'],
+    // The second one is there already, since others need it.
+    packages: ['hello', 'libbpf1'],
     users: [{ name: 'ops', groups: ['systemd-journal'] }],
     files: [{ path: '/etc/on-image', content: 'yes\n' }],
     units: [
@@ -121,6 +137,12 @@ describe('a Debian image out of a registry', () => {
     expect(found['kernel']).toBeUndefined();
   });
 
+  test('marks as wanted what is asked for, and leaves the marks of the base', async () => {
+    const before = await marksOf(image.layout, image.version);
+    expect(before).toContain('libbpf1');
+    expect(await marksOf(layoutOf(file))).toEqual(before.filter((name) => name !== 'libbpf1'));
+  });
+
   test('has its base in the lock, by digest', async () => {
     const lock = await loadLock(file.replace(/\.yaml$/, '.lock.yaml'));
     expect(lock.base).toMatchObject({
@@ -159,30 +181,92 @@ describe('a Debian image out of a registry', () => {
   });
 });
 
-describe('a container, with its package database in /var', () => {
-  test('gets its database below /usr, and leaves /var to the node', async () => {
+describe('a container of Ubuntu’s, with its package database in /var', () => {
+  const GREETER = { name: 'greeter', depends: 'greeter-data', postinst: ': >>/usr/bin/less' };
+  let file: string;
+  let result: string;
+  let key: TestKey;
+  let server: MirrorServer;
+  let marked: readonly string[];
+
+  /** What Ubuntu's own has: its archive's address and keyring, in the base. The archive is the test's. */
+  beforeAll(async () => {
+    key = await TestKey.create();
+    const archive = join(scratch, 'archive');
+    await new TinyArchive(archive, key, 'noble').publish([
+      { ...GREETER, version: '1' },
+      { name: 'greeter-data', version: '1' },
+    ]);
+    await new TinyArchive(archive, key, 'noble-updates').publish([{ ...GREETER, version: '2' }]);
+    server = await MirrorServer.start(archive);
     const root = await unpack(image.layout, join(scratch, 'root'), image.version);
     const tree = join(scratch, 'container-tree');
     await writeTree(tree, {
+      'usr/lib/os-release': 'ID=ubuntu\nID_LIKE=debian\nVERSION_ID="24.04"\nVERSION_CODENAME=noble\n',
+      'etc/apt/sources.list': '# See sources.list.d\n',
+      'etc/apt/sources.list.d/ubuntu.sources': [
+        'Types: deb',
+        `URIs: ${server.url}/`,
+        'Suites: noble noble-updates',
+        'Components: main',
+        'Signed-By: /usr/share/keyrings/ubuntu-archive-keyring.gpg',
+        '',
+      ].join('\n'),
       'usr/lib/sysimage/.wh.dpkg': '',
+      'usr/lib/sysimage/.wh.apt': '',
+      'var/lib/apt/.keep': '',
       'var/lib/junk/state': 'of the machine that made it',
       'var/log/build.log': 'a log',
       'usr/lib/one': 'linked',
+      'usr/share/keyrings/.keep': '',
     });
+    await copyFile(key.keyring, join(tree, 'usr/share/keyrings/ubuntu-archive-keyring.gpg'));
     await run(['cp', '--archive', join(root, 'usr/lib/sysimage/dpkg'), join(tree, 'var/lib/dpkg')]);
+    await copyFile(join(root, MARKS), join(tree, 'var/lib/apt/extended_states'));
     await run(['ln', join(tree, 'usr/lib/one'), join(tree, 'usr/lib/two')]);
     await writeFile(join(tree, 'usr/lib/capable'), '');
     await run(['setcap', 'cap_net_raw=ep', join(tree, 'usr/lib/capable')]);
     const container = await imageOfTree(join(scratch, 'container'), tree, {
       below: { layout: image.layout, name: image.version },
     });
-    const file = await declare('on-container', container.ref, { packages: ['hello'] });
+    marked = await marksOf(image.layout, image.version);
+    const pushed = `${registry.host}/base/ubuntu:24.04`;
+    await ingotJson([...withStore(), 'push', container.ref, pushed, '--insecure', registry.host]);
+    file = await declare('on-container', pushed, { packages: ['greeter'] });
     await build(file);
-    const result = await unpack(layoutOf(file), join(scratch, 'result'));
+    result = await unpack(layoutOf(file), join(scratch, 'result'));
+  }, 600_000);
+  afterAll(async () => {
+    await server[Symbol.asyncDispose]();
+    await key[Symbol.asyncDispose]();
+  });
+
+  test('gets packages from the archive that it names itself, trusted by its own keyring', async () => {
+    const { base, archives, layers } = await loadLock(file.replace(/\.yaml$/, '.lock.yaml'));
+    expect(base).toMatchObject({ name: 'ubuntu', release: '24.04', suite: 'noble' });
+    expect(archives).toEqual([
+      {
+        name: `127.0.0.1:${server.port}`,
+        url: server.url,
+        suites: ['noble', 'noble-updates'],
+        components: ['main'],
+        keys: [await key.fingerprint()],
+      },
+    ]);
+    const packages = layers.flatMap((layer) => layer.packages.map(({ name, version }) => [name, version]));
+    expect(packages).toEqual([
+      ['greeter', '2'],
+      ['greeter-data', '1'],
+    ]);
+    const status = await readFile(join(result, 'usr/lib/sysimage/dpkg/status'), 'utf8');
+    expect(status).toMatch(/^Package: greeter\nStatus: install ok installed$/m);
+    const { stdout } = await run(['chroot', result, '/usr/bin/cat', '/usr/share/greeter/content']);
+    expect(stdout).toContain('greeter 2');
+  });
+
+  test('has its database below /usr, and leaves /var to the node', async () => {
     expect(existsSync(join(result, 'var/lib'))).toBe(false);
     expect(existsSync(join(result, 'var/log'))).toBe(false);
-    const status = await readFile(join(result, 'usr/lib/sysimage/dpkg/status'), 'utf8');
-    expect(status).toMatch(/^Package: hello\nStatus: install ok installed$/m);
     const { stdout } = await run([
       'dpkg',
       `--admindir=${join(result, 'usr/lib/sysimage/dpkg')}`,
@@ -190,11 +274,33 @@ describe('a container, with its package database in /var', () => {
       '--audit',
     ]);
     expect(stdout).toBe('');
-    const hello = await run(['chroot', result, '/usr/bin/hello']);
-    expect(hello.stdout).toBe('Hello, world!');
     const { stdout: capability } = await run(['getcap', join(result, 'usr/lib/capable')]);
     expect(capability).toContain('cap_net_raw=ep');
-  }, 600_000);
+  });
+
+  test('has its marks and those of what came along', async () => {
+    expect(await marksOf(layoutOf(file))).toEqual([...marked, 'greeter-data'].sort());
+  });
+
+  test('has no second copy of a file that a script opened and did not change', async () => {
+    const { manifest } = await open(layoutOf(file));
+    const count = (await open(join(scratch, 'container'), '1')).manifest.layers.length;
+    const paths = new Set<string>();
+    for (const { digest } of manifest.layers.slice(count)) {
+      const blob = join(layoutOf(file), 'blobs/sha256', hexOf(digest));
+      const { stdout } = await run(['tar', '--zstd', '--list', '--file', blob]);
+      for (const path of stdout.split('\n')) paths.add(path);
+    }
+    expect(paths).toContain('usr/share/greeter/content');
+    expect(paths).not.toContain('usr/bin/less');
+  });
+
+  test('takes no index that its keyring does not vouch for', async () => {
+    server.misbehave(/InRelease$/, { kind: 'corrupt' });
+    const { exitCode, stderr } = await ingot([...withStore(), 'lock', file, '--insecure', registry.host]);
+    expect(stderr).toContain('error[MIRROR_UNTRUSTED]');
+    expect(exitCode).toBe(1);
+  });
 });
 
 async function treeOf(files: Readonly<Record<string, string>>): Promise<string> {
@@ -259,15 +365,23 @@ describe('what cannot be built on', () => {
     expect(exitCode).toBe(2);
   });
 
-  test('packages on a base that has none, a driver on any', async () => {
+  test('packages on a base that has none, a driver or a second kernel on any', async () => {
     const { ref } = await imageOfTree(join(scratch, 'bare'), await treeOf(OS_RELEASE));
     const packages = await lock('bare', ref, { packages: ['hello'] });
-    expect(packages.stderr).toContain('error[SPEC_INVALID]: packages cannot be added');
+    expect(packages.stderr).toMatch(
+      /error\[SPEC_INVALID\]: packages cannot be added to .*: it has no package/,
+    );
     expect(packages.exitCode).toBe(2);
     const driver = await lock('driver', ref, { driver: 'nvidia@550', kernel: 'cloud' });
     expect(driver.stderr).toContain('driver cannot be chosen on a base that is an image');
     expect(driver.stderr).toContain('kernel cannot be chosen on a base that is an image');
     expect(driver.exitCode).toBe(2);
+    const kernel = await lock('kernel', image.ref, { packages: ['hello', 'linux-image-rt-amd64'] });
+    expect(kernel.stderr).toMatch(
+      /error\[SPEC_INVALID\]: linux-image-\S+-rt-amd64 \S+ would be another kernel/,
+    );
+    expect(kernel.stderr).toMatch(/kernel\.yaml:6:\d+/);
+    expect(kernel.exitCode).toBe(2);
     const nameless = await lock('nameless', 'debian');
     expect(nameless.stderr).toContain('error[SPEC_INVALID]: "debian" names no image in a registry');
     expect(nameless.exitCode).toBe(2);

@@ -22,6 +22,8 @@ export interface TinyPackage {
   readonly provides?: string;
   readonly conflicts?: string;
   readonly essential?: boolean;
+  /** Shell commands that run when it is configured. */
+  readonly postinst?: string;
   /** Bytes of content that do not compress. */
   readonly filler?: number;
 }
@@ -157,6 +159,11 @@ export class TinyArchive {
       await mkdir(join(tree, 'DEBIAN'));
       await mkdir(join(tree, 'usr/share', name), { recursive: true });
       await writeFile(join(tree, 'DEBIAN/control'), control);
+      if (item.postinst !== undefined) {
+        await writeFile(join(tree, 'DEBIAN/postinst'), `#!/bin/sh\nset -e\n${item.postinst}\n`, {
+          mode: 0o755,
+        });
+      }
       await writeFile(join(tree, 'usr/share', name, 'content'), incompressible(`${name} ${version}`, filler));
       await mkdir(join(file, '..'), { recursive: true });
       const env = { SOURCE_DATE_EPOCH: '1700000000' };
