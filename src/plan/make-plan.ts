@@ -179,7 +179,7 @@ function divideSteps(all: readonly PlannedTree[], lock: Lock, packer: Digest | u
 
 /** The image that is built on, and what makes room for ours on it. */
 function planImageBase(
-  { base, created }: Lock,
+  { base, created, layers: locked }: Lock,
   common: { readonly builder: Digest; readonly architecture: string },
   rpm: RpmInput | undefined,
 ): PlannedTree[] {
@@ -188,7 +188,8 @@ function planImageBase(
   const image = { reference, digest, family, ...(database !== undefined && { database }), layers };
   const shared = { packages: [], files: [], image };
   const treeKey = digestOfJson({ ...common, kind: 'image-base', digest });
-  const epoch = secondsOf(created);
+  // As long as the base stays: a new lock of other things leaves all that stands on it as it is.
+  const epoch = secondsOf(locked.find(({ name }) => name === 'base')?.created ?? created);
   return [
     {
       ...shared,
