@@ -1,10 +1,11 @@
 /**
- * `kill -9` at any moment: the next build is right, and nothing of the killed one is left. On layers over the shared
- * base, without a seal, so that the moments cover a store opened, packages checked, trees made, layers packed, trees
- * synced and a layout written: each phase in turn, somewhere in it.
+ * `kill -9` at any moment: the next build is right, and nothing of the killed one is left. Most are of small layers over
+ * the shared base, where the moments cover a store opened, packages checked, trees made, layers packed, trees synced and
+ * a layout written. The others are of the shared image's own seal: packages configured, the module index and the
+ * initramfs made, the image checked, the seal packed. Each phase in turn, somewhere in it.
  *
- * INGOT_TEST_KILLS sets how many are killed; where in a phase follows from their number, so that a failure can be
- * repeated.
+ * INGOT_TEST_KILLS sets how many are killed, a fifth of them at a seal; where in a phase follows from their number, so
+ * that a failure can be repeated.
  */
 import { spawn } from 'node:child_process';
 import { createHash } from 'node:crypto';
@@ -22,22 +23,33 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { hexOf } from '../../src/digest.ts';
 import { verifyLayout } from '../../src/oci/layout.ts';
-import type { Plan } from '../../src/plan/plan.ts';
+import type { Plan, PlanStep } from '../../src/plan/plan.ts';
 import { Store } from '../../src/store/store.ts';
 import { verifyStore } from '../../src/store/verify.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { splitLines } from '../../src/proc/run.ts';
 import { PRODUCT_ROOT } from '../support/cli.ts';
-import { linkBase, smallPlan } from '../support/small-plan.ts';
+import { linkBase, linkStep, smallPlan } from '../support/small-plan.ts';
 import { storeWithPackages } from '../support/thin-store.ts';
+import { planOf } from '../support/unpacked-root.ts';
 
-const KILLS = Number(process.env['INGOT_TEST_KILLS'] ?? 10);
+const KILLS = Number(process.env['INGOT_TEST_KILLS'] ?? 9);
+const SEAL_KILLS = Math.round(KILLS / 5);
+/** The longest of a seal's first, so that a few kills hit those. */
+const SEAL_PHASES = ['initramfs', 'pack seal', 'configure', 'check image', 'write layout'];
+
+/** What is built and killed. */
+interface Subject {
+  readonly planFile: string;
+  /** What each build makes anew. */
+  readonly made: readonly PlanStep[];
+}
 
 let image: BuiltImage;
 let folder: string;
 let store: Store;
-let plan: Plan;
-let planFile: string;
+let layers: Subject;
+let seal: Subject;
 
 beforeAll(async () => {
   image = await builtImage();
@@ -45,14 +57,22 @@ beforeAll(async () => {
   folder = mkdtempSync(join(image.store, '../scratch/kills-'));
   storeWithPackages(image, join(folder, 'store'));
   store = await Store.open(join(folder, 'store'));
-  plan = await smallPlan(image, store, { one: [], two: [] });
-  planFile = join(folder, 'plan.json');
-  writeFileSync(planFile, JSON.stringify(plan));
-  linkBase(plan, image.store, store);
+  const small = await smallPlan(image, store, { one: [], two: [] });
+  linkBase(small, image.store, store);
+  layers = subject('layers', small, small.steps.slice(1));
+  const whole = await planOf(image);
+  for (const step of whole.steps.slice(1, -1)) linkStep(step, image.store, store);
+  seal = subject('seal', whole, whole.steps.slice(-1));
 });
 afterAll(() => {
   rmSync(folder, { recursive: true, force: true });
 });
+
+function subject(name: string, plan: Plan, made: readonly PlanStep[]): Subject {
+  const planFile = join(folder, `${name}.json`);
+  writeFileSync(planFile, JSON.stringify(plan));
+  return { planFile, made };
+}
 
 interface Ended {
   /** Undefined for a build that did not get there. */
@@ -64,7 +84,10 @@ interface Ended {
 }
 
 /** @param kill where to end it: so many milliseconds after this phase has begun */
-function build(kill?: { readonly phase: string; readonly afterMs: number }): Promise<Ended> {
+function build(
+  { planFile }: Subject,
+  kill?: { readonly phase: string; readonly afterMs: number },
+): Promise<Ended> {
   const program = join(PRODUCT_ROOT, 'test/support/build-plan.ts');
   const child = spawn(process.execPath, [program, planFile, store.root, join(folder, 'layout')], {
     stdio: ['ignore', 'pipe', 'pipe'],
@@ -120,8 +143,8 @@ async function untilNothingIsLeft(): Promise<void> {
 }
 
 /** Forgets the layers, so that the next build makes them. */
-function forgetLayers(): void {
-  for (const { key, treeKey } of plan.steps.slice(1)) {
+function forget({ made }: Subject): void {
+  for (const { key, treeKey } of made) {
     const hex = hexOf(key);
     const record = store.path('records/layers', `${hex}.json`);
     if (existsSync(record)) {
@@ -141,42 +164,69 @@ function moment(number: number): number {
   return createHash('sha256').update(`moment ${number}`).digest().readUInt32BE() / 2 ** 32;
 }
 
+/** Kills builds of it in these phases in turn; the build after each must give what the first gave. */
+async function killInTurn(
+  what: Subject,
+  kills: number,
+  phasesOf: (whole: Ended) => readonly string[],
+): Promise<string | undefined> {
+  forget(what);
+  let whole = await build(what);
+  const { digest } = whole;
+  expect(digest).toMatch(/^sha256:/);
+  const phases = phasesOf(whole);
+  expect(phases.length).toBeGreaterThan(0);
+  const hit = new Map(whole.phases.keys().map((phase) => [phase, 0]));
+  for (let number = 0; number < kills; number += 1) {
+    forget(what);
+    const phase = phases[number % phases.length] ?? '';
+    // How long a phase takes changes with what else the machine does.
+    const afterMs = moment(number) * (whole.phases.get(phase) ?? 0);
+    const killed = await build(what, { phase, afterMs });
+    await untilNothingIsLeft();
+    if (killed.digest === undefined) hit.set(killed.phase, (hit.get(killed.phase) ?? 0) + 1);
+    const name = `kill ${number}, ${Math.round(afterMs)} ms into "${phase}"`;
+    whole = await build(what);
+    expect([name, whole.digest]).toEqual([name, digest]);
+    expect([name, left()]).toEqual([name, []]);
+    expect([name, readdirSync(store.path('tmp'))]).toEqual([name, []]);
+    expect([name, readdirSync(folder).sort()]).toEqual([
+      name,
+      ['layers.json', 'layout', 'seal.json', 'store'],
+    ]);
+    const { problems } = await verifyStore(store, { trees: number % 10 === 9 });
+    expect([name, problems]).toEqual([name, []]);
+    await verifyLayout(join(folder, 'layout'));
+  }
+  const table = phases.map((phase) => `${phase} ${hit.get(phase) ?? 0}`).join(', ');
+  process.stderr.write(`builds killed while they ran, by phase: ${table}\n`);
+  const running = [...hit.values()].reduce((sum, count) => sum + count, 0);
+  // A phase may end sooner than it did in the build before; that nearly all were hit shows that something was tried.
+  expect(running, table).toBeGreaterThanOrEqual(Math.floor(kills * 0.9));
+  if (kills >= 5 * phases.length)
+    expect(
+      phases.every((phase) => (hit.get(phase) ?? 0) > 0),
+      table,
+    ).toBe(true);
+  return digest;
+}
+
 test(
-  `${KILLS} builds killed anywhere, each followed by one that is right`,
+  `${KILLS - SEAL_KILLS} builds of layers killed anywhere, each followed by one that is right`,
   async () => {
-    let whole = await build();
-    const { digest } = whole;
-    expect(digest).toMatch(/^sha256:/);
-    const phases = [...whole.phases.keys()];
-    const hit = new Map(phases.map((phase) => [phase, 0]));
-    for (let number = 0; number < KILLS; number += 1) {
-      forgetLayers();
-      const phase = phases[number % phases.length] ?? '';
-      // How long a phase takes changes with what else the machine does.
-      const afterMs = moment(number) * (whole.phases.get(phase) ?? 0);
-      const killed = await build({ phase, afterMs });
-      await untilNothingIsLeft();
-      if (killed.digest === undefined) hit.set(killed.phase, (hit.get(killed.phase) ?? 0) + 1);
-      const what = `kill ${number}, ${Math.round(afterMs)} ms into "${phase}"`;
-      whole = await build();
-      expect([what, whole.digest]).toEqual([what, digest]);
-      expect([what, left()]).toEqual([what, []]);
-      expect([what, readdirSync(store.path('tmp'))]).toEqual([what, []]);
-      expect([what, readdirSync(folder).sort()]).toEqual([what, ['layout', 'plan.json', 'store']]);
-      const { problems } = await verifyStore(store, { trees: number % 10 === 9 });
-      expect([what, problems]).toEqual([what, []]);
-      await verifyLayout(join(folder, 'layout'));
-    }
-    const table = phases.map((phase) => `${phase} ${hit.get(phase) ?? 0}`).join(', ');
-    process.stderr.write(`builds killed while they ran, by phase: ${table}\n`);
-    const running = [...hit.values()].reduce((sum, count) => sum + count, 0);
-    // A phase may end sooner than it did in the build before; that nearly all were hit shows that something was tried.
-    expect(running, table).toBeGreaterThanOrEqual(Math.floor(KILLS * 0.9));
-    if (KILLS >= 5 * phases.length)
-      expect(
-        [...hit.values()].every((count) => count > 0),
-        table,
-      ).toBe(true);
+    await killInTurn(layers, KILLS - SEAL_KILLS, ({ phases }) => [...phases.keys()]);
   },
   Math.max(600, KILLS * 60) * 1000,
+);
+
+test(
+  `${SEAL_KILLS} builds killed at the seal, each followed by one that is right`,
+  async () => {
+    const digest = await killInTurn(seal, SEAL_KILLS, ({ phases }) => {
+      expect([...phases.keys()]).toEqual(expect.arrayContaining(SEAL_PHASES));
+      return SEAL_PHASES;
+    });
+    expect(digest).toBe(image.digest);
+  },
+  Math.max(600, SEAL_KILLS * 300) * 1000,
 );

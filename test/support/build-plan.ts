@@ -22,7 +22,27 @@ function enter(phase: string): void {
 }
 
 let building = 0;
+let sealing = false;
+
+/** Of the seal, which is made when all else is there. */
+function followSeal(event: ReportEvent): boolean {
+  if (event.type === 'stage-start' && event.title === 'Build seal') {
+    sealing = true;
+    enter('configure');
+  }
+  if (!sealing) return false;
+  if (event.type === 'log' && event.message.startsWith('dracut')) enter('initramfs');
+  if (event.type === 'stage-start' && event.title === 'Check image') enter('check image');
+  if (event.type === 'stage-progress' && event.detail === 'packing') enter('pack seal');
+  if (event.type === 'stage-end' && event.title === 'Build seal') {
+    sealing = false;
+    enter('finish');
+  }
+  return true;
+}
+
 function follow(event: ReportEvent): void {
+  if (followSeal(event)) return;
   if (event.type === 'stage-start' && event.title === 'Fetch packages') enter('check packages');
   if (event.type === 'stage-start' && event.title.startsWith('Build ')) {
     building += 1;

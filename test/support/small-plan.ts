@@ -66,16 +66,21 @@ export async function smallPlan(
   return { ...whole, steps };
 }
 
-/** The base as the shared store has it: tree, blobs, and what is known about them. */
+/** The base as the shared store has it. */
 export function linkBase({ steps }: Plan, shared: string, store: Store): void {
   const base: PlanStep | undefined = steps[0];
   if (base === undefined) throw new Error('no base');
-  const key = hexOf(base.key);
+  linkStep(base, shared, store);
+}
+
+/** A step as the shared store has it: tree, blobs, and what is known about them. */
+export function linkStep(step: PlanStep, shared: string, store: Store): void {
+  const key = hexOf(step.key);
   const record = readFileSync(join(shared, `records/layers/${key}.json`), 'utf8');
   const blobs = [...record.matchAll(/"digest": "sha256:([0-9a-f]{64})"/g)].map(
     ([, hex]) => `blobs/sha256/${hex ?? ''}`,
   );
-  for (const path of [`trees/${hexOf(base.treeKey)}`, `records/layers/${key}.json`, ...blobs]) {
+  for (const path of [`trees/${hexOf(step.treeKey)}`, `records/layers/${key}.json`, ...blobs]) {
     mkdirSync(join(store.root, path, '..'), { recursive: true });
     execFileSync('cp', ['--archive', '--link', join(shared, path), join(store.root, path)]);
   }
