@@ -184,7 +184,8 @@ function purlOf(
   { vendor, distribution, rpmDistribution, archives }: Origin,
 ): string {
   const archive = known === undefined ? undefined : archives.get(known.archive);
-  const isForeign = archive?.url !== undefined;
+  // What a base with dpkg configures for itself has an address too, and keys of the base: it is the distribution's.
+  const isForeign = archive?.url !== undefined && archive.keys === undefined;
   const common = { name, version, architecture };
   if (format === 'rpm' || (known !== undefined && formatOf(known) === 'rpm')) {
     // Of rpm every repository has an address, the distribution's own too: who packs for it counts as its vendor.
