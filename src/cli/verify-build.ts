@@ -5,6 +5,7 @@
 import { link, mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
+import { storeAgent } from '../agent/agent.ts';
 import { buildImage } from '../build/build-image.ts';
 import { hexOf, type Digest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
@@ -45,11 +46,11 @@ const SHOWN = 20;
 /** @throws IngotError as building does */
 export async function verifyBuild(
   context: CommandContext,
-  first: Pick<BuildOutcome, 'plan' | 'lock' | 'spec' | 'layout' | 'moduleSigner'>,
+  first: Pick<BuildOutcome, 'plan' | 'lock' | 'spec' | 'layout' | 'moduleSigner' | 'agent'>,
 ): Promise<BuildVerification> {
   const started = performance.now();
   const { reporter, signal } = context;
-  const { plan, lock, spec, layout, moduleSigner } = first;
+  const { plan, lock, spec, layout, moduleSigner, agent } = first;
   const mirrors = async (): Promise<Mirrors> =>
     archiveMirrors(await loadMirrors(context.env, signal), lock.archives, signal);
   await using inUse = await useStore(context);
@@ -77,6 +78,7 @@ export async function verifyBuild(
   for (const { digest } of plan.steps[0]?.image?.layers ?? []) {
     await link(inUse.store.blobPath(hexOf(digest)), store.blobPath(hexOf(digest)));
   }
+  if (agent !== undefined) await storeAgent(store, agent);
   const locate = spec.sources.at.bind(spec.sources);
   const silence = scriptSilenceMs(context.env);
   const { digest, manifest } = await buildImage({
