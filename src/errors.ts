@@ -54,6 +54,7 @@ export type ErrorCode =
   | 'REGISTRY_UNREACHABLE'
   | 'REGISTRY_DENIED'
   | 'REGISTRY_FAILED'
+  | 'SIGNING_FAILED'
   // exit code 130
   | 'INTERRUPTED';
 

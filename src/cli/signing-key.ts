@@ -13,12 +13,13 @@ import { run } from '../proc/run.ts';
 import { cosignPublicKeyArgv, cosignSignBlobArgv, isKmsUri } from '../tools/cosign.ts';
 import { isEncrypted, parsePrivateKey, type PrivateKey } from '../trust/private-key.ts';
 import { isSignedBy, parsePublicKey, type PublicKey } from '../trust/public-key.ts';
-import { type Signer, signerOf } from '../trust/signer.ts';
+import { type AnySigner, type Signer, signerOf } from '../trust/signer.ts';
 import { askPassword, canAsk, givenPassword, type PasswordFlags } from './ask-password.ts';
 import type { CommandContext } from './context.ts';
+import { addKeylessOptions, type KeylessFlags, openKeylessSigner } from './keyless-options.ts';
 import { readDescriptor } from './read-descriptor.ts';
 
-export interface SigningOptions extends PasswordFlags {
+export interface SigningOptions extends KeylessFlags, PasswordFlags {
   /** A file, or a URI that cosign knows. */
   readonly key?: string;
   readonly keyFd?: string;
@@ -32,7 +33,7 @@ const MAX_KEY_BYTES = 64 * 1024;
 const KMS_TIMEOUT_MS = 60_000;
 
 export function addSigningOptions(command: Command): Command {
-  return command
+  return addKeylessOptions(command)
     .option('--key <file>', 'sign with this private key; or with one in a KMS, such as awskms:///alias/node')
     .option('--key-fd <n>', 'read the private key from this open file descriptor')
     .option('--password-fd <n>', 'read the password of the key from this one (default: COSIGN_PASSWORD)')
@@ -44,13 +45,24 @@ export function addSigningOptions(command: Command): Command {
  * @returns undefined when no key is given
  * @throws IngotError USAGE for what is no usable key, TOOL_MISSING and TOOL_FAILED for a key in a KMS
  */
-export async function openSigner(context: KeyContext, options: SigningOptions): Promise<Signer | undefined> {
-  const { key, keyFd, passwordFd, passwordFile } = options;
+export async function openSigner(
+  context: KeyContext,
+  options: SigningOptions,
+): Promise<AnySigner | undefined> {
+  const keyless = await openKeylessSigner(context, options);
+  const { key, keyFd } = options;
+  const hasPassword = options.passwordFd !== undefined || options.passwordFile !== undefined;
   if (key !== undefined && keyFd !== undefined) {
     throw new IngotError('USAGE', 'the key comes from both --key and --key-fd');
   }
+  if (keyless !== undefined) {
+    if (key === undefined && keyFd === undefined && !hasPassword) return keyless;
+    throw new IngotError('USAGE', '--keyless signs without a key', {
+      hint: 'leave out the one or the other',
+    });
+  }
   if (key === undefined && keyFd === undefined) {
-    if (passwordFd === undefined && passwordFile === undefined) return undefined;
+    if (!hasPassword) return undefined;
     throw new IngotError('USAGE', 'a password belongs to a key', { hint: 'give the key too: --key FILE' });
   }
   if (key !== undefined && isKmsUri(key)) return openKmsKey(key, context);

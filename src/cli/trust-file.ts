@@ -51,6 +51,7 @@ export async function findTrustFile(from: string): Promise<string | undefined> {
 /** For declarations: with the `trust.yaml` of the project that each is in. */
 export function policyReader(cwd: string): PolicyReader {
   return updatePolicyReader({
+    now: () => new Date(),
     readKey: async (path) => (await readKeyFile(resolve(cwd, path), path)).toString(),
     project: async (declaration) => {
       const file = await findTrustFile(dirname(resolve(cwd, declaration)));

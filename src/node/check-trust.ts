@@ -44,17 +44,18 @@ export async function checkTrust(
       hint: `${rule} says so; an image with another policy can be installed with \`ingot disk\``,
     });
   }
-  const { keys, signedAs, attestations } = found.rule;
+  const { keys, keyless, signedAs, attestations } = found.rule;
   const repository = signedAs ?? place;
   const { trusted, manifests, missing } = await verifyImage(source, root, {
     keys,
+    keyless,
     repository,
     attestations,
     signal,
   });
   const named = manifests.at(-1);
   const accepted = named?.accepted ?? [];
-  if (trusted) return { verdict: 'signed', keys: [...new Set(accepted.map(({ key }) => key))], rule };
+  if (trusted) return { verdict: 'signed', keys: [...new Set(accepted.flatMap(({ key }) => key ?? []))], rule };
   const refused = manifests.flatMap((manifest) => manifest.refused.map(({ message }) => message));
   const why =
     accepted.length > 0

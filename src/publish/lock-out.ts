@@ -4,18 +4,29 @@
  */
 import { z } from 'zod';
 
-import { type Digest, hexOf } from '../digest.ts';
+import { hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { ManifestDocument } from '../oci/image-transfer.ts';
 import { Manifest } from '../oci/schema.ts';
+import { isIdentity } from '../trust/identity.ts';
 import { patternsOf } from '../trust/policy.ts';
+import { type AnySigner, isKeyless } from '../trust/signer.ts';
+
+const Signed = z.object({
+  keys: z.array(z.string()),
+  identities: z
+    .array(
+      z.union([
+        z.object({ issuer: z.string(), subject: z.string() }),
+        z.object({ issuer: z.string(), subjectRegexp: z.string() }),
+      ]),
+    )
+    .optional(),
+});
 
 /** As `describePolicy` writes it. */
 const Described = z.object({
-  repositories: z.record(
-    z.string(),
-    z.union([z.enum(['accept', 'reject']), z.object({ keys: z.array(z.string()) })]),
-  ),
+  repositories: z.record(z.string(), z.union([z.enum(['accept', 'reject']), Signed])),
 });
 
 const ANNOTATION = 'dev.ingot.update.policy';
@@ -31,26 +42,35 @@ const ANNOTATION = 'dev.ingot.update.policy';
 export function requireAcceptedSigner(
   documents: readonly ManifestDocument[],
   repository: string,
-  signer: Digest,
+  signer: AnySigner,
 ): void {
   for (const { descriptor, bytes } of documents) {
     const text = annotationOf(bytes);
     if (text === undefined) continue;
     const rule = ruleIn(text, repository);
     if (rule === undefined || rule === 'accept') continue;
-    if (rule !== 'reject' && rule.keys.includes(signer)) continue;
+    if (rule !== 'reject' && accepts(rule, signer)) continue;
     const wanted =
-      rule === 'reject'
-        ? 'it takes nothing from there'
-        : `it takes what ${rule.keys.map((key) => key.slice(7, 19)).join(' or ')} signs`;
+      rule === 'reject' ? 'it takes nothing from there' : `it takes what ${nameSigners(rule)} signs`;
     throw new IngotError(
       'UPDATE_LOCKOUT',
-      `the nodes of ${descriptor.digest.slice(7, 19)} would refuse it as an update from ${repository}: ${wanted}, not ${hexOf(signer).slice(0, 12)}`,
+      `the nodes of ${descriptor.digest.slice(7, 19)} would refuse it as an update from ${repository}: ${wanted}, not ${isKeyless(signer) ? (signer.subjects[0] ?? signer.issuer) : hexOf(signer.publicKey.fingerprint).slice(0, 12)}`,
       {
         hint: 'sign with a key of update.verify in its declaration, or build it with the new key beside the old one; --allow-lock-out signs all the same',
       },
     );
   }
+}
+
+function accepts({ keys, identities = [] }: z.infer<typeof Signed>, signer: AnySigner): boolean {
+  if (!isKeyless(signer)) return keys.includes(signer.publicKey.fingerprint);
+  const { issuer, subjects } = signer;
+  return identities.some((one) => subjects.some((subject) => isIdentity(one, { issuer, subject })));
+}
+
+function nameSigners({ keys, identities = [] }: z.infer<typeof Signed>): string {
+  const people = identities.map((one) => ('subject' in one ? one.subject : one.subjectRegexp));
+  return [...keys.map((key) => key.slice(7, 19)), ...people].join(' or ');
 }
 
 function annotationOf(bytes: Buffer): string | undefined {

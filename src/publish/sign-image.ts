@@ -14,7 +14,7 @@ import {
   signBundle,
   verifyBundle,
 } from '../trust/bundle.ts';
-import type { Signer } from '../trust/signer.ts';
+import { type AnySigner, isKeyless } from '../trust/signer.ts';
 import { COSIGN_SIGN } from '../trust/statement.ts';
 import { type AttachOptions, attachArtifact, findArtifacts, readArtifactBlob } from './attach.ts';
 import { requireAcceptedSigner } from './lock-out.ts';
@@ -40,7 +40,7 @@ export interface SignOptions extends AttachOptions {
   /** What the source is asked for. */
   readonly reference: string | undefined;
   readonly identity: ImageIdentity;
-  readonly signer: Signer;
+  readonly signer: AnySigner;
   /** Made for each manifest; undefined: nothing is said of it. */
   readonly attest?: ((document: ManifestDocument) => Attestation | undefined) | undefined;
   /** Signs also what the image itself would refuse as an update. */
@@ -61,7 +61,10 @@ export interface SignedManifest {
 
 export interface SignedImage {
   readonly digest: Digest;
-  readonly key: Digest;
+  /** Fingerprint; none where an identity signed. */
+  readonly key?: Digest;
+  /** Who vouched for the identity that signed. */
+  readonly issuer?: string;
   readonly identities: readonly string[];
   /** Children before the index that names them. */
   readonly manifests: readonly SignedManifest[];
@@ -74,7 +77,7 @@ export async function signImage(options: SignOptions): Promise<SignedImage> {
   const identities = tags.length === 0 ? [repository] : tags.map((tag) => `${repository}:${tag}`);
   const graph = await readImageGraph(source, reference, { signal });
   if (options.allowLockOut !== true) {
-    requireAcceptedSigner(graph.documents, repository, signer.publicKey.fingerprint);
+    requireAcceptedSigner(graph.documents, repository, signer);
   }
   const manifests = await reporter.stage(`Sign ${target.shown}`, async (stage) => {
     const signed: SignedManifest[] = [];
@@ -92,7 +95,7 @@ export async function signImage(options: SignOptions): Promise<SignedImage> {
   });
   return {
     digest: graph.root.descriptor.digest,
-    key: signer.publicKey.fingerprint,
+    ...(isKeyless(signer) ? { issuer: signer.issuer } : { key: signer.publicKey.fingerprint }),
     identities,
     manifests,
   };
@@ -108,7 +111,11 @@ async function signManifest(
   const bundle = await attachStatement(document, { predicateType: COSIGN_SIGN, predicate: {} }, options);
   const attestation = attest?.(document);
   const isAttested = attestation !== undefined && (await attachStatement(document, attestation, options));
-  const simpleSignatures = await addSignatures(descriptor.digest, { ...options, identities });
+  const { signer } = options;
+  // Hosts' older form is one of keys.
+  const simpleSignatures = isKeyless(signer)
+    ? 0
+    : await addSignatures(descriptor.digest, { ...options, signer, identities });
   return {
     digest: descriptor.digest,
     added: { bundle, simpleSignatures, attestations: isAttested ? [attestation.predicateType] : [] },
@@ -137,6 +144,7 @@ async function isAttached(
   payload: string,
   { source, signer, signal }: SignOptions,
 ): Promise<boolean> {
+  if (isKeyless(signer)) return false; // each signature has a time of its own, which verifiers may ask for
   const onUnreadable = (): void => undefined; // by whoever; it is none of ours
   const found = await findArtifacts(source, subject.digest, [BUNDLE_MEDIA_TYPE], { signal, onUnreadable });
   for (const { manifest } of found) {
@@ -144,7 +152,7 @@ async function isAttached(
     if (layer === undefined || layer.size > MAX_BUNDLE_BYTES) continue;
     if (claimedPredicate(manifest.annotations) !== predicateType) continue;
     const bytes = await readArtifactBlob(source, layer, MAX_BUNDLE_BYTES, { signal });
-    const checked = verifyBundle(bytes, subject, predicateType, [signer.publicKey]);
+    const checked = verifyBundle(bytes, subject, predicateType, { keys: [signer.publicKey] });
     if ('value' in checked && payloadOf(bytes) === payload) return true;
   }
   return false;

@@ -7,7 +7,7 @@ import type { ImageReference } from '../oci/reference.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
-import type { Signer } from '../trust/signer.ts';
+import type { AnySigner } from '../trust/signer.ts';
 import { type Artifact, attachArtifact } from './attach.ts';
 import { type CopiedImage, copyImage } from './copy-image.ts';
 import {
@@ -46,7 +46,7 @@ export interface TransferOptions {
 }
 
 export interface Signing {
-  readonly signer: Signer;
+  readonly signer: AnySigner;
   readonly attest?: SignOptions['attest'];
   readonly allowLockOut?: SignOptions['allowLockOut'];
 }
@@ -183,7 +183,7 @@ async function requireNoLockOut(
   for (const { location } of to) {
     if (location.kind !== 'registry') continue;
     const { registry, repository } = location.reference;
-    requireAcceptedSigner(documents, `${registry}/${repository}`, signer.publicKey.fingerprint);
+    requireAcceptedSigner(documents, `${registry}/${repository}`, signer);
   }
 }
 

@@ -7,7 +7,16 @@ import { IngotError } from '../errors.ts';
 import { INDEX_MEDIA_TYPES, readImageGraph } from '../oci/image-graph.ts';
 import type { ImageSource, ManifestDocument, TransferOptions } from '../oci/image-transfer.ts';
 import { Index, type Platform } from '../oci/schema.ts';
-import { BUNDLE_MEDIA_TYPE, claimedPredicate, MAX_BUNDLE_BYTES, verifyBundle } from '../trust/bundle.ts';
+import {
+  BUNDLE_MEDIA_TYPE,
+  claimedPredicate,
+  MAX_BUNDLE_BYTES,
+  type TrustedSigners,
+  type VerifiedSigner,
+  verifyBundle,
+} from '../trust/bundle.ts';
+import type { CertificateIdentity } from '../trust/identity.ts';
+import type { KeylessTrust } from '../trust/keyless.ts';
 import type { PublicKey } from '../trust/public-key.ts';
 import type { Refusal } from '../trust/refusal.ts';
 import { signatureTag, verifySimply } from '../trust/simple-signing.ts';
@@ -19,8 +28,9 @@ export type SignatureForm = 'bundle' | 'simple-signing';
 
 export interface AcceptedSignature {
   readonly form: SignatureForm;
-  /** Fingerprint of the key that it verifies with. */
-  readonly key: Digest;
+  /** Fingerprint of the key that it verifies with; none where an identity signed. */
+  readonly key?: Digest;
+  readonly certificate?: CertificateIdentity;
   /** What it says that the image is called. */
   readonly identity: string | undefined;
   /** Of the manifest that is the bundle, or of the layer that is the payload. */
@@ -34,7 +44,8 @@ export interface RefusedSignature extends Refusal {
 
 export interface AcceptedAttestation {
   readonly predicateType: string;
-  readonly key: Digest;
+  readonly key?: Digest;
+  readonly certificate?: CertificateIdentity;
   readonly digest: Digest;
   readonly predicate: unknown;
 }
@@ -62,6 +73,8 @@ export interface Verification {
 export interface VerifyOptions extends TransferOptions {
   /** One of them is enough. */
   readonly keys: readonly PublicKey[];
+  /** Or one of these identities. */
+  readonly keyless?: KeylessTrust | undefined;
   /** `HOST/PATH` that signatures must name, where they name one; undefined: any. */
   readonly repository: string | undefined;
   /** Predicate types that must be attested. */
@@ -75,12 +88,13 @@ export async function verifyImage(
   options: VerifyOptions,
 ): Promise<Verification> {
   const { attestations = [], signal } = options;
+  const signers = await signersOf(options);
   const graph = await readImageGraph(source, reference, { signal });
   const platforms = platformsIn(graph.documents);
   const manifests: VerifiedManifest[] = [];
   for (const { descriptor } of graph.documents) {
     const { digest, mediaType } = descriptor;
-    const collector = new SignatureCollector(source, digest, options);
+    const collector = new SignatureCollector(source, digest, options, signers);
     await collector.readBundles();
     await collector.readSimpleSignatures();
     const platform = platforms.get(digest);
@@ -105,11 +119,13 @@ class SignatureCollector {
   readonly #source: ImageSource;
   readonly #digest: Digest;
   readonly #options: VerifyOptions;
+  readonly #signers: TrustedSigners;
   readonly #accepted: AcceptedSignature[] = [];
   readonly #refused: RefusedSignature[] = [];
   readonly #attestations: AcceptedAttestation[] = [];
 
-  constructor(source: ImageSource, digest: Digest, options: VerifyOptions) {
+  constructor(source: ImageSource, digest: Digest, options: VerifyOptions, signers: TrustedSigners) {
+    this.#signers = signers;
     this.#source = source;
     this.#digest = digest;
     this.#options = options;
@@ -162,7 +178,7 @@ class SignatureCollector {
   }
 
   async #readBundle({ descriptor, manifest }: AttachedArtifact): Promise<void> {
-    const { keys, repository, attestations = [], signal } = this.#options;
+    const { repository, attestations = [], signal } = this.#options;
     const claimed = claimedPredicate(manifest.annotations);
     // What says that it is no signature is none; what says nothing may be one.
     const wanted = claimed === undefined ? [COSIGN_SIGN, ...attestations] : [claimed];
@@ -175,19 +191,20 @@ class SignatureCollector {
     const bytes = await readArtifactBlob(this.#source, layer, MAX_BUNDLE_BYTES, { signal });
     let last: Refusal | undefined;
     for (const predicateType of types) {
-      const checked = verifyBundle(bytes, { digest: this.#digest, repository }, predicateType, keys);
+      const checked = verifyBundle(bytes, { digest: this.#digest, repository }, predicateType, this.#signers);
       if ('refusal' in checked) {
         last = checked.refusal;
         continue;
       }
-      const { statement, key } = checked.value;
+      const { statement } = checked.value;
+      const by = signerIn(checked.value);
       const { digest } = descriptor;
       const identity = statement.subject[0]?.name;
       if (predicateType === COSIGN_SIGN) {
-        this.#accepted.push({ form: 'bundle', key: key.fingerprint, identity, digest });
+        this.#accepted.push({ form: 'bundle', ...by, identity, digest });
       } else {
         const { predicate } = statement;
-        this.#attestations.push({ predicateType, key: key.fingerprint, digest, predicate });
+        this.#attestations.push({ predicateType, ...by, digest, predicate });
       }
       return;
     }
@@ -197,6 +214,17 @@ class SignatureCollector {
   #refuse(form: SignatureForm, digest: Digest | undefined, refusal: Refusal): void {
     this.#refused.push({ form, digest, ...refusal });
   }
+}
+
+/** Sigstore's code is read where an identity is trusted, and nowhere else. */
+async function signersOf({ keys, keyless }: VerifyOptions): Promise<TrustedSigners> {
+  if (keyless === undefined) return { keys };
+  const { verifyKeyless } = await import('../trust/keyless.ts');
+  return { keys, keyless: (bundle) => verifyKeyless(bundle, keyless) };
+}
+
+function signerIn({ key, certificate }: VerifiedSigner): Pick<AcceptedSignature, 'key' | 'certificate'> {
+  return key === undefined ? { certificate } : { key: key.fingerprint };
 }
 
 /** What is wrong with one signature; what is wrong with the way to it is thrown on. */

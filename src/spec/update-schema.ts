@@ -31,6 +31,73 @@ const Source = z
 
 const Key = z.string().min(1);
 
+const Identity = z
+  .strictObject({
+    issuer: z
+      .string()
+      .min(1)
+      .describe('Who vouched for it, such as https://token.actions.githubusercontent.com.'),
+    subject: z.string().min(1).optional().describe('Who signed: an email address, or the URI of a workflow.'),
+    subjectRegexp: z
+      .string()
+      .min(1)
+      .refine(isRegExp, 'is no regular expression')
+      .optional()
+      .describe('Instead of it: a regular expression for the whole of the subject.'),
+  })
+  .refine(
+    ({ subject, subjectRegexp }) => (subject === undefined) !== (subjectRegexp === undefined),
+    'must have either `subject` or `subjectRegexp`',
+  );
+export type IdentityInput = z.infer<typeof Identity>;
+
+export function isRegExp(text: string): boolean {
+  try {
+    return new RegExp(`^(?:${text})$`, 'u').source !== '';
+  } catch {
+    return false;
+  }
+}
+
+/** Who may sign, as rules and `verify` have it. */
+export const signerKeys = {
+  keys: z
+    .array(Key)
+    .min(1)
+    .optional()
+    .describe(
+      'Public keys, one of which must have signed: paths from the folder of this file, or PEM. Several while one key takes the place of another.',
+    ),
+  identities: z
+    .array(Identity)
+    .min(1)
+    .optional()
+    .describe('Who may sign without a key, through Sigstore. One of them, or of the keys, must have signed.'),
+  trustedRoot: z
+    .string()
+    .min(1)
+    .optional()
+    .describe('For identities: the authorities and logs, a file as `cosign trusted-root create` writes.'),
+};
+
+interface Signers {
+  readonly keys?: unknown;
+  readonly identities?: unknown;
+  readonly trustedRoot?: unknown;
+}
+
+export function requireSigners(rule: Signers, context: z.RefinementCtx): void {
+  const complain = (message: string): void => {
+    context.addIssue({ code: 'custom', message });
+  };
+  if (rule.keys === undefined && rule.identities === undefined) {
+    complain('must have `keys` or `identities`, which say who must have signed');
+  }
+  if ((rule.identities === undefined) !== (rule.trustedRoot === undefined)) {
+    complain('must have `identities` and `trustedRoot` together: a certificate is checked against one');
+  }
+}
+
 export const UpdateInput = z.strictObject({
   source: Source.describe('Tag that nodes take their next image from.'),
   verify: z
@@ -71,13 +138,21 @@ export const ATTACHMENTS_PATH = '/etc/containers/registries.d/50-ingot.yaml';
 /** Paths that `update` fills, and folders of such. */
 export const POLICY_PATHS = [CONTAINERS_POLICY_PATH, ATTACHMENTS_PATH, UPDATE_PATH, TRUST_FOLDER];
 
+/** Whose certificates count. A regular expression is for the whole subject. */
+export type TrustedIdentity =
+  | { readonly issuer: string; readonly subject: string }
+  | { readonly issuer: string; readonly subjectRegexp: string };
+
 /** What the image takes from a repository. */
 export type HostRule =
   | 'accept'
   | 'reject'
   | {
-      /** Public keys in PEM; one of them must have signed. */
+      /** Public keys in PEM; one of them, or of the identities, must have signed. */
       readonly keys: readonly string[];
+      readonly identities?: readonly TrustedIdentity[];
+      /** For identities: the file's text. */
+      readonly trustedRoot?: string;
       /** `HOST/PATH` that signatures name instead of the image's own. */
       readonly signedAs?: string;
       /** Predicate types. */

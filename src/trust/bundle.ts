@@ -5,10 +5,11 @@
 import { z } from 'zod';
 
 import { canonicalJson } from '../digest.ts';
-import { Envelope, openEnvelope, signEnvelope } from './dsse.ts';
+import { Envelope, openEnvelope, signEnvelope, soundPayload } from './dsse.ts';
+import type { CertificateIdentity } from './identity.ts';
 import { hintOf, type PublicKey } from './public-key.ts';
 import { type Checked, refuse } from './refusal.ts';
-import type { Signer } from './signer.ts';
+import { type AnySigner, isKeyless } from './signer.ts';
 import {
   readStatement,
   renderStatement,
@@ -34,6 +35,7 @@ const Bundle = z.object({
   }),
   dsseEnvelope: Envelope,
 });
+type Bundle = z.infer<typeof Bundle>;
 
 export interface RenderedBundle {
   readonly bytes: Buffer;
@@ -41,24 +43,35 @@ export interface RenderedBundle {
   readonly annotations: Readonly<Record<string, string>>;
 }
 
-export interface VerifiedStatement {
-  readonly statement: Statement;
-  readonly key: PublicKey;
+/** Who signed: by a key, or by an identity. */
+export type VerifiedSigner =
+  | { readonly key: PublicKey; readonly certificate?: undefined }
+  | { readonly key?: undefined; readonly certificate: CertificateIdentity };
+
+export type VerifiedStatement = VerifiedSigner & { readonly statement: Statement };
+
+/** Who counts: one of the keys, or one of the identities. */
+export interface TrustedSigners {
+  readonly keys: readonly PublicKey[];
+  /** Checks a bundle with a certificate. Undefined: no identity is trusted. */
+  readonly keyless?: ((bundle: unknown) => Checked<CertificateIdentity>) | undefined;
 }
 
 export async function signBundle(
   subject: StatementSubject,
   predicateType: string,
   predicate: object,
-  signer: Signer,
+  signer: AnySigner,
   signal?: AbortSignal,
 ): Promise<RenderedBundle> {
   const payload = renderStatement(subject, predicateType, predicate);
-  const bundle = {
-    mediaType: BUNDLE_MEDIA_TYPE,
-    verificationMaterial: { publicKey: { hint: hintOf(signer.publicKey) } },
-    dsseEnvelope: await signEnvelope(payload, STATEMENT_MEDIA_TYPE, signer, signal),
-  };
+  const bundle = isKeyless(signer)
+    ? await signer.signStatement(payload, STATEMENT_MEDIA_TYPE)
+    : {
+        mediaType: BUNDLE_MEDIA_TYPE,
+        verificationMaterial: { publicKey: { hint: hintOf(signer.publicKey) } },
+        dsseEnvelope: await signEnvelope(payload, STATEMENT_MEDIA_TYPE, signer, signal),
+      };
   return {
     bytes: Buffer.from(canonicalJson(bundle)),
     annotations: { [CONTENT]: 'dsse-envelope', [PREDICATE_TYPE]: predicateType },
@@ -73,12 +86,12 @@ export function claimedPredicate(annotations: Readonly<Record<string, string>> =
   return annotations[PREDICATE_TYPE];
 }
 
-/** The statement, when one of the keys signed it and it says `predicateType` of the subject. */
+/** The statement, when one who is trusted signed it and it says `predicateType` of the subject. */
 export function verifyBundle(
   bytes: Buffer,
   subject: StatementSubject,
   predicateType: string,
-  keys: readonly PublicKey[],
+  signers: TrustedSigners,
 ): Checked<VerifiedStatement> {
   let value: unknown;
   try {
@@ -91,13 +104,26 @@ export function verifyBundle(
     const issue = parsed.error.issues[0];
     return refuse('malformed', `it is no bundle: ${issue?.path.join('.') ?? ''}: ${issue?.message ?? ''}`);
   }
-  const { verificationMaterial, dsseEnvelope } = parsed.data;
-  if (verificationMaterial.publicKey === undefined) {
-    return refuse('keyless', 'it is signed with a certificate, and keys are trusted');
-  }
-  const opened = openEnvelope(dsseEnvelope, STATEMENT_MEDIA_TYPE, keys);
+  const opened = openBundle(parsed.data, value, signers);
   if ('refusal' in opened) return opened;
-  const { payload, key } = opened.value;
+  const { payload, ...signer } = opened.value;
   const statement = readStatement(payload, subject, predicateType);
-  return 'refusal' in statement ? statement : { value: { statement: statement.value, key } };
+  return 'refusal' in statement ? statement : { value: { ...signer, statement: statement.value } };
+}
+
+function openBundle(
+  { verificationMaterial, dsseEnvelope }: Bundle,
+  value: unknown,
+  { keys, keyless }: TrustedSigners,
+): Checked<VerifiedSigner & { readonly payload: Buffer }> {
+  if (verificationMaterial.publicKey !== undefined) {
+    return openEnvelope(dsseEnvelope, STATEMENT_MEDIA_TYPE, keys);
+  }
+  if (keyless === undefined)
+    return refuse('keyless', 'it is signed with a certificate, and keys are trusted');
+  const payload = soundPayload(dsseEnvelope, STATEMENT_MEDIA_TYPE);
+  if ('refusal' in payload) return payload;
+  const checked = keyless(value);
+  if ('refusal' in checked) return checked;
+  return { value: { certificate: checked.value, payload: payload.value.payload } };
 }

@@ -38,6 +38,21 @@ export function openEnvelope(
   payloadType: string,
   keys: readonly PublicKey[],
 ): Checked<OpenedEnvelope> {
+  const sound = soundPayload(envelope, payloadType);
+  if ('refusal' in sound) return sound;
+  const { payload, signature } = sound.value;
+  const content = preAuthenticationEncoding(payloadType, payload);
+  const key = keys.find((one) => isSignedBy(one, content, signature));
+  return key === undefined
+    ? refuse('key', 'it is signed by no key that is trusted')
+    : { value: { payload, key } };
+}
+
+/** What an envelope holds, of the form that it must have; whoever signed it. */
+export function soundPayload(
+  envelope: Envelope,
+  payloadType: string,
+): Checked<{ readonly payload: Buffer; readonly signature: Buffer }> {
   const [signature, other] = envelope.signatures;
   if (signature === undefined || other !== undefined) {
     return refuse('signature-count', `it has ${envelope.signatures.length} signatures instead of one`);
@@ -45,13 +60,12 @@ export function openEnvelope(
   if (envelope.payloadType !== payloadType) {
     return refuse('malformed', `it holds ${JSON.stringify(envelope.payloadType)}, no statement`);
   }
-  const payload = Buffer.from(envelope.payload, 'base64');
-  const content = preAuthenticationEncoding(payloadType, payload);
-  const bytes = Buffer.from(signature.sig, 'base64');
-  const key = keys.find((one) => isSignedBy(one, content, bytes));
-  return key === undefined
-    ? refuse('key', 'it is signed by no key that is trusted')
-    : { value: { payload, key } };
+  return {
+    value: {
+      payload: Buffer.from(envelope.payload, 'base64'),
+      signature: Buffer.from(signature.sig, 'base64'),
+    },
+  };
 }
 
 /** What is signed: unambiguous whatever type and payload are. */

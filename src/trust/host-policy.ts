@@ -5,7 +5,7 @@
  */
 import { stringify } from 'yaml';
 
-import { hexOf } from '../digest.ts';
+import { digestOf, hexOf } from '../digest.ts';
 import {
   ATTACHMENTS_PATH,
   CONTAINERS_POLICY_PATH,
@@ -22,6 +22,8 @@ export interface PolicyFile {
   readonly path: string;
   readonly content: string;
 }
+
+type SignedRule = Exclude<HostRule, string>;
 
 /** What a node runs by digest: as good as its own image, which names it. */
 export interface PinnedImage {
@@ -43,6 +45,7 @@ export function hostPolicyFiles(
     { path: ATTACHMENTS_PATH, content: attachments(policy) },
     { path: `${TRUST_FOLDER}/trust.yaml`, content: trustYaml(policy) },
     ...[...keys].sort().map(([path, content]) => ({ path, content })),
+    ...trustedRoots(policy),
   ];
 }
 
@@ -56,9 +59,13 @@ export function hostRuleFor({ repositories }: HostPolicy, repository: string): H
 export function describePolicy({ default: otherwise, repositories }: HostPolicy): object {
   const rules = Object.entries(repositories).map(([pattern, rule]) => [
     pattern,
-    typeof rule === 'string' ? rule : { ...rule, keys: rule.keys.map(fingerprintOf) },
+    typeof rule === 'string' ? rule : describeRule(rule),
   ]);
   return { default: otherwise, repositories: Object.fromEntries(rules) as object };
+}
+
+function describeRule({ keys, trustedRoot: _, ...rest }: SignedRule): object {
+  return { keys: keys.map(fingerprintOf), ...rest };
 }
 
 function containersPolicy(policy: HostPolicy, pinned: readonly PinnedImage[]): object {
@@ -80,7 +87,8 @@ const REJECT = { type: 'reject' };
 
 function requirement(rule: HostRule): object {
   if (rule === 'accept') return ACCEPT;
-  if (rule === 'reject') return REJECT;
+  // Programs that read this policy know identities by email alone, and no file says two ways to be accepted.
+  if (rule === 'reject' || rule.keys.length === 0) return REJECT;
   const paths = rule.keys.map((pem) => `${TRUST_FOLDER}/${keyFile(pem)}`);
   return {
     type: 'sigstoreSigned',
@@ -109,10 +117,30 @@ function attachments({ repositories }: HostPolicy): string {
 
 function trustYaml({ default: otherwise, repositories }: HostPolicy): string {
   const rules = Object.entries(repositories).map(
-    ([pattern, rule]) =>
-      [pattern, typeof rule === 'string' ? rule : { ...rule, keys: rule.keys.map(keyFile) }] as const,
+    ([pattern, rule]) => [pattern, typeof rule === 'string' ? rule : writtenRule(rule)] as const,
   );
   return stringify({ default: otherwise, repositories: Object.fromEntries(rules.sort(byName)) });
+}
+
+function writtenRule({ keys, trustedRoot, ...rest }: SignedRule): object {
+  return {
+    ...(keys.length > 0 && { keys: keys.map(keyFile) }),
+    ...rest,
+    ...(trustedRoot !== undefined && { trustedRoot: rootFile(trustedRoot) }),
+  };
+}
+
+function trustedRoots({ repositories }: HostPolicy): readonly PolicyFile[] {
+  const texts = Object.values(repositories).flatMap((rule) =>
+    typeof rule === 'string' || rule.trustedRoot === undefined ? [] : [rule.trustedRoot],
+  );
+  return [...new Set(texts)]
+    .sort()
+    .map((content) => ({ path: `${TRUST_FOLDER}/${rootFile(content)}`, content }));
+}
+
+function rootFile(text: string): string {
+  return `${hexOf(digestOf(text)).slice(0, 16)}.trusted-root.json`;
 }
 
 function allKeys({ repositories }: HostPolicy): readonly string[] {

@@ -1,30 +1,25 @@
 /** `trust.yaml` as a person writes it. `schema/trust.schema.json` is generated from this. */
 import { z } from 'zod';
 
-import { Repository, RepositoryPattern } from '../spec/update-schema.ts';
-
-const Key = z.string().min(1);
+import { Repository, RepositoryPattern, requireSigners, signerKeys } from '../spec/update-schema.ts';
 
 export const TrustRuleInput = z
   .union([
     z.enum(['reject', 'accept']),
-    z.strictObject({
-      keys: z
-        .array(Key)
-        .min(1)
-        .describe(
-          'Public keys, one of which must have signed: paths from the folder of this file, or PEM. Several while one key takes the place of another.',
+    z
+      .strictObject({
+        ...signerKeys,
+        signedAs: Repository.optional().describe(
+          'Repository that the signatures name. Default: the one that the image is in. For mirrors.',
         ),
-      signedAs: Repository.optional().describe(
-        'Repository that the signatures name. Default: the one that the image is in. For mirrors.',
-      ),
-      attestations: z
-        .array(z.string().min(1))
-        .optional()
-        .describe(
-          'What must be attested besides, by one of the keys: predicate types, or cosign’s names for them, such as slsaprovenance1.',
-        ),
-    }),
+        attestations: z
+          .array(z.string().min(1))
+          .optional()
+          .describe(
+            'What must be attested besides, by one who may sign: predicate types, or cosign’s names for them, such as slsaprovenance1.',
+          ),
+      })
+      .superRefine(requireSigners),
   ])
   .describe('What an image of these repositories must have; or `accept`, or `reject`.');
 

@@ -4,6 +4,8 @@ import { dirname, isAbsolute, join } from 'node:path';
 import { FindingsError, IngotError, type Finding, type Location } from '../errors.ts';
 import { applySchema } from '../spec/source-schema.ts';
 import { keyLocationAt, locationAt, parseSource } from '../spec/source-tree.ts';
+import type { IdentityInput, TrustedIdentity } from '../spec/update-schema.ts';
+import type { KeylessTrust } from './keyless.ts';
 import { type PublicKey, parsePublicKey } from './public-key.ts';
 import { TrustPolicyInput } from './policy-schema.ts';
 import { PREDICATE_NAMES } from './statement.ts';
@@ -12,6 +14,8 @@ export interface TrustRule {
   /** As written: a repository, or `…/*`. */
   readonly pattern: string;
   readonly keys: readonly PublicKey[];
+  /** Who may sign without a key. */
+  readonly keyless: (KeylessTrust & { readonly text: string }) | undefined;
   /** Repository that signatures name instead of the image's own. */
   readonly signedAs: string | undefined;
   /** Predicate types. */
@@ -31,7 +35,7 @@ export interface TrustPolicy {
 
 export interface ParsePolicyOptions {
   /**
-   * Text of a key's file.
+   * Text of the file of a key, or of a trusted root.
    *
    * @throws IngotError when it cannot be read; its message becomes the finding.
    */
@@ -61,18 +65,33 @@ export async function parseTrustPolicy(
       continue;
     }
     const keys: PublicKey[] = [];
-    for (const [index, key] of rule.keys.entries()) {
+    const attempt = async (where: readonly (string | number)[], read: () => Promise<void>): Promise<void> => {
       try {
-        keys.push(await readPolicyKey(key, file, readKey));
+        await read();
       } catch (error) {
         if (!(error instanceof IngotError)) throw error;
-        const where = locationAt(root, [...path, 'keys', index]);
-        all.push({ code: 'TRUST_INVALID', severity: 'error', message: error.message, location: where });
+        const at = locationAt(root, [...path, ...where]);
+        all.push({ code: 'TRUST_INVALID', severity: 'error', message: error.message, location: at });
       }
+    };
+    for (const [index, key] of (rule.keys ?? []).entries()) {
+      await attempt(['keys', index], async () => {
+        keys.push(await readPolicyKey(key, file, readKey));
+      });
+    }
+    let keyless: TrustRule['keyless'];
+    const { identities, trustedRoot } = rule;
+    if (identities !== undefined && trustedRoot !== undefined) {
+      await attempt(['trustedRoot'], async () => {
+        keyless = await readKeyless(identities, trustedRoot, file, readKey);
+      });
     }
     const attestations = (rule.attestations ?? []).map(predicateType);
     const { signedAs } = rule;
-    rules.set(pattern, { verdict: 'signed', rule: { pattern, keys, signedAs, attestations, location } });
+    rules.set(pattern, {
+      verdict: 'signed',
+      rule: { pattern, keys, keyless, signedAs, attestations, location },
+    });
   }
   if (all.some(({ severity }) => severity === 'error')) throw new FindingsError(all);
   return { file, default: value.default ?? 'reject', rules };
@@ -95,6 +114,22 @@ export function patternsOf(repository: string): readonly string[] {
 /** cosign's short name of a predicate type opened; every other text is one. */
 export function predicateType(name: string): string {
   return PREDICATE_NAMES[name] ?? name;
+}
+
+async function readKeyless(
+  identities: readonly IdentityInput[],
+  trustedRoot: string,
+  file: string,
+  readKey: ParsePolicyOptions['readKey'],
+): Promise<NonNullable<TrustRule['keyless']>> {
+  const { parseTrustedRoot } = await import('./keyless.ts');
+  const text = await readKey(isAbsolute(trustedRoot) ? trustedRoot : join(dirname(file), trustedRoot));
+  return { identities: identities.map(trustedIdentity), root: parseTrustedRoot(text, trustedRoot), text };
+}
+
+/** One of `subject` and `subjectRegexp` is there, by the schema. */
+function trustedIdentity({ issuer, subject, subjectRegexp = '' }: IdentityInput): TrustedIdentity {
+  return subject === undefined ? { issuer, subjectRegexp } : { issuer, subject };
 }
 
 async function readPolicyKey(

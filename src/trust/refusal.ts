@@ -12,7 +12,11 @@ export type RefusalReason =
   | 'predicate'
   | 'repository'
   /** A certificate instead of a key, and no identity is trusted. */
-  | 'keyless';
+  | 'keyless'
+  /** A certificate, log entry or timestamp that does not hold. */
+  | 'certificate'
+  /** Signed well, by somebody else. */
+  | 'identity';
 
 export interface Refusal {
   readonly reason: RefusalReason;

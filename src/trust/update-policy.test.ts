@@ -1,6 +1,7 @@
 import { generateKeyPairSync, type KeyObject } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 
+import { startSigstore } from '../../test/support/sigstore.ts';
 import { FindingsError, IngotError } from '../errors.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { parseSpec } from '../spec/parse.ts';
@@ -27,12 +28,17 @@ const readKey = (path: string): Promise<string> =>
     : Promise.resolve(files[path]);
 
 /** @param update in YAML flow style; it is on line 3 */
-async function declare(update: string, trust?: string): Promise<{ image: NodeImage; warnings: string[] }> {
+async function declare(
+  update: string,
+  trust?: string,
+  now = Date.now(),
+): Promise<{ image: NodeImage; warnings: string[] }> {
   const { image, warnings } = await parseSpec(
     `name: node\nbase: debian@13\nupdate: ${update}\n`,
     'project/node.yaml',
     {
       readPolicy: updatePolicyReader({
+        now: () => new Date(now),
         readKey,
         project: async () =>
           trust === undefined ? undefined : parseTrustPolicy(trust, 'project/trust.yaml', { readKey }),
@@ -42,8 +48,8 @@ async function declare(update: string, trust?: string): Promise<{ image: NodeIma
   return { image, warnings: warnings.map(({ message }) => message) };
 }
 
-async function problems(update: string, trust?: string): Promise<readonly string[]> {
-  const error: unknown = await declare(update, trust).catch((caught: unknown) => caught);
+async function problems(update: string, trust?: string, now?: number): Promise<readonly string[]> {
+  const error: unknown = await declare(update, trust, now).catch((caught: unknown) => caught);
   if (!(error instanceof FindingsError)) throw new Error('it is taken', { cause: error });
   return error.findings.map(
     ({ code, location, message }) =>
@@ -203,6 +209,43 @@ describe('an image that would lock its nodes out', () => {
     expect(await problems(own, rule('{keys: [old.pub]}'))).toEqual([
       expect.stringContaining('UPDATE_LOCKOUT nodes want signatures for example.com/other'),
     ]);
+  });
+
+  test('trusts identities that podman and bootc cannot verify, or authorities that are over', async () => {
+    await using sigstore = await startSigstore();
+    (files as Record<string, string>)['project/root.json'] = JSON.stringify(sigstore.trustedRoot);
+    const identity =
+      'identities: [{issuer: https://issuer.example.com, subject: ops@example.com}], trustedRoot: root.json';
+    expect(await problems(`{${source}}`, rule(`{${identity}}`))).toEqual([
+      expect.stringContaining('trusts identities alone'),
+    ]);
+    const both = rule(`{keys: [old.pub], ${identity}}`);
+    const { image } = await declare(`{${source}}`, both);
+    const made = hostPolicyFiles(image.update ?? { source: '' });
+    const root = made.find(({ path }) => path.endsWith('.trusted-root.json'));
+    expect(root?.content).toBe(files['project/root.json']);
+    const text = made.find(({ path }) => path.endsWith('trust.yaml'))?.content ?? '';
+    // What is in the image says the same.
+    const again = await parseTrustPolicy(text, '/trust/trust.yaml', {
+      readKey: (path) =>
+        Promise.resolve(made.find((file) => file.path.endsWith(path.replace('/trust', '')))?.content ?? ''),
+    });
+    expect(again.rules.get(REPOSITORY)).toMatchObject({
+      rule: {
+        keyless: { identities: [{ issuer: 'https://issuer.example.com', subject: 'ops@example.com' }] },
+      },
+    });
+    expect(await problems(`{${source}}`, both, Date.parse('2100-01-01'))).toEqual([
+      expect.stringContaining('every authority in the trusted root'),
+    ]);
+    for (const wrong of [
+      '{identities: []}',
+      '{trustedRoot: root.json, keys: [old.pub]}',
+      `{${identity.replace('subject', 'x')}}`,
+      '{}',
+    ]) {
+      expect((await problems(`{${source}}`, rule(wrong))).join()).toContain('TRUST_INVALID');
+    }
   });
 
   test('has rules that a node’s containers policy cannot hold', async () => {

@@ -9,6 +9,7 @@ import { isDeepStrictEqual } from 'node:util';
 import { type Digest, hexOf } from '../digest.ts';
 import { type ErrorCode, type Finding, FindingsError, IngotError, type Location } from '../errors.ts';
 import type { HostPolicy, HostRule, PolicyReader, UpdateInput } from '../spec/update-schema.ts';
+import type { KeylessTrust } from './keyless.ts';
 import { predicateType, type TrustPolicy, type TrustRule, type Verdict, verdictFor } from './policy.ts';
 import { type PublicKey, parsePublicKey, renderPublicKey } from './public-key.ts';
 import { repositoryOf } from './simple-signing.ts';
@@ -26,6 +27,7 @@ export interface UpdatePolicyOptions {
    * @throws IngotError, FindingsError
    */
   readonly project: (declaration: string) => Promise<TrustPolicy | undefined>;
+  readonly now: () => Date;
 }
 
 export function updatePolicyReader(options: UpdatePolicyOptions): PolicyReader {
@@ -59,6 +61,7 @@ class UpdatePolicy {
     if (own === undefined && theirs === undefined) return { findings };
     const rule = own ?? (theirs?.verdict === 'signed' ? theirs.rule : undefined);
     if (rule !== undefined) this.#checkSigners(rule, theirs, signer);
+    if (rule?.keyless !== undefined) await this.#checkRoot(rule.location, rule.keyless);
     const policy = composePolicy(this.#repository, own, project);
     this.#checkScopes(policy, project);
     return { policy, findings };
@@ -91,6 +94,7 @@ class UpdatePolicy {
     return {
       pattern: this.#repository,
       keys,
+      keyless: undefined,
       signedAs: verify.signedAs,
       attestations: (verify.attestations ?? []).map(predicateType),
       location: this.#at(['verify']),
@@ -136,6 +140,10 @@ class UpdatePolicy {
   #checkSigners(rule: TrustRule, theirs: Verdict | undefined, signer: PublicKey | undefined): void {
     const source = this.#repository;
     const project = theirs?.verdict === 'signed' ? theirs.rule : undefined;
+    if (rule.keys.length === 0) {
+      const message = `${placeOf(rule.location)} trusts identities alone for ${source}, and podman and bootc on nodes verify keys: add the key that it is signed with besides`;
+      this.#refuse('UPDATE_LOCKOUT', message, ['source']);
+    }
     if (signer !== undefined) {
       if (!holds(rule, signer)) {
         const whose = rule.location.file === this.#at([]).file ? 'verify' : placeOf(rule.location);
@@ -160,6 +168,18 @@ class UpdatePolicy {
       const message = `nodes want signatures for ${names(rule)}, and ${placeOf(project.location)} wants them for ${names(project)}`;
       this.#refuse('UPDATE_LOCKOUT', message, ['verify']);
     }
+  }
+
+  /** Authorities that are over give no certificate that the next image could be signed with. */
+  async #checkRoot(location: Location, { root }: KeylessTrust): Promise<void> {
+    const { isRootAlive } = await import('./keyless.ts');
+    if (isRootAlive(root, this.#options.now())) return;
+    this.#findings.push({
+      code: 'UPDATE_LOCKOUT',
+      severity: 'error',
+      message: `every authority in the trusted root for ${this.#repository} is over: nobody can sign by an identity any more`,
+      location,
+    });
   }
 
   /** A scope of the policy of containers is a repository and all below it; two rules for one scope cannot be kept. */
@@ -202,9 +222,10 @@ function composePolicy(
   return { default: project?.default ?? 'reject', repositories };
 }
 
-function hostRule({ keys, signedAs, attestations }: TrustRule): HostRule {
+function hostRule({ keys, keyless, signedAs, attestations }: TrustRule): HostRule {
   return {
     keys: keys.map(renderPublicKey),
+    ...(keyless !== undefined && { identities: keyless.identities, trustedRoot: keyless.text }),
     ...(signedAs !== undefined && { signedAs }),
     ...(attestations.length > 0 && { attestations }),
   };

@@ -35,6 +35,7 @@ Examples:
   ingot sign registry.example.com/ai/node:1.0 --key-fd 3 --password-fd 4 3<key 4<password
   ingot sign oci:build/node:1.0 --as registry.example.com/ai/node:1.0 --key cosign.key
   ingot sign registry.example.com/ai/node:1.0 --key awskms:///alias/node
+  SIGSTORE_ID_TOKEN=… ingot sign registry.example.com/ai/node:1.0 --keyless
 
 Keys are those of \`ingot key new\` and \`cosign generate-key-pair\`, or plain P-256 keys in PEM. What the key signed
 before is not signed again.
@@ -49,8 +50,8 @@ async function sign(context: CommandContext, text: string, flags: SignFlags): Pr
   const identity = identityOf(location, text, flags.as);
   const signer = await openSigner(context, flags);
   if (signer === undefined) {
-    throw new IngotError('USAGE', 'signing takes a key', {
-      hint: 'give it: --key FILE, or --key-fd 3 3<FILE',
+    throw new IngotError('USAGE', 'signing takes a key, or an identity', {
+      hint: 'give it: --key FILE, or --key-fd 3 3<FILE, or --keyless',
     });
   }
   await using inUse = await useStore(context);
@@ -70,12 +71,12 @@ async function sign(context: CommandContext, text: string, flags: SignFlags): Pr
   return { json: { ref: text, ...signed }, text: renderSigned(signed) };
 }
 
-export function renderSigned({ digest, key, identities, manifests }: SignedImage): string {
+export function renderSigned({ digest, key, issuer, identities, manifests }: SignedImage): string {
   const isNew = manifests.some(({ added }) => added.bundle || added.simpleSignatures > 0);
   return [
     `${isNew ? 'signed' : 'was signed before'}: ${digest}, ${formatCount(manifests.length, 'manifest')}`,
     `as ${identities.join(', ')}`,
-    `with the key ${key}`,
+    key === undefined ? `by an identity of ${issuer ?? ''}` : `with the key ${key}`,
   ].join('\n');
 }
 

@@ -8,15 +8,22 @@ import { parseImageReference } from '../../oci/reference.ts';
 import { type ImageLocation, openSource, parseLocation, wantedOf } from '../../publish/location.ts';
 import { type Verification, type VerifiedManifest, verifyImage } from '../../publish/verify-image.ts';
 import { formatTable } from '../../report/format.ts';
+import { isRegExp } from '../../spec/update-schema.ts';
 import { predicateType, verdictFor } from '../../trust/policy.ts';
+import type { CertificateIdentity } from '../../trust/identity.ts';
+import type { KeylessTrust } from '../../trust/keyless.ts';
 import type { PublicKey } from '../../trust/public-key.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
-import { readPublicKeys } from '../signing-key.ts';
+import { readKeyFile, readPublicKeys } from '../signing-key.ts';
 import { findTrustFile, loadTrustPolicy } from '../trust-file.ts';
 
 interface VerifyFlags extends RegistryOptions {
   readonly key?: readonly string[];
+  readonly certificateIdentity?: string;
+  readonly certificateIdentityRegexp?: string;
+  readonly certificateOidcIssuer?: string;
+  readonly trustedRoot?: string;
   readonly policy?: string;
   readonly as?: string;
   readonly type?: readonly string[];
@@ -28,6 +35,7 @@ type Demand =
   | {
       readonly verdict: 'signed';
       readonly keys: readonly PublicKey[];
+      readonly keyless?: KeylessTrust | undefined;
       readonly repository: string | undefined;
       readonly attestations: readonly string[];
       readonly policy?: Location;
@@ -38,6 +46,10 @@ export function verifyCommand(bind: Bind): Command {
     .description('Check that an image is signed by a key that is trusted. Fetches no layer.')
     .argument('<image>', 'HOST/PATH:TAG, oci:DIRECTORY[:NAME] or oci-archive:FILE[:NAME]')
     .option('--key <file>', 'public key that is trusted; one of several is enough (repeatable)', collect)
+    .option('--certificate-identity <subject>', 'who may sign without a key: an email address, or a URI')
+    .option('--certificate-identity-regexp <re>', 'the same by a regular expression for the whole of it')
+    .option('--certificate-oidc-issuer <url>', 'who must have vouched for that identity')
+    .option('--trusted-root <file>', 'authorities and logs that its certificate is checked against')
     .option('--policy <file>', 'rules by repository (default: trust.yaml here or in a folder above)')
     .option('--as <ref>', 'name that it must be signed under, HOST/PATH (default: the one in the registry)')
     .option(
@@ -85,9 +97,10 @@ async function verify(context: CommandContext, text: string, flags: VerifyFlags)
       exitCode: isAccepted ? 0 : 1,
     };
   }
-  const { keys, repository, attestations } = demand;
+  const { keys, keyless, repository, attestations } = demand;
   const verification = await verifyImage(source, wantedOf(location), {
     keys,
+    keyless,
     repository,
     attestations,
     signal,
@@ -101,6 +114,7 @@ async function verify(context: CommandContext, text: string, flags: VerifyFlags)
       ...policy,
       ...(repository !== undefined && { repository }),
       keys: keys.map(({ fingerprint }) => fingerprint),
+      ...(keyless !== undefined && { identities: keyless.identities }),
       manifests,
       missing,
     },
@@ -120,14 +134,19 @@ async function demandOf(
   const own = location.kind === 'registry' ? location.reference : undefined;
   const named = flags.as === undefined ? own : parseImageReference(flags.as);
   const repository = named === undefined ? undefined : `${named.registry}/${named.repository}`;
-  if (flags.key !== undefined) {
+  const keyless = await keylessOf(cwd, flags);
+  if (flags.key !== undefined || keyless !== undefined) {
     if (flags.policy !== undefined) {
-      throw new IngotError('USAGE', '--key and --policy both say what is trusted', {
-        hint: 'give one of them',
-      });
+      throw new IngotError(
+        'USAGE',
+        '--key or --certificate-identity, and --policy, both say what is trusted',
+        {
+          hint: 'give one of them',
+        },
+      );
     }
-    const keys = await readPublicKeys({ cwd }, flags.key);
-    return { verdict: 'signed', keys, repository, attestations: asked };
+    const keys = await readPublicKeys({ cwd }, flags.key ?? []);
+    return { verdict: 'signed', keys, keyless, repository, attestations: asked };
   }
   const file = flags.policy === undefined ? await findTrustFile(cwd) : resolve(cwd, flags.policy);
   if (file === undefined) {
@@ -151,6 +170,7 @@ async function demandOf(
   return {
     verdict: 'signed',
     keys: rule.keys,
+    keyless: rule.keyless,
     repository: flags.as === undefined ? (rule.signedAs ?? repository) : repository,
     attestations: [...new Set([...rule.attestations, ...asked])],
     policy: rule.location,
@@ -164,18 +184,27 @@ function renderVerification(text: string, { digest, trusted, manifests, missing 
   const rows = manifests.flatMap((manifest) => {
     const title = titleOf(manifest, manifest === root && manifests.length > 1);
     const rowsOf = [
-      ...manifest.accepted.map(({ form, key, identity }) => [
+      ...manifest.accepted.map(({ form, key, certificate, identity }) => [
         FORMS[form],
-        short(key),
+        nameOf(key, certificate),
         identity ?? 'any name',
       ]),
-      ...manifest.attestations.map(({ predicateType: type, key }) => [type, short(key), '']),
+      ...manifest.attestations.map(({ predicateType: type, key, certificate }) => [
+        type,
+        nameOf(key, certificate),
+        '',
+      ]),
     ];
     if (rowsOf.length > 0) return rowsOf.map((cells, index) => [index === 0 ? title : '', ...cells]);
     const isCovered = manifest !== root && (root?.accepted.length ?? 0) > 0;
     return [[title, isCovered ? 'none of its own; the index names it' : 'none', '', '']];
   });
-  const columns = [{ title: 'IMAGE' }, { title: 'SIGNATURE' }, { title: 'KEY' }, { title: 'SIGNED AS' }];
+  const columns = [
+    { title: 'IMAGE' },
+    { title: 'SIGNATURE' },
+    { title: 'KEY OR IDENTITY' },
+    { title: 'SIGNED AS' },
+  ];
   const refused = manifests.flatMap((manifest) =>
     manifest.refused.map(
       ({ form, message, digest: which }) =>
@@ -199,6 +228,34 @@ function titleOf({ digest, platform }: VerifiedManifest, isIndex: boolean): stri
       ? 'image'
       : `${platform.os}/${platform.architecture}`;
   return `${what} ${short(digest)}`;
+}
+
+function nameOf(key: Digest | undefined, certificate: CertificateIdentity | undefined): string {
+  return key === undefined ? (certificate?.subject ?? '') : short(key);
+}
+
+/** @throws IngotError USAGE */
+async function keylessOf(cwd: string, flags: VerifyFlags): Promise<KeylessTrust | undefined> {
+  const { certificateIdentity: subject, certificateIdentityRegexp: subjectRegexp } = flags;
+  const { certificateOidcIssuer: issuer, trustedRoot } = flags;
+  if ([subject, subjectRegexp, issuer, trustedRoot].every((one) => one === undefined)) return undefined;
+  if (
+    issuer === undefined ||
+    trustedRoot === undefined ||
+    (subject === undefined) === (subjectRegexp === undefined)
+  ) {
+    throw new IngotError('USAGE', 'an identity is a subject and its issuer, checked against a trusted root', {
+      hint: 'give --certificate-identity (or -regexp), --certificate-oidc-issuer and --trusted-root',
+    });
+  }
+  if (subjectRegexp !== undefined && !isRegExp(subjectRegexp)) {
+    throw new IngotError('USAGE', '--certificate-identity-regexp is no regular expression');
+  }
+  const { parseTrustedRoot } = await import('../../trust/keyless.ts');
+  const text = (await readKeyFile(resolve(cwd, trustedRoot), trustedRoot)).toString();
+  const identity =
+    subject === undefined ? { issuer, subjectRegexp: subjectRegexp ?? '' } : { issuer, subject };
+  return { identities: [identity], root: parseTrustedRoot(text, trustedRoot) };
 }
 
 function short(digest: Digest): string {
