@@ -33,7 +33,18 @@ export async function collectLicenses(productRoot: string): Promise<string> {
   return (await Promise.all(sections)).join('\n');
 }
 
+const PackageJson = z.object({
+  license: z.string().default('no licence'),
+  author: z.union([z.string(), z.object({ name: z.string() })]).default('its authors'),
+});
+
+/** Some packages bring no file: then what they say of themselves, as the terms are at others with the same licence. */
 async function readLicense(folder: string): Promise<string> {
   const [file] = (await readdir(folder)).filter((name) => LICENSE_FILE.test(name)).sort();
-  return file === undefined ? '' : `${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+  if (file !== undefined) return `${(await readFile(join(folder, file), 'utf8')).trim()}\n`;
+  const { license, author } = PackageJson.parse(
+    JSON.parse(await readFile(join(folder, 'package.json'), 'utf8')),
+  );
+  const who = typeof author === 'string' ? author : author.name;
+  return `Copyright ${who}. This package brings no file with its licence and says that it is ${license}: its terms are those at\nthe other packages with this licence.\n`;
 }

@@ -55,7 +55,8 @@ export async function checkTrust(
   });
   const named = manifests.at(-1);
   const accepted = named?.accepted ?? [];
-  if (trusted) return { verdict: 'signed', keys: [...new Set(accepted.flatMap(({ key }) => key ?? []))], rule };
+  if (trusted)
+    return { verdict: 'signed', keys: [...new Set(accepted.flatMap(({ key }) => key ?? []))], rule };
   const refused = manifests.flatMap((manifest) => manifest.refused.map(({ message }) => message));
   const why =
     accepted.length > 0
