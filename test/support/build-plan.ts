@@ -23,18 +23,22 @@ function enter(phase: string): void {
 
 let building = 0;
 let sealing = false;
+const titles = new Map<string, string>();
 
-/** Of the seal, which is made when all else is there. */
+/** Of the seal, and of the initramfs that it waits for, when all else is there. */
 function followSeal(event: ReportEvent): boolean {
+  if (event.type === 'stage-start') titles.set(event.id, event.title);
   if (event.type === 'stage-start' && event.title === 'Build seal') {
     sealing = true;
-    enter('configure');
+    enter('module index');
   }
   if (!sealing) return false;
   if (event.type === 'log' && event.message.startsWith('dracut')) enter('initramfs');
+  if (event.type === 'log' && event.message.startsWith('Setting up ')) enter('configure');
   if (event.type === 'stage-start' && event.title === 'Check image') enter('check image');
-  if (event.type === 'stage-progress' && event.detail === 'packing') enter('pack seal');
-  if (event.type === 'stage-end' && event.title === 'Build seal') {
+  const isOfSeal = 'id' in event && titles.get(event.id) === 'Build seal';
+  if (isOfSeal && event.type === 'stage-progress' && event.detail === 'packing') enter('pack seal');
+  if (isOfSeal && event.type === 'stage-end') {
     sealing = false;
     enter('finish');
   }
