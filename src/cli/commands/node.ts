@@ -17,6 +17,10 @@ const SHOWN_UPDATES = 5;
 export function nodeCommand(bind: Bind): Command {
   return new Command('node')
     .description('update this machine’s system, go back, and see what is there')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  ingot node status\n  ingot node upgrade --check\n  ingot node rollback\n',
+    )
     .addCommand(statusCommand(bind))
     .addCommand(upgradeCommand(bind))
     .addCommand(switchCommand(bind))
