@@ -171,9 +171,17 @@ async function makeFolder(path: string): Promise<void> {
   }
 }
 
-/** Writes to a temporary name beside `path`, syncs, and renames: readers see the old file or the new one, whole. */
+/**
+ * Writes to a temporary name beside `path`, syncs, and renames: readers see the old file or the new one, whole. What is
+ * no file, such as /dev/null, is written to as it is.
+ */
 export async function writeFileAtomically(path: string, data: string | Uint8Array): Promise<void> {
   await mkdir(dirname(path), { recursive: true });
+  const existing = await stat(path).catch(() => undefined);
+  if (existing !== undefined && !existing.isFile() && !existing.isDirectory()) {
+    await writeFile(path, data);
+    return;
+  }
   const temporary = `${path}.${randomUUID()}.tmp`;
   try {
     await writeFile(temporary, data, { flush: true });
