@@ -15,6 +15,7 @@ const FINE: NodeReport = {
     pending: false,
     rollback: false,
     pinned: false,
+    unlocked: false,
     stateroot: 'default',
     checksum: 'c',
     serial: 0,

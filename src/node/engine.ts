@@ -14,6 +14,8 @@ export interface OfferedImage {
   readonly reference: string;
   /** Of the manifest for this machine's architecture. */
   readonly digest: Digest;
+  /** Of what the name led to: the image itself, or an index that holds it. */
+  readonly root: Digest;
   readonly manifest: Manifest;
   readonly config: ImageConfig;
   readonly version: string;
@@ -43,6 +45,8 @@ export interface Deployment {
   readonly layers: readonly Descriptor[] | undefined;
   /** Tells this boot entry from every other in GRUB's environment: `ingot.id` on the kernel command line. */
   readonly bootId: string | undefined;
+  /** /usr can be written to, until the next restart: for debugging. */
+  readonly isUnlocked: boolean;
 }
 
 export interface FetchPlan {
@@ -63,20 +67,33 @@ export interface Collected {
   readonly bytes: number;
 }
 
+export interface StageOptions {
+  /** Who may have signed was checked, and is to be checked by whatever pulls, too. */
+  readonly isSignatureWanted: boolean;
+}
+
 export interface Engine {
   readonly name: 'ostree' | 'bootc';
   /** In the order of boot entries: the first starts next. */
   deployments(): Promise<readonly Deployment[]>;
   planFetch(image: OfferedImage): Promise<FetchPlan>;
-  /** Pulls what is missing and makes the image ready to be staged. Goes on where it was cut short. */
+  /** @throws IngotError NODE_UNSUITED where this image cannot be pulled and left at that */
+  requireDownload(image: OfferedImage): Promise<void>;
+  /**
+   * Pulls what is missing and makes the image ready to be staged. Goes on where it was cut short. Does nothing where
+   * the engine pulls as it stages.
+   */
   fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void>;
   /** Whether `fetch` has nothing to do. */
   isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean>;
   /** Prepares the image to start next, in the place of what was staged before. */
-  stage(image: OfferedImage): Promise<Deployment>;
+  stage(image: OfferedImage, options: StageOptions): Promise<Deployment>;
+  /** Lets it start next. What is staged is given up. */
   makeDefault(deployment: Deployment): Promise<void>;
   setPinned(deployment: Deployment, isPinned: boolean): Promise<void>;
   remove(deployment: Deployment): Promise<void>;
+  /** Makes /usr of the running system writable until the next restart. */
+  unlockUsr(): Promise<void>;
   /** Removes what no deployment needs. @param keep images that are to stay, such as one that was downloaded */
   collect(keep: ReadonlySet<Digest>): Promise<Collected>;
 }

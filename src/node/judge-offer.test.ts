@@ -27,6 +27,7 @@ function offer({
   return {
     reference: reference ?? 'registry.example.com/ai/node:stable',
     digest,
+    root: digest,
     version,
     manifest: {
       schemaVersion: 2,

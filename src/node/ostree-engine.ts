@@ -21,6 +21,7 @@ import {
   ostreeSetDefaultArgv,
   ostreeStageArgv,
   ostreeUndeployArgv,
+  ostreeUnlockArgv,
   parseOstreeStatus,
 } from '../tools/ostree.ts';
 import { argumentValue, BOOT_ID, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
@@ -76,6 +77,7 @@ export class OstreeEngine implements Engine {
           facts: await factsOf(commit, folderOf(one)),
           layers: commit.manifest?.layers,
           bootId: argumentValue(entries.get(id) ?? [], BOOT_ID),
+          isUnlocked: one.unlocked,
         };
       }),
     );
@@ -97,6 +99,10 @@ export class OstreeEngine implements Engine {
     // Blobs go when they are imported, so what lies there at once is the largest of them.
     const largest = missing.reduce((most, { size }) => Math.max(most, size), 0);
     return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + largest + SPARE_BYTES, freeBytes };
+  }
+
+  requireDownload(): Promise<void> {
+    return Promise.resolve();
   }
 
   async fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void> {
@@ -174,6 +180,8 @@ export class OstreeEngine implements Engine {
   }
 
   async makeDefault(deployment: Deployment): Promise<void> {
+    const staged = (await this.#status()).findIndex((one) => one.staged);
+    if (staged !== -1) await this.#tools.run(ostreeUndeployArgv(staged));
     await this.#tools.run(ostreeSetDefaultArgv(await this.#indexOf(deployment)));
   }
 
@@ -183,6 +191,10 @@ export class OstreeEngine implements Engine {
 
   async remove(deployment: Deployment): Promise<void> {
     await this.#tools.run(ostreeUndeployArgv(await this.#indexOf(deployment)));
+  }
+
+  async unlockUsr(): Promise<void> {
+    await this.#tools.run(ostreeUnlockArgv);
   }
 
   async collect(keep: ReadonlySet<Digest>): Promise<Collected> {

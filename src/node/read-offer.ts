@@ -1,5 +1,4 @@
 /** The image that a name leads to now, held to its digest from then on: a tag that moves meanwhile changes nothing. */
-import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES, parseJson } from '../oci/blob.ts';
 import { INDEX_MEDIA_TYPES, readDocument } from '../oci/image-graph.ts';
@@ -8,12 +7,6 @@ import { MAX_INDEX_DEPTH } from '../oci/layout.ts';
 import { ImageConfig, LAYER_MEDIA_TYPES, Manifest } from '../oci/schema.ts';
 import { versionOf } from '../ostree/import-image.ts';
 import type { OfferedImage } from './engine.ts';
-
-export interface Offer {
-  readonly image: OfferedImage;
-  /** Of what the name led to: the image itself, or an index that holds it. Signatures are for this. */
-  readonly root: Digest;
-}
 
 export interface OfferOptions extends TransferOptions {
   /** What the node follows, as a person writes it. */
@@ -25,7 +18,7 @@ export interface OfferOptions extends TransferOptions {
 }
 
 /** @throws IngotError NOT_FOUND, IMAGE_INVALID, DIGEST_MISMATCH, and what the source throws */
-export async function readOffer(source: ImageSource, options: OfferOptions): Promise<Offer> {
+export async function readOffer(source: ImageSource, options: OfferOptions): Promise<OfferedImage> {
   const { reference, wanted, architecture, signal } = options;
   const root = await source.manifest(wanted, { signal });
   const document = await descend(source, root, architecture, { signal }, 0);
@@ -55,7 +48,7 @@ export async function readOffer(source: ImageSource, options: OfferOptions): Pro
   const config = parseJson(bytes.toString(), ImageConfig, shown, 'image configuration');
   const { digest } = document.descriptor;
   const version = versionOf(digest, manifest.annotations);
-  return { image: { reference, digest, manifest, config, version }, root: root.descriptor.digest };
+  return { reference, digest, root: root.descriptor.digest, manifest, config, version };
 }
 
 /** An index without an image for this machine is refused here, one with a single image of any kind later. */

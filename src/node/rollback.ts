@@ -29,8 +29,8 @@ export async function rollBack(engine: Engine, journal: Journal): Promise<Rolled
   }
   const update = randomUUID();
   const staged = before.find(({ isStaged }) => isStaged);
+  await engine.makeDefault(target);
   if (staged !== undefined) {
-    await engine.remove(staged);
     await journal.append({
       update,
       event: 'discarded',
@@ -38,7 +38,6 @@ export async function rollBack(engine: Engine, journal: Journal): Promise<Rolled
       reason: 'given up for a rollback',
     });
   }
-  await engine.makeDefault(target);
   await journal.append({ update, event: 'rollback', ...toldOf(target), reason: 'asked for' });
   return { deployment: target, discarded: staged };
 }

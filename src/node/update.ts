@@ -76,8 +76,8 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
       signal,
     });
     const verdict = await checkTrust(source, location, found.root, policy, { signal });
-    stage.detail(`${found.image.version}, ${verdict.verdict}`);
-    return { offer: found.image, trust: verdict };
+    stage.detail(`${found.version}, ${verdict.verdict}`);
+    return { offer: found, trust: verdict };
   });
   const refusals = judgeOffer(offer, {
     ...options,
@@ -119,11 +119,12 @@ export async function runUpdate(
   let told: Pick<JournalEntry, 'reference' | 'digest' | 'version'> = { reference: options.reference };
   try {
     const prepared = await prepareUpdate(node, options);
-    const { image, plan, state } = prepared;
+    const { image, plan, state, trust } = prepared;
     told = { reference: image.reference, digest: image.digest, version: image.version };
     if (state !== 'available')
       return { ...prepared, done: 'nothing', seconds: seconds(), deployment: undefined };
     requireRoom(plan);
+    if (options.isDownloadOnly === true) await engine.requireDownload(image);
     await journal.append({ update, event: 'started', ...told });
     await reporter.stage('Pull and import', async (stage) => {
       if (await engine.isFetched(image)) {
@@ -137,7 +138,9 @@ export async function runUpdate(
     if (options.isDownloadOnly === true) {
       return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
     }
-    const deployment = await reporter.stage('Stage', () => engine.stage(image));
+    const deployment = await reporter.stage('Stage', () =>
+      engine.stage(image, { isSignatureWanted: trust.verdict === 'signed' }),
+    );
     const { bootId } = deployment;
     await journal.append({
       update,

@@ -134,6 +134,9 @@ export function ostreeUndeployArgv(index: number): Argv {
   return ['ostree', 'admin', 'undeploy', String(index)];
 }
 
+/** Lays a file system over /usr of the running system, which is writable and goes with the next restart. */
+export const ostreeUnlockArgv: Argv = ['ostree', 'admin', 'unlock'];
+
 /** Removes what no deployment and no branch needs. */
 export function ostreeCleanupArgv(): Argv {
   return ['ostree', 'admin', 'cleanup'];
@@ -142,6 +145,11 @@ export function ostreeCleanupArgv(): Argv {
 /** Deletes one branch; its commit stays until it is cleaned up. */
 export function ostreeDeleteRefArgv(repo: string, ref: string): Argv {
   return ['ostree', 'refs', `--repo=${repo}`, '--delete', ref];
+}
+
+/** Prints the whole names of branches below `prefix`. */
+export function ostreeListRefsArgv(repo: string, prefix: string): Argv {
+  return ['ostree', 'refs', `--repo=${repo}`, '--list', prefix];
 }
 
 /** Prints the value as text of GVariant; fails for a key that the commit does not have. */
@@ -175,6 +183,8 @@ export interface OstreeDeployment {
   readonly rollback: boolean;
   /** It is not dropped for newer ones. */
   readonly pinned: boolean;
+  /** /usr can be written to. */
+  readonly unlocked: boolean;
   readonly stateroot: string;
   readonly checksum: string;
   /** Tells deployments of one commit apart. */
@@ -199,18 +209,20 @@ export function parseOstreeStatus(text: string): OstreeDeployment[] {
         pending: remarks.includes('(pending)'),
         rollback: remarks.includes('(rollback)'),
         pinned: false,
+        unlocked: false,
         stateroot: head[2] ?? '',
         checksum: head[3] ?? '',
         serial: Number(head[4]),
       });
       continue;
     }
-    const field = /^\s+(Version|origin refspec|Pinned): (.+)$/.exec(line);
+    const field = /^\s+(Version|origin refspec|Pinned|Unlocked): (.+)$/.exec(line);
     const last = deployments.pop();
     if (last === undefined) continue;
     const value = field?.[2] ?? '';
     if (field?.[1] === 'Version') deployments.push({ ...last, version: value });
     else if (field?.[1] === 'Pinned') deployments.push({ ...last, pinned: value === 'yes' });
+    else if (field?.[1] === 'Unlocked') deployments.push({ ...last, unlocked: value !== 'none' });
     else if (field !== null) deployments.push({ ...last, origin: value });
     else deployments.push(last);
   }

@@ -4,6 +4,7 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 import { readVerdict } from '../../node/gate/last-verdict.ts';
 import { updatesIn } from '../../node/journal.ts';
 import { rollBack, setPinned } from '../../node/rollback.ts';
+import { requireBooted } from '../../node/update.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
@@ -29,7 +30,8 @@ export function nodeCommand(bind: Bind): Command {
     .addCommand(pinCommand(bind, false))
     .addCommand(checkCommand(bind))
     .addCommand(historyCommand(bind))
-    .addCommand(gcCommand(bind));
+    .addCommand(gcCommand(bind))
+    .addCommand(usrOverlayCommand(bind));
 }
 
 function statusCommand(bind: Bind): Command {
@@ -169,6 +171,22 @@ function gcCommand(bind: Bind): Command {
     .action(bind((context) => collect(context)));
 }
 
+function usrOverlayCommand(bind: Bind): Command {
+  return new Command('usr-overlay')
+    .description('make /usr writable until the next restart, for debugging')
+    .addHelpText(
+      'after',
+      `
+What is written to /usr from then on is gone after the next restart. What is written to /etc and /var stays, and
+packages write there too. An update can be staged meanwhile, and has nothing of it.
+
+Examples:
+  ingot node usr-overlay && apt-get install strace
+`,
+    )
+    .action(bind((context) => unlockUsr(context)));
+}
+
 async function showStatus(context: CommandContext): Promise<CommandResult> {
   const { engine, journal, gpus } = await openNode(context);
   const deployments = await engine.deployments();
@@ -199,6 +217,9 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
     text: [
       renderDeployments(described),
       ...(follows === undefined ? [] : ['', `follows ${follows}`]),
+      ...(described.some(({ unlocked }) => unlocked)
+        ? ['/usr can be written to until the next restart (`ingot node usr-overlay`)']
+        : []),
       ...(staged === undefined
         ? []
         : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
@@ -258,6 +279,17 @@ async function collect(context: CommandContext): Promise<CommandResult> {
   return {
     json: { ...collected },
     text: `${formatCount(images, 'image')} and ${formatCount(layers, 'layer')} removed, ${formatBytes(bytes)}`,
+  };
+}
+
+async function unlockUsr(context: CommandContext): Promise<CommandResult> {
+  const { engine } = await openNode(context);
+  await using _lock = await lockNode(context);
+  const { id, isUnlocked } = requireBooted(await engine.deployments());
+  if (!isUnlocked) await engine.unlockUsr();
+  return {
+    json: { id, unlocked: true, changed: !isUnlocked },
+    text: `/usr can be written to until the next restart${isUnlocked ? ' already' : ''}`,
   };
 }
 

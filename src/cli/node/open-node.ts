@@ -5,6 +5,8 @@ import { z } from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import type { Deployment, Engine } from '../../node/engine.ts';
+import { BootcEngine, isBootcHost } from '../../node/bootc-engine.ts';
+import { HostTools } from '../../node/host-tools.ts';
 import { findGpus } from '../../node/host-gpus.ts';
 import { Journal } from '../../node/journal.ts';
 import { OstreeEngine } from '../../node/ostree-engine.ts';
@@ -12,6 +14,7 @@ import type { NodeContext } from '../../node/update.ts';
 import { acquireFileLock, type FileLock } from '../../proc/file-lock.ts';
 import { findProgram } from '../../proc/find-program.ts';
 import { Store } from '../../store/store.ts';
+import { bootcStatusArgv, parseBootcStatus } from '../../tools/bootc.ts';
 import type { CommandContext } from '../context.ts';
 import { readIfThere } from './read-if-there.ts';
 import { loadTrustPolicy } from '../trust-file.ts';
@@ -37,8 +40,7 @@ const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: '
  */
 export async function openNode(context: CommandContext): Promise<NodeContext> {
   const { reporter, signal, now } = context;
-  await requireImage();
-  const engine = new OstreeEngine({ openStore: () => Store.open(join(STATE_FOLDER, 'store')), now, signal });
+  const engine = await chooseEngine(context);
   const hasPolicy = (await readIfThere(POLICY_FILE)) !== undefined;
   return {
     engine,
@@ -49,6 +51,21 @@ export async function openNode(context: CommandContext): Promise<NodeContext> {
     reporter,
     signal,
   };
+}
+
+/**
+ * bootc where it is installed and the running system is its own: it would not know what was done behind its back.
+ *
+ * @throws IngotError NODE_UNSUITED
+ */
+async function chooseEngine({ now, signal }: CommandContext): Promise<Engine> {
+  const tools = new HostTools(signal);
+  if ((await findProgram('bootc')) !== undefined) {
+    const { stdout } = await tools.run(bootcStatusArgv);
+    if (isBootcHost(parseBootcStatus(stdout))) return new BootcEngine({ tools });
+  }
+  await requireImage();
+  return new OstreeEngine({ openStore: () => Store.open(join(STATE_FOLDER, 'store')), now, signal });
 }
 
 async function requireImage(): Promise<void> {
@@ -98,6 +115,14 @@ export async function lockNode({ signal }: CommandContext): Promise<FileLock> {
 export async function followedReference(engine: Engine): Promise<string> {
   const deployments = await engine.deployments();
   const reference = followedOf(deployments) ?? (await sourceOfImage());
+  if (
+    reference !== undefined &&
+    /^(?:containers-storage|docker-daemon|docker-archive|dir):/.test(reference)
+  ) {
+    throw new IngotError('NODE_UNSUITED', `this node follows ${reference}, where Ingot reads no images`, {
+      hint: '`bootc upgrade` does; `ingot node switch HOST/PATH:TAG` follows a name in a registry',
+    });
+  }
   if (reference !== undefined) return reference;
   throw new IngotError('NOT_FOUND', 'nothing says where this node’s next image comes from', {
     hint: 'say it once with `ingot node switch HOST/PATH:TAG`; `update.source` of a declaration says it in the image',

@@ -11,6 +11,8 @@ export interface DescribedDeployment {
   readonly id: string;
   readonly state: DeploymentState;
   readonly pinned: boolean;
+  /** /usr can be written to until the next restart. */
+  readonly unlocked: boolean;
   readonly reference?: string;
   readonly digest?: string;
   readonly version?: string;
@@ -30,6 +32,7 @@ export function describeDeployment(deployment: Deployment, bootedIndex: number):
     id,
     state: stateOf(deployment, bootedIndex),
     pinned: deployment.isPinned,
+    unlocked: deployment.isUnlocked,
     ...(reference !== undefined && { reference }),
     ...(digest !== undefined && { digest }),
     ...(version !== undefined && { version }),
