@@ -36,8 +36,8 @@ export interface Companion extends AsyncDisposable {
   readonly channels: readonly Duplex[];
   /** Settles when the program has ended, however it did; never rejects. */
   readonly exited: Promise<CompanionExit>;
-  /** Ends the process group and waits until it is gone. */
-  kill(): Promise<void>;
+  /** Ends the process group and waits until it is gone. By SIGKILL it cannot put anything in order first. */
+  kill(signal?: 'SIGTERM' | 'SIGKILL'): Promise<void>;
 }
 
 const KILL_GRACE_MS = 2_000;
@@ -82,14 +82,14 @@ export async function startCompanion(argv: Argv, options: CompanionOptions): Pro
   const pid = child.pid;
   const untrack = trackGroup(pid);
   void exited.then(untrack);
-  const kill = async (): Promise<void> => {
+  const kill = async (signal: 'SIGTERM' | 'SIGKILL' = 'SIGTERM'): Promise<void> => {
     // After its end the number may belong to somebody else.
-    if (child.exitCode === null && child.signalCode === null) killGroup(pid, 'SIGTERM');
+    if (child.exitCode === null && child.signalCode === null) killGroup(pid, signal);
     const grace = setTimeout(() => {
       if (child.exitCode === null && child.signalCode === null) killGroup(pid, 'SIGKILL');
     }, KILL_GRACE_MS);
     await exited;
     clearTimeout(grace);
   };
-  return { channels, exited, kill, [Symbol.asyncDispose]: kill };
+  return { channels, exited, kill, [Symbol.asyncDispose]: () => kill() };
 }

@@ -27,17 +27,14 @@ export interface BubblewrapOptions {
   /** Capabilities left to the program, without `CAP_`; none by default. */
   readonly capabilities?: readonly string[];
   readonly workingDirectory?: string;
+  /** Leaves the program this machine's network. Default: it has a network of its own, with nothing in it. */
+  readonly sharesNetwork?: boolean;
 }
 
-/** Argument vector that runs `program` under bubblewrap. The network namespace is always new and empty. */
+/** Argument vector that runs `program` under bubblewrap. */
 export function bubblewrapArgv(program: Argv, options: BubblewrapOptions): Argv {
-  const argv: [string, ...string[]] = [
-    'bwrap',
-    '--unshare-pid',
-    '--unshare-net',
-    '--unshare-ipc',
-    '--unshare-uts',
-  ];
+  const argv: [string, ...string[]] = ['bwrap', '--unshare-pid', '--unshare-ipc', '--unshare-uts'];
+  if (options.sharesNetwork !== true) argv.push('--unshare-net');
   argv.push('--die-with-parent', '--new-session', '--hostname', 'localhost', '--cap-drop', 'ALL');
   for (const capability of options.capabilities ?? []) argv.push('--cap-add', `CAP_${capability}`);
   if (options.root !== undefined) {

@@ -4,7 +4,7 @@
  *
  * A program sees the root's /usr and /etc, read-only, and of the host just the paths it is given. Its `/` is an
  * empty tmpfs, so that no mount point is ever made inside the root itself, which is shared by everything that runs
- * from it. It has no network and, unless asked for, no capability.
+ * from it. Unless asked for, it has no network and no capability.
  */
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -26,6 +26,8 @@ export interface ToolBind {
 export interface ToolOptions {
   /** Capabilities left to the program, without `CAP_`. Default: none. */
   readonly capabilities?: readonly string[];
+  /** Leaves the program this machine's network. Default: none. */
+  readonly sharesNetwork?: boolean;
 }
 
 export interface ToolsRoot {
@@ -81,6 +83,7 @@ export async function openToolsRoot(path: string): Promise<ToolsRoot> {
         tmpfs: ['/tmp', '/run', '/var/tmp'],
         environment: ENVIRONMENT,
         ...(options.capabilities !== undefined && { capabilities: options.capabilities }),
+        ...(options.sharesNetwork === true && { sharesNetwork: true }),
       }),
   };
 }

@@ -106,8 +106,10 @@ export class GuestChannel {
   #lastId = 0;
   #bootId: string | undefined;
 
-  constructor(socket: Duplex) {
+  /** @param bootId of a guest that said already that it answers */
+  constructor(socket: Duplex, bootId?: string) {
     this.#socket = socket;
+    this.#bootId = bootId;
     splitLines(socket, (line) => {
       const message = parseChannelMessage(line);
       if (message?.type === 'ready') this.#ready(message.bootId);
@@ -145,12 +147,18 @@ export class GuestChannel {
     return { ...output, timedOut: late && TIMED_OUT.includes(output.exitCode) };
   }
 
-  #ready(bootId: string): void {
-    this.#bootId = bootId;
+  /** Tells that the guest restarts: nobody answers until the next boot is up. */
+  forgetBoot(): void {
+    this.#bootId = undefined;
     for (const { reject } of this.#running.values()) {
       reject(new IngotError('VM_FAILED', 'the machine restarted while a command ran in it'));
     }
     this.#running.clear();
+  }
+
+  #ready(bootId: string): void {
+    this.forgetBoot();
+    this.#bootId = bootId;
     for (const waiting of this.#waiting) if (waiting(bootId)) this.#waiting.delete(waiting);
   }
 

@@ -1,48 +1,36 @@
 /**
  * A virtual machine that boots a disk.
  *
- * The disk file is never written: the guest's writes go to an overlay that is thrown away. Every wait has a limit
- * and ends early when the machine does; the error then carries the console's last lines. KVM is used where it
- * executes the firmware, emulation otherwise.
+ * The disk file is never written: the guest's writes go to an overlay, which is thrown away or kept for the next
+ * machine (machine-state.ts). Every wait has a limit and ends early when the machine does; the error then carries the
+ * console's last lines. KVM is used where it executes the firmware, emulation otherwise.
  */
 import { constants } from 'node:fs';
-import { access, copyFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { access, writeFile } from 'node:fs/promises';
 
 import { IngotError } from '../../errors.ts';
 import { FIRST_CHANNEL_FD, startCompanion, type Companion } from '../../proc/companion.ts';
-import { qemuMachineArgv, type Accelerator } from '../../tools/qemu.ts';
-import { parseImageInfo, qemuImgCreateOverlayArgv, qemuImgInfoArgv } from '../../tools/qemu-img.ts';
-import type { ToolsRoot } from '../../tools/tools-root.ts';
+import { type Accelerator, qemuMachineArgv } from '../../tools/qemu.ts';
+import { parseImageInfo, qemuImgInfoArgv } from '../../tools/qemu-img.ts';
 import { DiskTools } from '../../ostree/disk-tools.ts';
 import { CHANNEL_PORT, channelCredentials, GuestChannel, type GuestResult } from './channel.ts';
 import { ConsoleLog } from './console-log.ts';
+import {
+  findFirmware,
+  loadMemory,
+  machineFiles,
+  prepareMachineFiles,
+  readSuspended,
+  saveMemory,
+  type SuspendedMachine,
+} from './machine-state.ts';
 import { Qmp, type QmpEvent } from './qmp.ts';
+import type { VmOptions, WaitOptions } from './vm-options.ts';
 
-export interface VmOptions {
-  /** Raw or qcow2. */
-  readonly disk: string;
-  readonly toolsRoot: ToolsRoot;
-  /** An empty folder of the caller's, removed after the machine. */
-  readonly scratch: string;
-  readonly memoryMiB?: number | undefined;
-  /** Default: KVM where it works. */
-  readonly accelerator?: Accelerator | undefined;
-  /** Receives the console with the second of each line. */
-  readonly consoleFile?: string | undefined;
-  /** Told why KVM is not used although the machine has it. */
-  readonly onNotice?: ((message: string) => void) | undefined;
-  readonly signal?: AbortSignal | undefined;
-}
-
-export interface WaitOptions {
-  readonly timeoutMs: number;
-}
-
-const OVMF_CODE = '/usr/share/OVMF/OVMF_CODE_4M.fd';
-const OVMF_VARIABLES = 'usr/share/OVMF/OVMF_VARS_4M.fd';
 const DEFAULT_MEMORY_MIB = 1024;
 const TAIL_LINES = 40;
+/** What reading a memory from the disk may take. */
+const MEMORY_MS = 120_000;
 /** Firmware that KVM executes prints its first line within two seconds. */
 const KVM_FIRMWARE_MS = 20_000;
 /** What a command may take beyond its own limit: the way in and out of an emulated guest. */
@@ -54,14 +42,18 @@ export class Vm implements AsyncDisposable {
   readonly #qemu: Companion;
   readonly #channel: GuestChannel;
   readonly #started: number;
-  readonly #signal: AbortSignal | undefined;
+  readonly #options: VmOptions;
+  readonly #memoryMiB: number;
+  #qmp: Qmp | undefined;
   /** Settles with the reason when the machine has ended or cannot go on. */
   readonly #end = Promise.withResolvers<string>();
   #restarts = 0;
   #restarted: () => void = () => undefined;
+  #suspending = false;
 
   /**
-   * Starts a machine; its firmware runs when this resolves.
+   * Starts a machine; its firmware runs when this resolves, or the guest where it was suspended. What else is
+   * attached must be the same then.
    *
    * @throws IngotError VM_FAILED, TOOL_MISSING, DISK_FAILED for a disk that cannot be read, INTERRUPTED.
    */
@@ -69,30 +61,41 @@ export class Vm implements AsyncDisposable {
     const tools = new DiskTools(options.toolsRoot, options.signal);
     const info = await tools.run(qemuImgInfoArgv(options.disk), [{ path: options.disk, readOnly: true }]);
     const { format, size } = parseImageInfo(info.stdout);
-    const overlay = join(options.scratch, 'overlay.qcow2');
-    const variables = join(options.scratch, 'variables.fd');
+    const { state = 'throw-away', scratch, writeLog, extraDisks = [], network = 'isolated' } = options;
+    const disk = { path: options.disk, format, size };
+    const firmware = findFirmware(options.secureBoot === true);
+    const { overlay, variables } = machineFiles(scratch);
+    const suspended = state === 'resume' ? await readSuspended(scratch) : undefined;
+    const memoryMiB = suspended?.memoryMiB ?? options.memoryMiB ?? DEFAULT_MEMORY_MIB;
 
     const attempt = async (accelerator: Accelerator): Promise<Vm> => {
-      const base = { path: options.disk, format };
-      await tools.run(qemuImgCreateOverlayArgv(overlay, size, base), [{ path: options.scratch }]);
-      await copyFile(join(options.toolsRoot.path, OVMF_VARIABLES), variables);
+      await prepareMachineFiles(scratch, state, disk, firmware, tools);
+      if (writeLog !== undefined) await writeFile(writeLog, '', { mode: 0o600 });
       const program = qemuMachineArgv({
         accelerator,
-        memoryMiB: options.memoryMiB ?? DEFAULT_MEMORY_MIB,
-        firmware: { code: OVMF_CODE, variables },
-        disk: base,
+        memoryMiB,
+        firmware: { code: firmware.code, variables },
+        secureBoot: options.secureBoot === true,
+        disk,
         overlay,
+        throwAway: state === 'throw-away',
+        writeLog,
+        extraDisks,
+        network,
+        awaitsMemory: suspended !== undefined,
         port: CHANNEL_PORT,
         sockets: { qmp: FIRST_CHANNEL_FD, console: FIRST_CHANNEL_FD + 1, port: FIRST_CHANNEL_FD + 2 },
         credentials: channelCredentials(),
       });
-      const argv = options.toolsRoot.argv(program, [
-        { path: options.scratch },
-        { path: options.disk, readOnly: true },
+      const binds = [
+        { path: scratch },
+        ...[options.disk, ...extraDisks.map(({ path }) => path)].map((path) => ({ path, readOnly: true })),
+        ...(writeLog === undefined ? [] : [{ path: writeLog }]),
         ...(accelerator === 'kvm' ? [{ path: KVM_DEVICE, device: true }] : []),
-      ]);
+      ];
+      const argv = options.toolsRoot.argv(program, binds, { sharesNetwork: network === 'host' });
       const qemu = await startCompanion(argv, { channels: 3, label: 'qemu' });
-      const vm = new Vm(qemu, accelerator, options);
+      const vm = new Vm(qemu, { ...options, accelerator, memoryMiB }, suspended?.bootId);
       try {
         await vm.#run();
         return vm;
@@ -102,7 +105,8 @@ export class Vm implements AsyncDisposable {
       }
     };
 
-    if (options.accelerator !== undefined) return await attempt(options.accelerator);
+    const chosen = suspended?.accelerator ?? options.accelerator;
+    if (chosen !== undefined) return await attempt(chosen);
     if (!(await canOpenKvm())) return await attempt('tcg');
     try {
       return await attempt('kvm');
@@ -113,11 +117,16 @@ export class Vm implements AsyncDisposable {
     }
   }
 
-  private constructor(qemu: Companion, accelerator: Accelerator, options: VmOptions) {
+  private constructor(
+    qemu: Companion,
+    options: VmOptions & Pick<SuspendedMachine, 'accelerator' | 'memoryMiB'>,
+    bootId: string | undefined,
+  ) {
     this.#qemu = qemu;
-    this.accelerator = accelerator;
+    this.accelerator = options.accelerator;
+    this.#memoryMiB = options.memoryMiB;
     this.#started = performance.now();
-    this.#signal = options.signal;
+    this.#options = options;
     this.console = new ConsoleLog(() => this.seconds, options.consoleFile);
     void qemu.exited.then(({ exitCode, signal, output }) => {
       const how = exitCode === 0 ? 'the machine was switched off' : `QEMU ended (${exitCode ?? signal})`;
@@ -126,7 +135,8 @@ export class Vm implements AsyncDisposable {
     const [, consoleSocket, portSocket] = qemu.channels;
     if (consoleSocket === undefined || portSocket === undefined) throw new TypeError('three channels');
     this.console.follow(consoleSocket);
-    this.#channel = new GuestChannel(portSocket);
+    // A guest that goes on has said before that it answers.
+    this.#channel = new GuestChannel(portSocket, bootId);
   }
 
   /** Since the machine was started. */
@@ -139,6 +149,11 @@ export class Vm implements AsyncDisposable {
     return this.#restarts;
   }
 
+  /** Of the boot that answers now; undefined while none does. */
+  get bootId(): string | undefined {
+    return this.#channel.bootId;
+  }
+
   async #run(): Promise<void> {
     const [socket] = this.#qemu.channels;
     if (socket === undefined) throw new TypeError('three channels');
@@ -146,8 +161,11 @@ export class Vm implements AsyncDisposable {
       this.#onEvent(event);
     });
     const qmp = await this.#wait(connected, 'QEMU to start', 30_000);
+    this.#qmp = qmp;
+    const resumes = this.#options.state === 'resume';
+    if (resumes) await this.#wait(loadMemory(qmp, this.#options.scratch), 'the memory', MEMORY_MS);
     await this.#wait(qmp.execute('cont'), 'QEMU to run', 30_000);
-    if (this.accelerator === 'kvm') {
+    if (this.accelerator === 'kvm' && !resumes) {
       await this.#wait(this.console.waitFor(/./), 'the firmware', KVM_FIRMWARE_MS);
     }
   }
@@ -156,14 +174,15 @@ export class Vm implements AsyncDisposable {
     switch (event.name) {
       case 'RESET':
         this.#restarts++;
+        this.#channel.forgetBoot();
         this.#restarted();
         return;
       case 'GUEST_PANICKED':
         this.#end.resolve('the guest panicked');
         return;
       case 'STOP':
-        // Nobody but QEMU itself pauses the machine: KVM met an instruction that it cannot execute.
-        this.#end.resolve('the accelerator failed (internal error)');
+        // Else nobody but QEMU itself pauses the machine: KVM met an instruction that it cannot execute.
+        if (!this.#suspending) this.#end.resolve('the accelerator failed (internal error)');
     }
   }
 
@@ -189,6 +208,15 @@ export class Vm implements AsyncDisposable {
     }
   }
 
+  /**
+   * Waits until a boot other than `after` runs commands, through as many restarts as that takes, and gives its id.
+   *
+   * @throws IngotError VM_FAILED when none does in time or the machine ends.
+   */
+  async waitForBoot(options: WaitOptions & { readonly after?: string | undefined }): Promise<string> {
+    return await this.#wait(this.#channel.waitForBoot(options.after), 'a boot that is up', options.timeoutMs);
+  }
+
   /** Runs a shell script in the guest, as root. A command that takes too long is ended there: `timedOut`. */
   async exec(script: string, options: WaitOptions): Promise<GuestResult> {
     const seconds = Math.max(1, Math.ceil(options.timeoutMs / 1000));
@@ -210,6 +238,23 @@ export class Vm implements AsyncDisposable {
       if (exitCode !== 0) throw this.#failure(`QEMU ended (${exitCode ?? 'by a signal'}): ${output}`);
     });
     await this.#wait(off, 'the machine to switch itself off', options.timeoutMs, true);
+  }
+
+  /** Ends the machine as a power failure does. With state `keep`, another may go on from what is on the disk then. */
+  async cutPower(): Promise<void> {
+    await this.#qemu.kill('SIGKILL');
+  }
+
+  /** Stops the guest where it is, and ends the machine. Its folder, or a copy of it, can be resumed any number of times. */
+  async suspend(options: WaitOptions): Promise<void> {
+    const { bootId } = this;
+    if (this.#qmp === undefined || bootId === undefined) throw this.#failure('the machine is not up');
+    this.#suspending = true;
+    await this.#wait(this.#qmp.execute('stop'), 'the machine to stop', options.timeoutMs);
+    const machine = { accelerator: this.accelerator, memoryMiB: this.#memoryMiB, bootId };
+    const saved = saveMemory(this.#qmp, this.#options.scratch, machine);
+    await this.#wait(saved, 'the memory to be saved', options.timeoutMs);
+    await this.#qemu.kill();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -238,8 +283,9 @@ export class Vm implements AsyncDisposable {
     const timer = setTimeout(() => {
       reject(this.#failure(`waited ${Math.round(timeoutMs / 1000)} s for ${what}`));
     }, timeoutMs);
-    this.#signal?.addEventListener('abort', onAbort, { once: true, signal: stop.signal });
-    if (this.#signal?.aborted === true) onAbort();
+    const { signal } = this.#options;
+    signal?.addEventListener('abort', onAbort, { once: true, signal: stop.signal });
+    if (signal?.aborted === true) onAbort();
     const ended = mayEnd
       ? stopped
       : this.#end.promise.then((reason): never => {
