@@ -8,6 +8,9 @@ const TOLD_BYTES = 32 * 1024 * 1024;
 
 type OnBytes = (bytes: number) => void;
 
+/** One for all: with a new one for each small file, collecting them takes longer than hashing. */
+const chunk = Buffer.allocUnsafeSlow(CHUNK_BYTES);
+
 /** SHA-256 of a plain file, in hex. Throws the system's error for what is none, or cannot be read. */
 export function hashContents(path: string | Buffer, onBytes: OnBytes = () => undefined): string {
   const hash = createHash('sha256');
@@ -43,7 +46,6 @@ export function hashTree(root: string, onBytes: OnBytes): string {
 }
 
 function readInto(hash: Hash, path: string | Buffer, onBytes: OnBytes): void {
-  const chunk = Buffer.allocUnsafe(CHUNK_BYTES);
   // NONBLOCK: opening a FIFO would wait for its writer.
   const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
