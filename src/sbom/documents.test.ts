@@ -57,6 +57,16 @@ interface CycloneDx {
   readonly dependencies: readonly { readonly ref: string; readonly dependsOn?: readonly string[] }[];
 }
 
+it('the Node.js of the agent has a version of its own', () => {
+  const versions = makeBill({ lock })
+    .components.filter(({ kind }) => kind === 'agent-file')
+    .map(({ name, version }) => [name, version]);
+  expect(versions).toEqual([
+    ['ingot.mjs', '0.1.0'],
+    ['node', '24.0.0'],
+  ]);
+});
+
 describe('a document', () => {
   const bill = makeBill({ lock, software });
   const cyclone = JSON.parse(renderDocument(bill, 'cyclonedx', TOOL)) as CycloneDx;

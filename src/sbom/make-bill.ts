@@ -260,7 +260,7 @@ function agentOf({ agent }: Lock): Component[] {
     id: `agent-file/${name}`,
     kind: 'agent-file',
     name,
-    version: agent?.version,
+    version: name === 'node' ? agent?.node : agent?.version,
     layer: agent?.layer,
     sha256: digest.slice('sha256:'.length),
   }));

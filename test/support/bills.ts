@@ -44,7 +44,10 @@ export function fullLock(): Lock {
       layer: 'base',
       version: '0.1.0',
       node: '24.0.0',
-      files: [{ name: 'ingot.mjs', digest: digestOf('agent'), size: 5 }],
+      files: [
+        { name: 'ingot.mjs', digest: digestOf('agent'), size: 5 },
+        { name: 'node', digest: digestOf('node'), size: 5 },
+      ],
     },
   });
 }
