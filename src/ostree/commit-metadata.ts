@@ -6,6 +6,7 @@ import { z } from 'zod';
 
 import { type Digest, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
+import { parseForeignJson } from '../oci/foreign-json.ts';
 import { ImageConfig, Manifest } from '../oci/schema.ts';
 import { ostreeShowMetadataArgv, parseGVariantString } from '../tools/ostree.ts';
 import type { OstreeTools } from './disk-tools.ts';
@@ -82,20 +83,8 @@ export async function readCommitMetadata(
   ]);
   return {
     digest: digest !== undefined && isDigest(digest) ? digest : undefined,
-    manifest: fromJson(manifest, Manifest),
-    config: fromJson(config, ImageConfig),
-    kernelArguments: fromJson(kernelArguments, KernelArguments),
+    manifest: parseForeignJson(manifest, Manifest),
+    config: parseForeignJson(config, ImageConfig),
+    kernelArguments: parseForeignJson(kernelArguments, KernelArguments),
   };
-}
-
-function fromJson<Schema extends z.ZodType>(
-  text: string | undefined,
-  schema: Schema,
-): z.infer<Schema> | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return schema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
-  }
 }

@@ -5,6 +5,7 @@
 import { z } from 'zod';
 
 import { canonicalJson } from '../digest.ts';
+import { parseForeignJson } from '../oci/foreign-json.ts';
 import { LockedGpu, type Lock } from '../resolve/lock.ts';
 import type { UpdateSource } from '../spec/update-schema.ts';
 import { describePolicy } from '../trust/host-policy.ts';
@@ -102,27 +103,15 @@ export function parseFacts(annotations: Readonly<Record<string, string>>): Image
       driver: { name: driver, version: text('driver.version'), modules: text('driver.modules') },
     }),
     cuda: text('cuda'),
-    runtimes: fromJson(
+    runtimes: parseForeignJson(
       text('runtimes'),
       z.array(z.object({ name: z.string(), version: z.string().optional() })),
     ),
-    gpus: fromJson(text('gpus'), z.array(LockedGpu)),
+    gpus: parseForeignJson(text('gpus'), z.array(LockedGpu)),
   };
 }
 
 function named({ name, version, package: packageVersion }: NonNullable<Lock['cuda']>): NamedVersion {
   const told = version ?? packageVersion;
   return { name, ...(told !== undefined && { version: told }) };
-}
-
-function fromJson<Schema extends z.ZodType>(
-  text: string | undefined,
-  schema: Schema,
-): z.infer<Schema> | undefined {
-  if (text === undefined) return undefined;
-  try {
-    return schema.safeParse(JSON.parse(text)).data;
-  } catch {
-    return undefined;
-  }
 }
