@@ -49,6 +49,7 @@ export type ErrorCode =
   | 'NODE_BUSY'
   | 'NODE_FAILED'
   | 'UPDATE_REFUSED'
+  | 'RESTART_NEEDED'
   | 'NOT_FOUND'
   | 'IMAGE_INVALID'
   | 'REGISTRY_UNREACHABLE'

@@ -2,6 +2,7 @@
  * What makes updates of a host transactional, behind one small interface: ostree where the image is Debian's, bootc
  * where that is installed. An engine knows deployments and images; what may be deployed is decided above it.
  */
+import type { Reboot } from '../compare/reboot.ts';
 import type { Digest } from '../digest.ts';
 import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
@@ -72,8 +73,19 @@ export interface StageOptions {
   readonly isSignatureWanted: boolean;
 }
 
+/** Going over to another deployment without restarting the kernel. */
+export interface SoftReboot {
+  /** What of this machine stands in the way, whatever the deployment. */
+  obstacles(): Promise<readonly string[]>;
+  /** Whether the kernel and all that it has loaded stays with this deployment, which is staged or starts next. */
+  judge(to: Deployment): Promise<Reboot>;
+  /** Returns when the running system is about to go down. @throws IngotError NODE_FAILED, and nothing goes down */
+  start(to: Deployment): Promise<void>;
+}
+
 export interface Engine {
   readonly name: 'ostree' | 'bootc';
+  readonly softReboot?: SoftReboot | undefined;
   /** In the order of boot entries: the first starts next. */
   deployments(): Promise<readonly Deployment[]>;
   planFetch(image: OfferedImage): Promise<FetchPlan>;

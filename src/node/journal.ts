@@ -16,6 +16,7 @@ const EVENTS = [
   'started',
   'downloaded',
   'staged',
+  'restarting',
   'refused',
   'failed',
   'interrupted',
@@ -42,6 +43,8 @@ export const JournalEntry = z.object({
   /** Of the error, where there was one. */
   code: z.string().optional(),
   bytes: z.number().optional(),
+  /** How a restart goes. */
+  restart: z.enum(['soft', 'full']).optional(),
   seconds: z.number().optional(),
 });
 export type JournalEntry = z.infer<typeof JournalEntry>;

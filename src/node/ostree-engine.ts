@@ -25,9 +25,10 @@ import {
   parseOstreeStatus,
 } from '../tools/ostree.ts';
 import { argumentValue, BOOT_ID, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
-import type { Collected, Deployment, Engine, FetchPlan, OfferedImage } from './engine.ts';
+import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
 import { asNodeFailure, HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
+import { OstreeSoftReboot } from './restart/ostree-soft-reboot.ts';
 import { openWritableSysroot } from './writable-sysroot.ts';
 
 export interface OstreeEngineOptions {
@@ -47,12 +48,23 @@ const SPARE_BYTES = 128 * 1024 * 1024;
 
 export class OstreeEngine implements Engine {
   readonly name = 'ostree';
+  readonly softReboot: SoftReboot;
   readonly #tools: HostTools;
   readonly #options: OstreeEngineOptions;
 
   constructor(options: OstreeEngineOptions) {
     this.#options = options;
     this.#tools = new HostTools(options.signal);
+    this.softReboot = new OstreeSoftReboot({
+      sysroot: SYSROOT,
+      tools: this.#tools,
+      deployments: () => this.deployments(),
+      folderOf: async (wanted) => {
+        const found = (await this.#status()).find((one) => idOf(one) === wanted);
+        if (found === undefined) throw new IngotError('NOT_FOUND', `the deployment ${wanted} is gone`);
+        return folderOf(found);
+      },
+    });
   }
 
   async deployments(): Promise<readonly Deployment[]> {

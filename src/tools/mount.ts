@@ -28,6 +28,21 @@ export function bindMountArgv(source: string, target: string): Argv {
   return ['mount', '--bind', source, target];
 }
 
+/** Changes what one mount allows, and nothing of the file system that others see too. */
+export function remountBindArgv(target: string, access: 'ro' | 'rw'): Argv {
+  return ['mount', '-o', `remount,bind,${access}`, target];
+}
+
+/** What is mounted below from now on is seen in this namespace alone. */
+export function makePrivateArgv(target: string): Argv {
+  return ['mount', '--make-rprivate', target];
+}
+
+/** With everything below it. */
+export function unmountTreeArgv(target: string): Argv {
+  return ['umount', '--recursive', target];
+}
+
 export function unmountArgv(target: string): Argv {
   return ['umount', target];
 }

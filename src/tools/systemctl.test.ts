@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 
-import { parseBootTimes, parseTimespan, parseUnitNames } from './systemctl.ts';
+import {
+  parseBootTimes,
+  parseFinishTime,
+  parseSystemdVersion,
+  parseTimespan,
+  parseUnitNames,
+} from './systemctl.ts';
 
 test('unit names are the first column', () => {
   expect(
@@ -24,4 +30,16 @@ test('boot times of systemd 257 are understood', () => {
 test('time spans add up', () => {
   expect(parseTimespan('1h 2min 3.5s')).toBe(3723.5);
   expect(parseTimespan('250us')).toBeCloseTo(0.00025);
+});
+
+test('the version of systemd is its first number', () => {
+  expect(parseSystemdVersion('systemd 257 (257.9-1~deb13u1)\n+PAM +AUDIT +SELINUX\n')).toBe(257);
+  expect(parseSystemdVersion('systemd 258~rc1 (258~rc1-2)\n')).toBe(258);
+  expect(parseSystemdVersion('')).toBeUndefined();
+});
+
+test('a start that has not ended has no time', () => {
+  expect(parseFinishTime('FinishTimestamp=@1764454123\n')).toBe(1764454123);
+  expect(parseFinishTime('FinishTimestamp=\n')).toBeUndefined();
+  expect(parseFinishTime('FinishTimestamp=@0\n')).toBeUndefined();
 });

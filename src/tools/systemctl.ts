@@ -1,4 +1,5 @@
 /** What systemctl and systemd-analyze print. Manuals: systemctl(1), systemd-analyze(1). */
+import type { Argv } from '../proc/run.ts';
 
 /** Seconds a boot spent in each part, as far as systemd knows them. */
 export interface BootTimes {
@@ -26,6 +27,23 @@ export function parseBootTimes(stdout: string): BootTimes {
     if (match?.[1] !== undefined && match[2] !== undefined) times[match[2]] = parseTimespan(match[1]);
   }
   return times;
+}
+
+/** `systemd 257 (257.9-1~deb13u1)`, the first line of `systemctl --version`. */
+export function parseSystemdVersion(stdout: string): number | undefined {
+  const version = /^systemd (\d+)/.exec(stdout)?.[1];
+  return version === undefined ? undefined : Number(version);
+}
+
+/** When the last start of user space ended. A soft reboot starts it anew. Prints `FinishTimestamp=@SECONDS`. */
+export function systemctlFinishTimeArgv(): Argv {
+  return ['systemctl', 'show', '--property=FinishTimestamp', '--timestamp=unix'];
+}
+
+/** Seconds since the epoch; undefined while it has not ended. */
+export function parseFinishTime(stdout: string): number | undefined {
+  const seconds = /^FinishTimestamp=@(\d+)$/m.exec(stdout)?.[1];
+  return seconds === undefined || seconds === '0' ? undefined : Number(seconds);
 }
 
 const UNIT_SECONDS: Readonly<Record<string, number>> = {

@@ -5,7 +5,7 @@
  * Needs root.
  */
 import { randomUUID } from 'node:crypto';
-import { mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
+import { lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { deployImage } from '../../src/disk/deploy.ts';
@@ -16,6 +16,7 @@ import { installableImage } from '../../src/ostree/import-image.ts';
 import { type Argv, run } from '../../src/proc/run.ts';
 import { silentReporter } from '../../src/report/events.ts';
 import type { ToolsRoot } from '../../src/tools/tools-root.ts';
+import { renderBootedMark } from './booted-mark.ts';
 import { type CliResult, PRODUCT_ROOT } from './cli.ts';
 
 const ANY_EXIT = Array.from({ length: 256 }, (_, code) => code);
@@ -88,8 +89,8 @@ export class BootedNode {
     return ['/tmp/node', `${PRODUCT}/src/main.ts`, ...args];
   }
 
-  async ingotJson(args: readonly string[]): Promise<Record<string, unknown>> {
-    const { exitCode, stdout, stderr } = await this.ingot([...args, '--json']);
+  async ingotJson(args: readonly string[], binds: readonly string[] = []): Promise<Record<string, unknown>> {
+    const { exitCode, stdout, stderr } = await this.ingot([...args, '--json'], binds);
     if (exitCode !== 0)
       throw new Error(`ingot ${args.join(' ')} exited with ${exitCode}\n${stderr}\n${stdout}`);
     return JSON.parse(stdout) as Record<string, unknown>;
@@ -104,6 +105,16 @@ export class BootedNode {
 
   /** Loses power, and starts what is first in the boot menu. */
   async powerCycle(): Promise<void> {
+    this.#deployment = await this.#first();
+    await this.#start();
+  }
+
+  /** Has user space restarted in what is first; /run stays as it is. */
+  async goOver(): Promise<void> {
+    this.#deployment = await this.#first();
+  }
+
+  async #first(): Promise<string> {
     const entries = join(this.#folder, 'boot/loader/entries');
     const texts = await Promise.all(
       (await readdir(entries)).map((name) => readFile(join(entries, name), 'utf8')),
@@ -112,8 +123,7 @@ export class BootedNode {
     const [first = ''] = texts.sort((one, other) => versionOf(other) - versionOf(one));
     const link = / ostree=(\S+)/.exec(first)?.[1] ?? 'none';
     const name = (await readlink(join(this.sysroot, link))).split('/').at(-1) ?? '';
-    this.#deployment = join('ostree/deploy/default/deploy', name);
-    await this.#start();
+    return join('ostree/deploy/default/deploy', name);
   }
 
   /** The node's program for others to run: bubblewrap's argument vector. */
@@ -143,6 +153,7 @@ export class BootedNode {
   async #start(): Promise<void> {
     const folder = join(this.#folder, 'run');
     for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
-    await writeFile(join(folder, 'ostree-booted'), '');
+    const deployment = await lstat(join(this.sysroot, this.#deployment), { bigint: true });
+    await writeFile(join(folder, 'ostree-booted'), renderBootedMark(deployment));
   }
 }

@@ -3,9 +3,12 @@ import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { readVerdict } from '../../node/gate/last-verdict.ts';
 import { updatesIn } from '../../node/journal.ts';
+import { type LastRestart, lastRestart, SOFT_REBOOT_CHOICES } from '../../node/restart/restart.ts';
 import { rollBack, setPinned } from '../../node/rollback.ts';
 import { requireBooted } from '../../node/update.ts';
-import { formatBytes, formatCount } from '../../report/format.ts';
+import { run } from '../../proc/run.ts';
+import { formatBytes, formatCount, formatSeconds } from '../../report/format.ts';
+import { parseFinishTime, systemctlFinishTimeArgv } from '../../tools/systemctl.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
@@ -74,6 +77,7 @@ Examples:
   ingot node upgrade
   ingot node upgrade --download-only
   ingot node upgrade --apply
+  ingot node upgrade --apply --soft-reboot required
 `,
     )
     .action(bind((context, options: UpgradeOptions) => upgrade(context, options)));
@@ -99,6 +103,12 @@ Examples:
 function addUpdateOptions(command: Command): Command {
   return addRegistryOptions(
     command
+      .addOption(
+        new Option(
+          '--soft-reboot <when>',
+          'with --apply: restart user space alone where kernel, driver, initramfs and arguments stay (default: auto)',
+        ).choices(SOFT_REBOOT_CHOICES),
+      )
       .option('--allow-downgrade', 'take an image whose version is older than the running one’s')
       .option('--force', 'take one that is not for this machine’s GPUs, or that was not good here before'),
   );
@@ -191,6 +201,8 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
   const { engine, journal, gpus } = await openNode(context);
   const deployments = await engine.deployments();
   const { entries, damaged } = await journal.read();
+  const bootId = deployments.find(({ isBooted }) => isBooted)?.bootId;
+  const restart = lastRestart(entries, bootId, await lastStart(context));
   const described = describeDeployments(deployments);
   const follows = followedOf(deployments);
   const updates = updatesIn(entries).slice(0, SHOWN_UPDATES);
@@ -210,6 +222,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
       ...one('rollback'),
       deployments: described,
       gpus,
+      ...(restart !== undefined && { restart }),
       ...(gate !== undefined && { gate }),
       updates,
       journal: { damaged },
@@ -223,11 +236,23 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
       ...(staged === undefined
         ? []
         : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
+      ...(restart === undefined ? [] : [sentenceOfLastRestart(restart)]),
       ...(gate === undefined ? [] : [`the node ${sentenceOf(gate)}`]),
       ...(updates.length === 0 ? [] : ['', renderUpdates(updates)]),
       ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
     ].join('\n'),
   };
+}
+
+/** In seconds since the epoch; undefined while the system is not started yet. */
+async function lastStart({ signal }: CommandContext): Promise<number | undefined> {
+  const { stdout } = await run(systemctlFinishTimeArgv(), { signal, okExitCodes: [0, 1] });
+  return parseFinishTime(stdout);
+}
+
+function sentenceOfLastRestart({ kind, seconds }: LastRestart): string {
+  const how = kind === 'soft' ? 'user space was restarted into it' : 'it was restarted into';
+  return seconds === undefined ? how : `${how}, down for ${formatSeconds(seconds)}`;
 }
 
 async function goBack(context: CommandContext): Promise<CommandResult> {

@@ -129,10 +129,11 @@ export async function followedReference(engine: Engine): Promise<string> {
   });
 }
 
-/** A staged update may follow another name than what runs. */
+/** A staged update may follow another name than what runs, and be the first that follows any. */
 export function followedOf(deployments: readonly Deployment[]): string | undefined {
   const staged = deployments.find(({ isStaged }) => isStaged);
-  return (staged ?? deployments.find(({ isBooted }) => isBooted))?.reference;
+  const told = staged ?? deployments.find(({ isBooted }) => isBooted);
+  return told?.reference ?? deployments[0]?.reference;
 }
 
 async function sourceOfImage(): Promise<string | undefined> {

@@ -83,6 +83,7 @@ const OUTCOMES: Readonly<Record<UpdateRecord['outcome'], string>> = {
   started: 'did not end',
   downloaded: 'downloaded',
   staged: 'staged',
+  restarting: 'restarted into',
   refused: 'refused',
   failed: 'failed',
   interrupted: 'interrupted',

@@ -1,9 +1,25 @@
 /** `ingot node upgrade` and `switch`. */
 import { IngotError } from '../../errors.ts';
-import { type FinishedUpdate, type PreparedUpdate, prepareUpdate, runUpdate } from '../../node/update.ts';
-import { run } from '../../proc/run.ts';
+import type { Deployment } from '../../node/engine.ts';
+import {
+  chooseRestart,
+  judgeRestart,
+  type Restart,
+  restartFor,
+  restartInto,
+  type SoftRebootChoice,
+  softRebootObstacles,
+} from '../../node/restart/restart.ts';
+import {
+  type FinishedUpdate,
+  type NodeContext,
+  type PreparedUpdate,
+  prepareUpdate,
+  runUpdate,
+} from '../../node/update.ts';
 import { openSource, parseLocation } from '../../publish/location.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
+import { printableName } from '../../report/printable.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { renderImageDifference } from '../diff/render-diff.ts';
 import { openRegistries, type RegistryOptions } from '../registry-options.ts';
@@ -15,6 +31,7 @@ export interface UpgradeOptions extends RegistryOptions {
   readonly check?: true;
   readonly downloadOnly?: true;
   readonly apply?: true;
+  readonly softReboot?: SoftRebootChoice;
   readonly exitCode?: true;
   readonly allowDowngrade?: true;
   readonly force?: true;
@@ -24,6 +41,7 @@ export async function upgrade(context: CommandContext, options: UpgradeOptions):
   if (options.exitCode === true && options.check !== true) {
     throw new IngotError('USAGE', '--exit-code belongs to --check');
   }
+  requireApply(options);
   const { engine } = await openNode(context);
   return update(context, await followedReference(engine), options);
 }
@@ -33,6 +51,7 @@ export async function switchImage(
   image: string,
   options: UpgradeOptions,
 ): Promise<CommandResult> {
+  requireApply(options);
   const location = parseLocation(image, context.cwd);
   if (location.kind !== 'registry') {
     // Followed from wherever Ingot runs next.
@@ -48,6 +67,11 @@ export async function switchImage(
   return update(context, image, options);
 }
 
+function requireApply({ apply, softReboot }: UpgradeOptions): void {
+  if (softReboot === undefined || apply === true) return;
+  throw new IngotError('USAGE', '--soft-reboot belongs to --apply');
+}
+
 async function update(
   context: CommandContext,
   reference: string,
@@ -60,27 +84,40 @@ async function update(
   if (options.check === true) {
     await using source = await openSource(location, registries);
     const prepared = await prepareUpdate(node, { ...request, source });
-    return await renderCheck(context, prepared, options, async () =>
+    return await renderCheck(context, node, prepared, options, async () =>
       previewUpdate(context, source, location.kind !== 'registry', prepared),
     );
   }
   await using _lock = await lockNode(context);
   await using source = await openSource(location, registries);
   const finished = await runUpdate(node, { ...request, source, isDownloadOnly: options.downloadOnly });
-  const isRestarting = options.apply === true && finished.state !== 'current';
-  // What holds a restart up, such as a running job, is asked, and refuses here.
-  if (isRestarting) await run(['systemctl', 'reboot', '--check-inhibitors=yes'], { signal: context.signal });
-  return renderFinished(finished, isRestarting);
+  if (finished.done === 'downloaded' || finished.state === 'current') return renderFinished(finished);
+  const target = await deploymentOf(node, finished);
+  const restart = await judgeRestart(node, target);
+  if (options.apply !== true) return renderFinished(finished, restart);
+  const chosen = chooseRestart(restart, options.softReboot ?? 'auto');
+  const kind = await restartInto(node, target, chosen, options.softReboot !== 'required');
+  return renderFinished(finished, { ...chosen, kind }, true);
+}
+
+/** The one that starts next: just staged, or found so. */
+async function deploymentOf({ engine }: NodeContext, { deployment }: FinishedUpdate): Promise<Deployment> {
+  const target = deployment ?? (await engine.deployments())[0];
+  if (target === undefined) throw new IngotError('NODE_FAILED', 'there is no deployment to start');
+  return target;
 }
 
 async function renderCheck(
   { palette }: CommandContext,
+  { engine }: NodeContext,
   prepared: PreparedUpdate,
   options: UpgradeOptions,
   preview: () => ReturnType<typeof previewUpdate>,
 ): Promise<CommandResult> {
   const { image, booted, trust, plan, state } = prepared;
   const difference = booted.digest === image.digest ? undefined : await preview();
+  const restart =
+    difference === undefined ? undefined : restartFor(difference.reboot, await softRebootObstacles(engine));
   const { missing, bytes, neededBytes, freeBytes } = plan;
   const hasRoom = neededBytes <= freeBytes;
   return {
@@ -89,12 +126,14 @@ async function renderCheck(
       trust,
       pull: { bytes, layers: missing.length, neededBytes, freeBytes, hasRoom },
       ...(difference !== undefined && { difference }),
+      ...(restart !== undefined && { restart }),
     },
     text: [
       ...(difference === undefined ? [] : [renderImageDifference(difference, palette)]),
       state === 'available'
         ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}`
         : sentenceOf(prepared),
+      ...(restart === undefined ? [] : [sentenceOfRestart(restart)]),
       ...(hasRoom
         ? []
         : [`importing it takes up to ${formatBytes(neededBytes)}, and ${formatBytes(freeBytes)} are free`]),
@@ -103,7 +142,7 @@ async function renderCheck(
   };
 }
 
-function renderFinished(finished: FinishedUpdate, isRestarting: boolean): CommandResult {
+function renderFinished(finished: FinishedUpdate, restart?: Restart, isRestarting = false): CommandResult {
   const { image, done, deployment, plan, seconds, trust } = finished;
   const staged = deployment === undefined ? [] : describeDeployments([deployment]);
   return {
@@ -114,15 +153,25 @@ function renderFinished(finished: FinishedUpdate, isRestarting: boolean): Comman
       pulled: { bytes: plan.bytes, layers: plan.missing.length },
       seconds,
       ...(staged[0] !== undefined && { staged: staged[0] }),
+      ...(restart !== undefined && { restart }),
       restarting: isRestarting,
     },
     text:
-      done === 'staged'
-        ? `${image.version} ${isRestarting ? 'is staged: restarting' : 'runs after the next restart'}`
+      done === 'staged' && restart !== undefined
+        ? `${image.version} ${isRestarting ? `is staged: ${goingDown(restart)}` : `runs after the next restart; ${sentenceOfRestart(restart)}`}`
         : done === 'downloaded'
           ? `${image.version} is downloaded: \`ingot node upgrade\` stages it`
-          : `${sentenceOf(finished)}${isRestarting ? ': restarting' : ''}`,
+          : `${sentenceOf(finished)}${isRestarting && restart !== undefined ? `: ${goingDown(restart)}` : ''}`,
   };
+}
+
+function sentenceOfRestart({ kind, reasons }: Restart): string {
+  if (kind !== 'full') return 'restarting user space alone does';
+  return `it takes a full restart${reasons.length === 0 ? '' : `: ${reasons.map(printableName).join('; ')}`}`;
+}
+
+function goingDown({ kind }: Restart): string {
+  return kind === 'soft' ? 'restarting user space' : 'restarting';
 }
 
 function jsonOf({ image, booted, state }: PreparedUpdate): Readonly<Record<string, unknown>> {
