@@ -52,6 +52,16 @@ test('waiting for another boot ignores the one that answers now', async () => {
   );
 });
 
+test('a restart of user space alone is a boot of its own', () => {
+  const id = '0b1f2e3d-4c5b-4a69-8877-665544332211';
+  const bootId = (line: string): unknown => parseChannelMessage(line);
+  expect(bootId(`ready ${id} 0`)).toEqual({ type: 'ready', bootId: id });
+  // systemd before 256 counts none.
+  expect(bootId(`ready ${id} `)).toEqual({ type: 'ready', bootId: id });
+  expect(bootId(`done 1 0ready ${id} 2`)).toEqual({ type: 'ready', bootId: `${id}+2` });
+  expect(bootId(`ready ${id} x`)).toBeUndefined();
+});
+
 test('lines that are not of the protocol are passed over', () => {
   fc.assert(
     fc.property(fc.string(), (line) => {

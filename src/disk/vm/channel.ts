@@ -4,7 +4,7 @@
  * systemd (256 and later) takes units from the virtual machine's firmware tables. Ours runs a shell loop on a
  * virtio-serial port: a line in, a line out, everything but numbers in base64, so that any output passes unharmed.
  *
- *   guest  ready BOOT-ID
+ *   guest  ready BOOT-ID SOFT-REBOOTS
  *   host   run ID SECONDS SCRIPT
  *   guest  done ID EXIT-CODE STDOUT STDERR
  */
@@ -24,7 +24,8 @@ const TIMED_OUT: readonly number[] = [124, 137];
 
 /** Serves the protocol on file descriptor 3. Everything it uses is in coreutils and any POSIX shell. */
 export const GUEST_LOOP = `
-printf 'ready %s\\n' "$(cat /proc/sys/kernel/random/boot_id)" >&3
+printf 'ready %s %s\\n' "$(cat /proc/sys/kernel/random/boot_id)" \\
+  "$(systemctl show --property=SoftRebootsCount --value 2>/dev/null)" >&3
 while IFS=' ' read -r verb id seconds script <&3; do
   [ "$verb" = run ] || continue
   work=$(mktemp -d "\${TMPDIR:-/run}/ingot-test.XXXXXX") || exit 1
@@ -79,8 +80,12 @@ export function renderRequest(id: number, script: string, timeoutSeconds: number
 
 /** Undefined for a line that is none of the guest's: a restarted loop may leave half of one. */
 export function parseChannelMessage(line: string): ChannelMessage | undefined {
-  const ready = /ready ([0-9a-f-]{36})$/.exec(line);
-  if (ready?.[1] !== undefined) return { type: 'ready', bootId: ready[1] };
+  const ready = /ready ([0-9a-f-]{36})(?: (\d*))?$/.exec(line);
+  if (ready?.[1] !== undefined) {
+    // The kernel's id outlives a restart of user space alone, which is a boot of its own to whoever waits for one.
+    const soft = Number(ready[2] ?? 0);
+    return { type: 'ready', bootId: soft === 0 ? ready[1] : `${ready[1]}+${soft}` };
+  }
   const done = /^done (\d+) (\d+) ([\w+/=]*) ([\w+/=]*)$/.exec(line);
   if (done === null) return undefined;
   const exitCode = Number(done[2]);
