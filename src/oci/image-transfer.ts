@@ -43,6 +43,8 @@ export interface ImageSource extends AsyncDisposable {
   readonly blobBatches?: (descriptor: Descriptor, options?: BlobOptions) => AsyncIterable<readonly Buffer[]>;
   /** Manifests that name `subject` as theirs, such as signatures. */
   referrers(subject: Digest, options?: TransferOptions): Promise<readonly Descriptor[]>;
+  /** Where it helps to know before the first: the blobs that will be asked for. Held by the caller until it has them. */
+  readonly expect?: (blobs: readonly Descriptor[], options?: TransferOptions) => Promise<AsyncDisposable>;
   /** Where sources have blobs as files, verified: the path of one. */
   readonly blobFile?: ((descriptor: Descriptor, options?: PutBlobOptions) => Promise<string>) | undefined;
 }

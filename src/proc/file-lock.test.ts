@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
-import { acquireFileLock } from './file-lock.ts';
+import { acquireFileLock, acquireFileLocks } from './file-lock.ts';
 
 let folder: string;
 let path: string;
@@ -133,4 +133,21 @@ test('a lock that cannot be made says why', async () => {
     message: expect.stringContaining('/proc/ingot.lock') as string,
     output: expect.stringContaining('cannot open lock file') as string,
   });
+});
+
+test('many at once, by one process, and no circle of those who wait', async () => {
+  const paths = Array.from({ length: 300 }, (_, index) => join(folder, 'many', `${index}.lock`));
+  await using all = new AsyncDisposableStack();
+  all.use(await acquireFileLocks(paths, 'of the test'));
+  path = paths[299] ?? '';
+  expect(await isHeld()).toBe(true);
+  let isSecond = false;
+  const second = acquireFileLocks(paths.toReversed(), 'of the test').then((held) => {
+    isSecond = true;
+    return held;
+  });
+  expect(isSecond).toBe(false);
+  await all.disposeAsync();
+  await using _held = await second;
+  expect(await isHeld()).toBe(true);
 });

@@ -164,7 +164,8 @@ class BlobCopier {
   }
 
   async run(): Promise<Pick<CopiedImage, 'bytes' | 'blobs' | 'sent' | 'sentBytes' | 'mounted'>> {
-    const { target, signal } = this.#options;
+    const { source, target, signal } = this.#options;
+    await using _expected = await source.expect?.(this.#blobs, { signal });
     // One failure ends the others; all are waited for before it goes on.
     const failure = new AbortController();
     const both = signal === undefined ? failure.signal : AbortSignal.any([signal, failure.signal]);

@@ -8,7 +8,7 @@ import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
 import { type Digest, hexOf } from '../digest.ts';
-import { IngotError } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { verifiedChunks } from '../oci/blob.ts';
 import type {
   BlobOptions,
@@ -24,6 +24,8 @@ export class StoredSource implements ImageSource {
   readonly shown: string;
   readonly #inner: ImageSource;
   readonly #store: Store;
+  /** Blobs whose locks are held already. */
+  readonly #locked = new Set<string>();
 
   constructor(inner: ImageSource, store: Store) {
     this.#inner = inner;
@@ -43,13 +45,33 @@ export class StoredSource implements ImageSource {
     yield* verifiedChunks(await this.blobFile(descriptor, options), descriptor, options.resume);
   }
 
+  /** Takes the locks of what is missing, all at once. */
+  readonly expect = async (
+    blobs: readonly Descriptor[],
+    { signal }: TransferOptions = {},
+  ): Promise<AsyncDisposable> => {
+    const missing: string[] = [];
+    for (const { digest, size } of this.#inner.blobFile === undefined ? blobs : []) {
+      const hex = hexOf(digest);
+      if ((await this.#store.blobSize(hex)) !== size) missing.push(hex);
+    }
+    const held = await this.#store.lockBlobs(missing, signal);
+    for (const hex of missing) this.#locked.add(hex);
+    return {
+      [Symbol.asyncDispose]: async () => {
+        for (const hex of missing) this.#locked.delete(hex);
+        await held[Symbol.asyncDispose]();
+      },
+    };
+  };
+
   readonly blobFile = async (descriptor: Descriptor, options: PutBlobOptions = {}): Promise<string> => {
     if (this.#inner.blobFile !== undefined) return this.#inner.blobFile(descriptor, options);
     const { signal } = options;
     const hex = hexOf(descriptor.digest);
     const path = this.#store.blobPath(hex);
     if ((await this.#store.blobSize(hex)) === descriptor.size) return path;
-    await using _lock = await this.#store.lock(`blob-${hex}`, signal);
+    await using _lock = this.#locked.has(hex) ? undefined : await this.#store.lockBlobs([hex], signal);
     if ((await this.#store.blobSize(hex)) === descriptor.size) return path; // by whom we waited for
     try {
       await this.#fetch(descriptor, options);
@@ -87,6 +109,8 @@ export class StoredSource implements ImageSource {
         onProgress?.(at);
       }
       await file.sync();
+    } catch (error) {
+      throw isDiskFull(error) ? diskFull(this.#store.root, error) : error;
     } finally {
       await file.close();
     }
@@ -135,4 +159,15 @@ async function takeUp(file: FileHandle, size: number): Promise<{ offset: number;
     }
   }
   return { offset: there, hash };
+}
+
+function isDiskFull(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error) ?? '');
+}
+
+function diskFull(root: string, cause: unknown): IngotError {
+  return new IngotError('DISK_FULL', `the store ${root} is full`, {
+    hint: 'free some space, run `ingot store gc`, or set INGOT_STORE to a larger file system',
+    cause,
+  });
 }
