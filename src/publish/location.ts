@@ -6,7 +6,7 @@ import { ArchiveSource } from '../oci/archive-source.ts';
 import { ArchiveTarget } from '../oci/archive-target.ts';
 import type { ImageSource, ImageTarget } from '../oci/image-transfer.ts';
 import { parseLayoutReference } from '../oci/layout.ts';
-import { LayoutSource } from '../oci/layout-source.ts';
+import { LayoutSource, type LayoutSourceOptions } from '../oci/layout-source.ts';
 import { LayoutTarget } from '../oci/layout-target.ts';
 import { type ImageReference, parseImageReference } from '../oci/reference.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
@@ -59,12 +59,16 @@ export function wantedOf(location: ImageOrigin): string | undefined {
   return location.kind === 'registry' ? (location.reference.digest ?? location.reference.tag) : location.name;
 }
 
-export async function openSource(location: ImageOrigin, registries: RegistryAccess): Promise<ImageSource> {
+export async function openSource(
+  location: ImageOrigin,
+  registries: RegistryAccess,
+  options: LayoutSourceOptions = {},
+): Promise<ImageSource> {
   switch (location.kind) {
     case 'joined':
-      return openJoined(location.images, registries);
+      return openJoined(location.images, registries, options);
     case 'layout':
-      return LayoutSource.open(location.path);
+      return LayoutSource.open(location.path, options);
     case 'archive':
       return ArchiveSource.open(location.path);
     case 'registry':
@@ -75,11 +79,12 @@ export async function openSource(location: ImageOrigin, registries: RegistryAcce
 async function openJoined(
   images: (ImageOrigin & { readonly kind: 'joined' })['images'],
   registries: RegistryAccess,
+  options: LayoutSourceOptions,
 ): Promise<ImageSource> {
   await using opened = new AsyncDisposableStack();
   const joined = [];
   for (const { text, location } of images) {
-    const source = opened.use(await openSource(location, registries));
+    const source = opened.use(await openSource(location, registries, options));
     joined.push({ shown: text, source, reference: wantedOf(location) });
   }
   const source = await JoinedSource.join(joined);

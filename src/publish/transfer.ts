@@ -1,4 +1,5 @@
 /** The jobs behind `push`, `pull` and `copy`: one image, from one place to others. */
+import { type Digest, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { readImageGraph } from '../oci/image-graph.ts';
 import type { ImageTarget, ManifestDocument } from '../oci/image-transfer.ts';
@@ -83,7 +84,10 @@ export async function transferImage(options: TransferOptions): Promise<readonly 
   const results: Transferred[] = [];
   for (const { location, text, names } of plans) {
     await using scratch = await store.scratch('copy');
-    await using opened = await openSource(from, registries);
+    // What `ingot build` linked into a layout was hashed when it was made; a registry hashes it once more.
+    const isSound = (path: string, digest: Digest): Promise<boolean> =>
+      store.isSoundLink(path, hexOf(digest));
+    await using opened = await openSource(from, registries, { isSound });
     // A layout takes files; and what comes from far is worth keeping.
     const source = location.kind === 'layout' ? new StoredSource(opened, store) : opened;
     await using target = await openTarget(location, registries, scratch.path);

@@ -32,6 +32,13 @@ export async function soundSize(path: string, hex: string, record: string): Prom
   return Number(looks.size);
 }
 
+/** Whether `path` is the very file that is the blob, and that looks as it did when it was last hashed. */
+export async function isSoundLink(path: string, blob: string, record: string): Promise<boolean> {
+  const [one, other, known] = await Promise.all([looksOf(path), looksOf(blob), readLooks(record)]);
+  if (one === undefined || other === undefined || known === undefined) return false;
+  return one.device === other.device && isSame(one, other) && isSame(one, known);
+}
+
 /** Below this a thread of its own takes longer to start than to hash. */
 const SMALL_BYTES = 8 * 1024 * 1024;
 
@@ -57,10 +64,10 @@ export async function markUsed(path: string): Promise<void> {
   });
 }
 
-async function looksOf(path: string): Promise<Looks | undefined> {
+async function looksOf(path: string): Promise<(Looks & { readonly device: bigint }) | undefined> {
   try {
-    const { size, mtimeNs, ino } = await stat(path, { bigint: true });
-    return { size: String(size), mtime: String(mtimeNs), inode: String(ino) };
+    const { size, mtimeNs, ino, dev } = await stat(path, { bigint: true });
+    return { size: String(size), mtime: String(mtimeNs), inode: String(ino), device: dev };
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return undefined;
     throw error;
@@ -81,11 +88,11 @@ async function readLooks(record: string): Promise<Looks | undefined> {
 }
 
 /** Not synced: a record that a power loss cuts short says nothing, and the blob is hashed once more. */
-async function writeLooks(record: string, looks: Looks): Promise<void> {
+async function writeLooks(record: string, { size, mtime, inode }: Looks): Promise<void> {
   const temporary = `${record}.${randomUUID()}.tmp`;
   try {
     await mkdir(dirname(record), { recursive: true });
-    await writeFile(temporary, JSON.stringify(looks));
+    await writeFile(temporary, JSON.stringify({ size, mtime, inode }));
     await rename(temporary, record);
   } catch (error) {
     await rm(temporary, { force: true }).catch(ignoreForbidden);

@@ -19,8 +19,8 @@ import { mkdir, mkdtemp, open, readFile, realpath, rename, rm, stat, writeFile }
 import { dirname, join } from 'node:path';
 
 import { errnoOf, IngotError } from '../errors.ts';
-import { acquireFileLock, type FileLock, type FileLockOptions } from '../proc/file-lock.ts';
-import { recordLooks, soundSize } from './sound-blob.ts';
+import { acquireFileLock, acquireFileLocks, type FileLock, type FileLockOptions } from '../proc/file-lock.ts';
+import { isSoundLink, recordLooks, soundSize } from './sound-blob.ts';
 
 export interface ScratchDirectory extends AsyncDisposable {
   readonly path: string;
@@ -93,6 +93,11 @@ export class Store {
     return soundSize(this.blobPath(hex), hex, this.#blobRecord(hex));
   }
 
+  /** Whether a file elsewhere is a hard link of this blob, which nobody touched since it was last hashed. */
+  async isSoundLink(path: string, hex: string): Promise<boolean> {
+    return isSoundLink(path, this.blobPath(hex), this.#blobRecord(hex));
+  }
+
   /** Notes what a blob that was just hashed looks like, so that it need not be hashed again. */
   async recordBlob(hex: string): Promise<void> {
     await recordLooks(this.blobPath(hex), this.#blobRecord(hex));
@@ -113,6 +118,12 @@ export class Store {
     options: Pick<FileLockOptions, 'shared'> = {},
   ): Promise<FileLock> {
     return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait, ...options });
+  }
+
+  /** Holds the locks of blobs, under which they grow where they are fetched. */
+  async lockBlobs(hexes: readonly string[], signal?: AbortSignal): Promise<AsyncDisposable> {
+    const paths = hexes.map((hex) => this.path('locks', `blob-${hex}.lock`));
+    return acquireFileLocks(paths, `of ${hexes.length} blobs of ${this.root}`, { signal });
   }
 
   /**
