@@ -48,6 +48,7 @@ export type ErrorCode =
   | 'HEALTH_FAILED'
   | 'NODE_BUSY'
   | 'NODE_FAILED'
+  | 'NODE_UNREACHABLE'
   | 'UPDATE_REFUSED'
   | 'RESTART_NEEDED'
   | 'NOT_FOUND'

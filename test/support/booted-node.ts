@@ -85,6 +85,11 @@ export class BootedNode {
     return this.exec(this.ingotArgv(args), binds);
   }
 
+  /** `ingot` on the node, for others to run; arguments go behind it. */
+  get ingotProgram(): Argv {
+    return this.#argv(this.ingotArgv([]), []);
+  }
+
   ingotArgv(args: readonly string[]): Argv {
     return ['/tmp/node', `${PRODUCT}/src/main.ts`, ...args];
   }

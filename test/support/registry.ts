@@ -1,12 +1,12 @@
 /** Debian's registry, started on loopback with credentials and TLS as asked for. Debian: docker-registry, openssl. */
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
-import { connect, createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { run } from '../../src/proc/run.ts';
+import { freePort, listens } from './ports.ts';
 
 export interface TestRegistry extends AsyncDisposable {
   /** `127.0.0.1:PORT`. */
@@ -106,26 +106,4 @@ export async function makeCertificate(folder: string): Promise<Certificate> {
 export async function writeAuthFile(path: string, hosts: readonly string[]): Promise<void> {
   const auth = Buffer.from(`${USER}:${PASSWORD}`).toString('base64');
   await writeFile(path, JSON.stringify({ auths: Object.fromEntries(hosts.map((host) => [host, { auth }])) }));
-}
-
-function listens(port: number): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-    socket.once('error', () => {
-      resolve(false);
-    });
-  });
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer();
-  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-  const address = server.address();
-  await new Promise((resolve) => server.close(resolve));
-  if (address === null || typeof address === 'string') throw new Error('no port');
-  return address.port;
 }

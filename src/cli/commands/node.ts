@@ -13,17 +13,30 @@ import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
 import { describeDeployments, renderDeployments, renderUpdates } from '../node/render-node.ts';
+import { PEER_OPTION } from '../node/peer.ts';
+import { bindToHost } from '../node/bind-to-host.ts';
 import { addRegistryOptions } from '../registry-options.ts';
 import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
 
 const SHOWN_UPDATES = 5;
 
-export function nodeCommand(bind: Bind): Command {
-  return new Command('node')
-    .description('update this machine’s system, go back, and see what is there')
+export function nodeCommand(bindHere: Bind): Command {
+  const node = new Command('node');
+  const bind = bindToHost(node, bindHere);
+  return node
+    .description('update this machine’s system, or another’s, go back, and see what is there')
+    .option('--host <url>', 'run it on this node, through OpenSSH: ssh://[USER@]HOST[:PORT]')
+    .option('--ssh-config <file>', 'with --host: in the place of ~/.ssh/config')
+    .addOption(new Option(`${PEER_OPTION} <protocol>`, 'answer another Ingot').hideHelp())
     .addHelpText(
       'after',
-      '\nExamples:\n  ingot node status\n  ingot node upgrade --check\n  ingot node rollback\n',
+      `
+Examples:
+  ingot node status
+  ingot node upgrade --check
+  ingot node rollback
+  ingot node --host ssh://root@node-7 status
+`,
     )
     .addCommand(statusCommand(bind))
     .addCommand(upgradeCommand(bind))

@@ -32,7 +32,7 @@ export function describeCommands(
 ): DescribedCommand[] {
   const path = [...above.path, command.name()];
   const options = [
-    ...command.options.map(describeOption),
+    ...command.options.filter(({ hidden }) => !hidden).map(describeOption),
     ...above.options,
     ...(above.path.length === 0 ? [{ flags: ['-h', '--help'], description: 'show help' }] : []),
   ];
