@@ -50,11 +50,11 @@ describe('grub-mkconfig', () => {
       .toBe(`# Written by grub-mkconfig from the entries beside this file. Changes here are lost.
 set default=0
 set timeout=1
-set fallback="1"
 if serial --unit=0 --speed=115200; then
 	terminal_input console serial
 	terminal_output console serial
 fi
+set fallback="1"
 menuentry 'Debian (ostree:1)' {
 	linux '/ostree/debian-abc/vmlinuz-1' 'root=UUID=1-2' 'rw' 'ostree=/ostree/boot.1/debian/abc/1' 'console=ttyS0,115200'
 	initrd '/ostree/debian-abc/initramfs-1.img'
@@ -68,7 +68,7 @@ menuentry 'Nothing could be started: restart' {
     expect(await readdir(loader)).toEqual(['entries', 'grub.cfg']);
   });
 
-  it('puts the newest first, by number and not by name, and falls back to the second', async () => {
+  it('puts the newest first, by number and not by name, and falls back to the others in order', async () => {
     for (const version of [9, 10, 2]) await deployment(version);
     const text = await menu();
     expect(titles(text)).toEqual([
@@ -77,7 +77,31 @@ menuentry 'Nothing could be started: restart' {
       'Debian (ostree:2)',
       'Nothing could be started: restart',
     ]);
-    expect(text).toContain('set fallback="1 3"\n');
+    expect(text).toContain('set fallback="1 2 3"\n');
+  });
+
+  it('writes what is known to be good into the menu, for when the environment is damaged', async () => {
+    for (const version of [1, 2]) {
+      await entry(`ostree-${version}.conf`, [
+        `version ${version}`,
+        'linux /vmlinuz',
+        `options ingot.id=abc-${version}`,
+      ]);
+    }
+    const known = async (): Promise<string | undefined> => /^set good_id='(.*)'$/m.exec(await menu())?.[1];
+    expect(await known()).toBe('');
+    const grub = join(loader, '../grub');
+    await mkdir(grub);
+    await writeFile(join(grub, 'grubenv'), '# GRUB Environment Block\ntries=1\ngood_id=abc-1\n####');
+    expect(await known()).toBe('abc-1');
+    // What the menu before said stands when the environment says nothing.
+    await mkdir(join(loader, '../loader'));
+    await writeFile(join(loader, '../loader/grub.cfg'), await readFile(join(loader, 'grub.cfg')));
+    await writeFile(join(grub, 'grubenv'), '\0'.repeat(1024));
+    expect(await known()).toBe('abc-1');
+    // Nothing that would end its quotes.
+    await writeFile(join(grub, 'grubenv'), "# GRUB Environment Block\ngood_id=a'; reboot; '\n");
+    expect(await known()).toBe('abc-1');
   });
 
   it('lets no title and no option out of its quotes', async () => {

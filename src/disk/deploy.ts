@@ -6,12 +6,14 @@ import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { IngotError } from '../errors.ts';
+import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import type { Reporter } from '../report/events.ts';
 import { fatUuid } from '../tools/dosfstools.ts';
 import {
   ostreeConfigSetArgv,
   ostreeDeployArgv,
   ostreeInitFsArgv,
+  ostreeListArgv,
   ostreeStaterootInitArgv,
 } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
@@ -68,6 +70,9 @@ export async function deployImage(
 
   return await reporter.stage('Deploy', async () => {
     const all = [`root=UUID=${identity.rootUuid}`, 'rw', ...kernelArguments];
+    if (await isBlessed(tools, repo, ref, sysroot)) {
+      all.push(`${BOOT_ID}=${bootIdOf(image.digest, new Date())}`);
+    }
     await tools.run(
       ostreeDeployArgv({ sysroot, stateroot: STATEROOT, ref, kernelArguments: all }),
       [{ path: sysroot }],
@@ -83,6 +88,16 @@ export async function deployImage(
     await asDiskFailure(mkdir(join(sysroot, 'boot')));
     return { sysroot, boot, deploymentPath, identity };
   });
+}
+
+/**
+ * Whether the image tells GRUB which start was good. Of one that does not, nobody would ever say so, and what was
+ * deployed later by other means would inherit the id and be counted for nothing.
+ */
+async function isBlessed(tools: DiskTools, repo: string, ref: string, sysroot: string): Promise<boolean> {
+  const list = ostreeListArgv(repo, ref, '/usr/lib/systemd/system/ingot-bless.service');
+  const { exitCode } = await tools.run(list, [{ path: sysroot }], {}, { okExitCodes: [0, 1] });
+  return exitCode === 0;
 }
 
 async function findDeployment(sysroot: string): Promise<string> {

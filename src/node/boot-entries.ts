@@ -2,8 +2,7 @@
 import { readdir, readFile, readlink } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-/** Tells one deployment of one update from every other. */
-export const BOOT_ID = 'ingot.id';
+import { BOOT_ID } from '../ostree/boot-id.ts';
 
 /** Words of an entry's `options`. Double quotes hold a word together. */
 export function parseEntryOptions(text: string): string[] {

@@ -6,6 +6,7 @@ import { type Digest, hexOf, isDigest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
+import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import { type CommitDescription, readCommitMetadata } from '../ostree/commit-metadata.ts';
 import { describeImage, importImage, importLayer } from '../ostree/import-image.ts';
 import { hasBranch, imageRef, keepLayerRecords, layerRef, readLayerRecord } from '../ostree/layer-record.ts';
@@ -24,7 +25,7 @@ import {
   ostreeUnlockArgv,
   parseOstreeStatus,
 } from '../tools/ostree.ts';
-import { argumentValue, BOOT_ID, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
+import { argumentValue, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
 import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
 import { asNodeFailure, HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
@@ -168,8 +169,7 @@ export class OstreeEngine implements Engine {
       });
     }
     const now = await readCommitMetadata(REPO, booted.checksum, this.#tools);
-    const seconds = Math.floor(this.#options.now().getTime() / 1000);
-    const bootId = `${hexOf(image.digest).slice(0, 12)}-${seconds}`;
+    const bootId = bootIdOf(image.digest, this.#options.now());
     const kernelArguments = nextKernelArguments(
       running,
       now.kernelArguments ?? [],

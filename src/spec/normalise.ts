@@ -80,7 +80,9 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       run: check.run,
       timeoutSeconds: secondsOf(check.timeout ?? '30s'),
     })),
-    ...(input.update !== undefined && { update: { source: input.update.source } }),
+    ...(input.update !== undefined && {
+      update: { source: input.update.source, ...defined({ tries: input.update.tries }) },
+    }),
   };
 }
 

@@ -124,6 +124,14 @@ export const UpdateInput = z.strictObject({
     )
     .optional()
     .describe('Who must have signed it. Default: as the project’s `trust.yaml` says.'),
+  tries: z
+    .int()
+    .min(1)
+    .max(9)
+    .optional()
+    .describe(
+      'How often a node starts an update that does not pass its checks before it goes back. Power losses take some of them. Default: 3.',
+    ),
   signer: Key.optional().describe(
     'Public key of who signs the next image, to check that this one would take it. Default: all that `trust.yaml` lets sign.',
   ),
@@ -170,6 +178,8 @@ export interface HostPolicy {
 export interface UpdateSource {
   /** `HOST/PATH:TAG`. */
   readonly source: string;
+  /** Starts that an update has to pass its checks; GRUB counts them. Undefined: 3. */
+  readonly tries?: number;
   /** Undefined: nothing says who must have signed, and the image has the policy that its packages bring. */
   readonly policy?: HostPolicy;
 }

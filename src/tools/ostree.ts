@@ -76,6 +76,11 @@ export function ostreeCommitTreeArgv(repo: string, commit: OstreeCommitTree): Ar
   ];
 }
 
+/** Fails when the revision has no such path. */
+export function ostreeListArgv(repo: string, revision: string, path: string): Argv {
+  return ['ostree', 'ls', `--repo=${repo}`, revision, path];
+}
+
 /**
  * Deploys into a root that is not running. Arguments are appended: `--karg` would keep only the last of several with
  * one name, such as `console=`. Nothing is carried over from another deployment. */

@@ -33,10 +33,10 @@ export interface PinnedImage {
 }
 
 export function hostPolicyFiles(
-  { source, policy }: UpdateSource,
+  { source, tries, policy }: UpdateSource,
   pinned: readonly PinnedImage[] = [],
 ): readonly PolicyFile[] {
-  const files = [{ path: UPDATE_PATH, content: json({ source }) }];
+  const files = [{ path: UPDATE_PATH, content: json({ source, ...(tries !== undefined && { tries }) }) }];
   if (policy === undefined) return files;
   const keys = new Map(allKeys(policy).map((pem) => [`${TRUST_FOLDER}/${keyFile(pem)}`, pem]));
   return [

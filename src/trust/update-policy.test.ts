@@ -103,6 +103,11 @@ describe('what an image takes as its next one', () => {
       '/usr/lib/ingot/update.json',
     ]);
     expect(warnings).toEqual([expect.stringContaining('nothing says who must sign')]);
+    const patient = await declare(`{${source}, tries: 5}`);
+    expect(JSON.parse(hostPolicyFiles(patient.image.update ?? { source: '' })[0]?.content ?? '')).toEqual({
+      source: `${REPOSITORY}:stable`,
+      tries: 5,
+    });
     const accepted = await declare(`{${source}}`, rule('accept'));
     expect(accepted.warnings).toEqual([expect.stringContaining('without a signature')]);
   });

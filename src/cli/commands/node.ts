@@ -10,9 +10,10 @@ import { run } from '../../proc/run.ts';
 import { formatBytes, formatCount, formatSeconds } from '../../report/format.ts';
 import { parseFinishTime, systemctlFinishTimeArgv } from '../../tools/systemctl.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
-import { checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
+import { blessNode, loadBootState } from '../node/bless.ts';
+import { type CheckOptions, checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
-import { describeDeployments, renderDeployments, renderUpdates } from '../node/render-node.ts';
+import { describeDeployments, renderBoot, renderDeployments, renderUpdates } from '../node/render-node.ts';
 import { PEER_OPTION } from '../node/peer.ts';
 import { bindToHost } from '../node/bind-to-host.ts';
 import { addRegistryOptions } from '../registry-options.ts';
@@ -45,6 +46,7 @@ Examples:
     .addCommand(pinCommand(bind, true))
     .addCommand(pinCommand(bind, false))
     .addCommand(checkCommand(bind))
+    .addCommand(blessCommand(bind))
     .addCommand(historyCommand(bind))
     .addCommand(gcCommand(bind))
     .addCommand(usrOverlayCommand(bind));
@@ -169,14 +171,36 @@ function checkCommand(bind: Bind): Command {
       `
 The image's own checks, scripts in /usr/lib/greenboot/check and /etc/greenboot/check (required.d, wanted.d), and, on a
 machine with NVIDIA's GPUs and an image with their driver, those of the GPUs. Exit code 1 when a required one fails.
-Nothing else follows from it: no restart, no rollback.
+Nothing else follows from it: no restart, no rollback. As a node starts, ingot-gate.service runs it, and what follows
+then is in docs/node.md.
 
 Examples:
   ingot node check
   ingot node check --json | jq '.checks[] | select(.healthy | not)'
 `,
     )
-    .action(bind((context) => checkNode(context)));
+    .option(
+      '--wait',
+      'repeat a check of the image’s that fails until its time is up: services may be starting',
+    )
+    .action(bind((context, options: CheckOptions) => checkNode(context, options)));
+}
+
+function blessCommand(bind: Bind): Command {
+  return new Command('bless')
+    .description('tell GRUB that what runs is good, or settle that it went back; run by ingot-bless.service')
+    .addHelpText(
+      'after',
+      `
+As a node starts, ingot-bless.service runs it when the checks have passed. It can be run again at any time: by hand it
+says that what runs is good, whatever its checks say.
+
+Examples:
+  ingot node bless
+  ingot node bless --json | jq .verdict
+`,
+    )
+    .action(bind((context) => blessNode(context)));
 }
 
 function historyCommand(bind: Bind): Command {
@@ -213,6 +237,7 @@ Examples:
 async function showStatus(context: CommandContext): Promise<CommandResult> {
   const { engine, journal, gpus } = await openNode(context);
   const deployments = await engine.deployments();
+  const boot = engine.name === 'ostree' ? await loadBootState(deployments) : undefined;
   const { entries, damaged } = await journal.read();
   const bootId = deployments.find(({ isBooted }) => isBooted)?.bootId;
   const restart = lastRestart(entries, bootId, await lastStart(context));
@@ -234,6 +259,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
       ...one('pending'),
       ...one('rollback'),
       deployments: described,
+      ...(boot !== undefined && { boot }),
       gpus,
       ...(restart !== undefined && { restart }),
       ...(gate !== undefined && { gate }),
@@ -251,6 +277,7 @@ async function showStatus(context: CommandContext): Promise<CommandResult> {
         : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
       ...(restart === undefined ? [] : [sentenceOfLastRestart(restart)]),
       ...(gate === undefined ? [] : [`the node ${sentenceOf(gate)}`]),
+      ...(boot === undefined ? [] : renderBoot(boot)),
       ...(updates.length === 0 ? [] : ['', renderUpdates(updates)]),
       ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
     ].join('\n'),

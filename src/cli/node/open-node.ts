@@ -85,19 +85,24 @@ async function requireImage(): Promise<void> {
   }
 }
 
+/** @throws IngotError NOT_ROOT */
+export function requireRoot(): void {
+  if (process.getuid?.() === 0) return;
+  throw new IngotError('NOT_ROOT', 'only root can change the node’s system', {
+    hint: 'run the same command as root, for example with sudo',
+  });
+}
+
 /**
  * Keeps two updates of one node apart. Vanishes with the process.
  *
+ * @param wait until the other one is done, instead of NODE_BUSY
  * @throws IngotError NOT_ROOT, NODE_BUSY
  */
-export async function lockNode({ signal }: CommandContext): Promise<FileLock> {
-  if (process.getuid?.() !== 0) {
-    throw new IngotError('NOT_ROOT', 'only root can change the node’s system', {
-      hint: 'run the same command as root, for example with sudo',
-    });
-  }
+export async function lockNode({ signal }: CommandContext, wait = false): Promise<FileLock> {
+  requireRoot();
   try {
-    return await acquireFileLock(LOCK_FILE, { signal, wait: false });
+    return await acquireFileLock(LOCK_FILE, { signal, wait });
   } catch (error) {
     if (!(error instanceof IngotError) || error.code !== 'TOOL_FAILED') throw error;
     throw new IngotError('NODE_BUSY', 'another command is changing this node’s system', {

@@ -1,5 +1,6 @@
 /** A node's deployments and updates, for people and as JSON. */
 import type { Deployment } from '../../node/engine.ts';
+import type { BackReason, BootState } from '../../node/boot/judge-boot.ts';
 import type { UpdateRecord } from '../../node/journal.ts';
 import { formatTable } from '../../report/format.ts';
 import { printableName } from '../../report/printable.ts';
@@ -77,6 +78,23 @@ export function renderDeployments(deployments: readonly DescribedDeployment[]): 
     ],
   );
   return renderColumns(DEPLOYMENT_COLUMNS, rows);
+}
+
+const BACK: Readonly<Record<BackReason, string>> = {
+  tries: 'it was started too often without passing its checks',
+  unloadable: 'its kernel could not be loaded',
+  environment: 'GRUB could not count its starts',
+};
+
+/** What GRUB counts, where that is not the ordinary. */
+export function renderBoot({ id, blessed, next, tries, back }: BootState): string[] {
+  if (id === undefined) return [];
+  const left = tries === undefined ? '' : `, ${tries} of its starts are left`;
+  if (back !== undefined) return [`GRUB went back to it: of ${next ?? 'what was first'}, ${BACK[back]}`];
+  if (blessed) return [];
+  return next === undefined
+    ? [`it is not known to be good yet${left}`]
+    : [`it was started by hand: ${next} is first in the boot menu${left}`];
 }
 
 const OUTCOMES: Readonly<Record<UpdateRecord['outcome'], string>> = {

@@ -1,5 +1,5 @@
 /** Real scripts in a folder that stands for the root. */
-import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
@@ -128,4 +128,39 @@ describe('with a GPU', () => {
     await driver('echo "Unable to determine the device handle"; exit 255');
     expect(await verdicts()).toEqual({ 'gpu-driver': true, 'gpu-answers': false, 'gpu-fabric': false });
   });
+});
+
+describe('while the machine starts', () => {
+  test('a check of the image’s that fails has all its time to pass', async () => {
+    const tries = join(root, 'tries');
+    const run = `echo x >>${tries}; test "$(wc -l <${tries})" -ge 2`;
+    await health({ name: 'slow-service', run, timeoutSeconds: 30 });
+    expect(await runGate({ root, gpus: [], isStarting: true })).toMatchObject({
+      healthy: true,
+      checks: [{ name: 'slow-service', healthy: true, exitCode: 0 }],
+    });
+    expect(await readFile(tries, 'utf8')).toBe('x\nx\n');
+  });
+
+  test('what never passes ends with its time, and says how it failed', async () => {
+    await health({ name: 'never', run: 'echo no; exit 7', timeoutSeconds: 2 });
+    const started = performance.now();
+    const verdict = await runGate({ root, gpus: [], isStarting: true });
+    expect(performance.now() - started).toBeGreaterThan(900);
+    expect(verdict).toMatchObject({
+      healthy: false,
+      checks: [{ exitCode: 7, output: 'no', timedOut: false }],
+    });
+  });
+
+  test('a script runs once', async () => {
+    await script('etc/greenboot/check/required.d/1.sh', 'echo x >>"$0.runs"', 'exit 1');
+    await runGate({ root, gpus: [], isStarting: true });
+    expect(await readFile(join(root, 'etc/greenboot/check/required.d/1.sh.runs'), 'utf8')).toBe('x\n');
+  });
+});
+
+test('limits are for a real processor', async () => {
+  await health({ name: 'slow', run: 'sleep 1.5', timeoutSeconds: 1 });
+  expect((await runGate({ root, gpus: [], slowness: 20 })).healthy).toBe(true);
 });

@@ -1,5 +1,9 @@
-/** What the gate said last: `/var/lib/ingot/gate.json`. Of another boot, or damaged, it is none. */
+/**
+ * What the gate said last: `/var/lib/ingot/gate.json`. Of another boot, or damaged, it is none. The last verdict of a
+ * system that was not healthy is kept beside it: when that is over, the next one tells why.
+ */
 import { readFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { z } from 'zod';
 
 import { writeFileAtomically } from '../../store/store.ts';
@@ -37,17 +41,32 @@ export async function writeVerdict(
 ): Promise<LastVerdict> {
   const boot = (await readFile(BOOT_ID_FILE, 'utf8')).trim();
   const last = { at, deployment, boot, healthy: verdict.healthy, checks: [...verdict.checks] };
-  await writeFileAtomically(path, `${JSON.stringify(last, null, 2)}\n`);
+  const text = `${JSON.stringify(last, null, 2)}\n`;
+  if (!last.healthy) await writeFileAtomically(failurePath(path), text);
+  await writeFileAtomically(path, text);
   return last;
 }
 
 /** Of this boot. */
 export async function readVerdict(path: string): Promise<LastVerdict | undefined> {
+  const last = await load(path);
+  return last?.boot === (await readFile(BOOT_ID_FILE, 'utf8')).trim() ? last : undefined;
+}
+
+/** The last that was not good, of whichever boot. @param path of the last verdict */
+export async function readFailure(path: string): Promise<LastVerdict | undefined> {
+  return load(failurePath(path));
+}
+
+function failurePath(path: string): string {
+  return join(dirname(path), 'gate-failed.json');
+}
+
+async function load(path: string): Promise<LastVerdict | undefined> {
   const text = await readFile(path, 'utf8').catch(() => undefined);
   if (text === undefined) return undefined;
   try {
-    const last = LastVerdict.parse(JSON.parse(text));
-    return last.boot === (await readFile(BOOT_ID_FILE, 'utf8')).trim() ? last : undefined;
+    return LastVerdict.parse(JSON.parse(text));
   } catch {
     return undefined;
   }
