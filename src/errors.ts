@@ -28,6 +28,7 @@ export type ErrorCode =
   | 'IMAGE_UNREADABLE'
   | 'ADVISORIES_UNREADABLE'
   | 'ENVIRONMENT'
+  | 'PROVISION_INVALID'
   | 'NODE_UNSUITED'
   // exit code 1: the operation failed
   | 'NOT_ROOT'
@@ -44,6 +45,7 @@ export type ErrorCode =
   | 'LAYER_CONFLICT'
   | 'LINT_FAILED'
   | 'DISK_FAILED'
+  | 'INSTALL_REFUSED'
   | 'VM_FAILED'
   | 'HEALTH_FAILED'
   | 'NODE_BUSY'
@@ -81,6 +83,7 @@ const USAGE_CODES: ReadonlySet<ErrorCode> = new Set<ErrorCode>([
   'IMAGE_UNREADABLE',
   'ADVISORIES_UNREADABLE',
   'ENVIRONMENT',
+  'PROVISION_INVALID',
   'NODE_UNSUITED',
 ]);
 

@@ -34,7 +34,7 @@ export function renderEmptyGrubEnvironment(): string {
 }
 
 /** Where the boot loaders lie in the tools root, and where they go on the ESP. */
-const EFI_PROGRAMS = [
+export const EFI_PROGRAMS = [
   // The name that firmware looks for on a disk it knows nothing about (UEFI 2.10, 3.5.1.1).
   { from: 'usr/lib/shim/shimx64.efi.signed', to: '/EFI/BOOT/BOOTX64.EFI' },
   { from: 'usr/lib/grub/x86_64-efi-signed/grubx64.efi.signed', to: '/EFI/BOOT/grubx64.efi' },

@@ -2,8 +2,8 @@
  * A deployment in a plain folder that becomes the root file system: what `ostree admin` makes on a mounted disk,
  * made without a disk. Nothing here mounts anything.
  */
-import { mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 
 import { IngotError } from '../errors.ts';
 import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
@@ -35,13 +35,21 @@ export interface DeployedSystem {
   readonly identity: DiskIdentity;
 }
 
-/** Imports and deploys `image` below `folder`, which is empty. Errors as `importImage`. */
+/** Where the first start of a node finds the provisioning data that came with its disk. */
+export const SEED_FILE = '/var/lib/ingot/provision/seed';
+
+/**
+ * Imports and deploys `image` below `folder`, which is empty. Errors as `importImage`.
+ *
+ * @param seed provisioning data for the first start
+ */
 export async function deployImage(
   image: InstallableImage,
   folder: string,
   identity: DiskIdentity,
   tools: DiskTools,
   reporter: Reporter,
+  seed?: string,
 ): Promise<DeployedSystem> {
   const sysroot = join(folder, 'sysroot');
   const boot = join(folder, 'boot');
@@ -81,6 +89,9 @@ export async function deployImage(
     const deploymentPath = await findDeployment(sysroot);
     const deployment = join(sysroot, deploymentPath);
     await asDiskFailure(writeMountTable(join(deployment, 'etc', 'fstab'), identity));
+    if (seed !== undefined) {
+      await asDiskFailure(writeSeed(join(sysroot, 'ostree', 'deploy', STATEROOT), seed));
+    }
     await writeBootMenu({ boot: join(sysroot, 'boot'), deployment }, tools);
     // From now on the running system makes the menu itself, each time it writes boot entries.
     await configure({ 'sysroot.bootloader': 'grub2', 'core.fsync': 'true' });
@@ -126,4 +137,12 @@ async function writeMountTable(path: string, identity: DiskIdentity): Promise<vo
   // Not in place: the file may be a hard link into the repository.
   await rm(path, { force: true });
   await writeFile(path, renderMountTable(identity), { mode: 0o644, flag: 'wx' });
+}
+
+/** It may hold secrets: nobody but root reads it. */
+async function writeSeed(stateroot: string, seed: string): Promise<void> {
+  const path = join(stateroot, SEED_FILE);
+  await mkdir(dirname(path), { recursive: true });
+  await chmod(dirname(path), 0o700);
+  await writeFile(path, seed, { mode: 0o600, flag: 'wx' });
 }

@@ -10,14 +10,16 @@ export interface FatOptions {
   readonly label: string;
   /** Eight hex digits. */
   readonly volumeId: string;
+  /** Width of its entries: 16 for up to 32 MiB. Default: 32. */
+  readonly fat?: 16 | 32;
 }
 
-/** Writes an empty FAT32 file system inside an image. One-sector clusters: FAT32 asks for at least 65525. */
+/** Writes an empty FAT file system inside an image. One-sector clusters: FAT32 asks for at least 65525. */
 export function mkfsFatArgv(options: FatOptions): Argv {
   return [
     'mkfs.fat',
     '-F',
-    '32',
+    String(options.fat ?? 32),
     '-s',
     '1',
     '-S',

@@ -1,6 +1,6 @@
 /**
  * e2fsprogs 1.47: ext4 file systems made and changed inside a disk image, without mounting it.
- * Manuals: mke2fs(8), debugfs(8), e2fsck(8).
+ * Manuals: mke2fs(8), debugfs(8), e2fsck(8), tune2fs(8), resize2fs(8).
  */
 import type { Argv } from '../proc/run.ts';
 
@@ -73,4 +73,14 @@ export const IMMUTABLE_FLAG = 0x10;
 /** Checks everything and changes nothing; exits with 0 when the file system is clean. */
 export function e2fsckArgv(file: string, offset: number): Argv {
   return ['e2fsck', '-f', '-n', atOffset(file, offset)];
+}
+
+/** Gives a file system that is not mounted another UUID. Checksums that are seeded with the old one are made anew. */
+export function tune2fsUuidArgv(file: string, offset: number, uuid: string): Argv {
+  return ['tune2fs', '-U', uuid, atOffset(file, offset)];
+}
+
+/** Grows a file system that is not mounted to `size` bytes. */
+export function resize2fsArgv(file: string, offset: number, size: number): Argv {
+  return ['resize2fs', atOffset(file, offset), `${Math.floor(size / 4096)}`];
 }

@@ -1,37 +1,64 @@
-/** `ingot disk`: an image, installed to a disk. */
+/** `ingot disk`: an image, installed to a disk, or an installer for it. */
 import { Command, Option } from 'commander';
 import { relative, resolve } from 'node:path';
 
 import { createDisk, requireDiskPlace } from '../../disk/create-disk.ts';
-import { installableImage } from '../../ostree/import-image.ts';
+import { type CreatedInstaller, createInstaller } from '../../disk/installer/create-installer.ts';
+import { describeRule, type TargetRule } from '../../disk/installer/target.ts';
+import { IngotError } from '../../errors.ts';
+import { type InstallableImage, installableImage } from '../../ostree/import-image.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { prepareImage } from '../prepare-image.ts';
+import { readSeed } from '../provision/read-seed.ts';
+import { PRODUCT_ROOT } from '../root-command.ts';
 import { parseSize } from '../size.ts';
+import { parseTargetRule } from '../target-rule.ts';
 import { useStore } from '../use-store.ts';
 
 interface DiskOptions {
   readonly output: string;
-  readonly format: DiskFormat;
+  readonly format: DiskFormat | 'iso';
   readonly size?: number;
+  readonly provision?: string;
+  readonly installTo?: TargetRule;
+  readonly wipe?: true;
+  readonly then: 'reboot' | 'power-off';
   readonly variant?: string;
   readonly lock?: string;
 }
 
 export function diskCommand(bind: Bind): Command {
   return new Command('disk')
-    .description('Install an image to a disk file that boots on UEFI machines, with Secure Boot too.')
+    .description(
+      'Install an image to a disk file that boots on UEFI machines, with Secure Boot too, or make an installer of it.',
+    )
     .argument('<image>', 'oci:DIRECTORY[:NAME], or a declaration, which is built first')
     .requiredOption('-o, --output <file>', 'the disk to write; replaced when it is there')
     .addOption(
-      new Option('--format <format>', 'raw (sparse) or qcow2').choices(['raw', 'qcow2']).default('raw'),
+      new Option('--format <format>', 'raw (sparse), qcow2, or iso: an installer for CDs and sticks')
+        .choices(['raw', 'qcow2', 'iso'])
+        .default('raw'),
     )
     .addOption(
       new Option(
         '--size <size>',
         'size of the disk (default: room for this image, the next one, and data)',
       ).argParser(parseSize),
+    )
+    .option('--provision <file>', 'what the first start applies: host name, keys, network, files')
+    .addOption(
+      new Option(
+        '--install-to <disk>',
+        'iso: only, /dev/disk/by-id/NAME, serial=NUMBER, size=MIN or size=MIN..MAX (default: asks at the console)',
+      ).argParser(parseTargetRule),
+    )
+    .option('--wipe', 'iso: overwrite a disk that has data')
+    .addOption(
+      new Option('--then <what>', 'iso: what the machine does when it is installed')
+        .choices(['reboot', 'power-off'])
+        .default('reboot'),
     )
     .option('--variant <name>', 'a variant of the declaration')
     .option('--lock <file>', 'the lock of a declaration; for an image, the lock whose tools install it')
@@ -42,6 +69,7 @@ Examples:
   ingot disk oci:build/debian-minimal --output node.raw
   ingot disk images/debian-minimal.yaml --output node.qcow2 --format qcow2 --size 20GiB
   dd if=node.raw of=/dev/sdX bs=4M conv=fsync
+  ingot disk images/debian-minimal.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
 
 Needs root. Uses no loop device and no mount. The file gets its name when it is whole.
 `,
@@ -53,21 +81,33 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
   const { cwd, reporter, signal } = context;
   const output = resolve(cwd, options.output);
   await requireDiskPlace(output);
+  requireFitting(options);
+  const seed = options.provision === undefined ? undefined : await readSeed(resolve(cwd, options.provision));
   await using inUse = await useStore(context);
   const { store } = inUse;
   const { image, toolsRoot } = await prepareImage(context, store, argument, options);
   const installable = installableImage(image);
+  if (options.format === 'iso') {
+    const { installTo: target, wipe = false, then } = options;
+    const place = { image: installable, output, seed, productRoot: PRODUCT_ROOT, store, toolsRoot };
+    return renderInstaller(
+      await createInstaller({ ...place, target, wipe, then, reporter, signal }),
+      installable,
+      options,
+      cwd,
+    );
+  }
   const made = await createDisk({
     image: installable,
     output,
     format: options.format,
     size: options.size,
+    seed,
     store,
     toolsRoot,
     reporter,
     signal,
   });
-  const shown = relative(cwd, made.path);
   return {
     json: {
       path: made.path,
@@ -78,9 +118,58 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
       image: { name: installable.name, version: installable.version, digest: installable.digest },
     },
     text: [
-      `${shown.startsWith('..') ? made.path : shown}: ${formatBytes(made.size)} ${made.format}, ${formatBytes(made.allocated)} on this disk`,
+      `${shownPath(made.path, cwd)}: ${formatBytes(made.size)} ${made.format}, ${formatBytes(made.allocated)} on this disk`,
       `${installable.name} ${installable.version} ${installable.digest}`,
       '',
     ].join('\n'),
   };
+}
+
+/** @throws IngotError USAGE for options of the other kind of output */
+function requireFitting({ format, size, installTo, wipe, then }: DiskOptions): void {
+  const alone = [
+    installTo === undefined ? undefined : '--install-to',
+    wipe === undefined ? undefined : '--wipe',
+    then === 'reboot' ? undefined : '--then',
+  ].filter((option) => option !== undefined);
+  if (format !== 'iso' && alone.length > 0) {
+    throw new IngotError('USAGE', `${alone.join(', ')}: for installers alone`, { hint: 'give --format iso' });
+  }
+  if (format === 'iso' && size !== undefined) {
+    throw new IngotError('USAGE', '--size is for disks: an installer takes the disk as it is');
+  }
+}
+
+function renderInstaller(
+  made: CreatedInstaller,
+  image: InstallableImage,
+  { installTo, wipe, then }: DiskOptions,
+  cwd: string,
+): CommandResult {
+  const { path, size, minimumSize, digest } = made;
+  const { name, version } = image;
+  const target = installTo === undefined ? 'the disk that is chosen at the console' : describeRule(installTo);
+  return {
+    json: {
+      path,
+      format: 'iso',
+      size,
+      minimumSize,
+      medium: digest,
+      ...(installTo !== undefined && { installTo }),
+      wipe: wipe === true,
+      then,
+      image: { name, version, digest: image.digest },
+    },
+    text: [
+      `${shownPath(path, cwd)}: ${formatBytes(size)} installer, to ${target} of ${formatBytes(minimumSize)} or more`,
+      `${name} ${version} ${image.digest}`,
+      '',
+    ].join('\n'),
+  };
+}
+
+function shownPath(path: string, cwd: string): string {
+  const shown = relative(cwd, path);
+  return shown.startsWith('..') ? path : shown;
 }
