@@ -12,7 +12,6 @@ import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { prepareImage } from '../prepare-image.ts';
 import { readSeed } from '../provision/read-seed.ts';
-import { PRODUCT_ROOT } from '../root-command.ts';
 import { parseSize } from '../size.ts';
 import { parseTargetRule } from '../target-rule.ts';
 import { useStore } from '../use-store.ts';
@@ -82,14 +81,16 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
   const output = resolve(cwd, options.output);
   await requireDiskPlace(output);
   requireFitting(options);
-  const seed = options.provision === undefined ? undefined : await readSeed(resolve(cwd, options.provision));
+  const { provision } = options;
+  const seed =
+    provision === undefined ? undefined : await readSeed(resolve(cwd, provision), provision, reporter);
   await using inUse = await useStore(context);
   const { store } = inUse;
   const { image, toolsRoot } = await prepareImage(context, store, argument, options);
   const installable = installableImage(image);
   if (options.format === 'iso') {
     const { installTo: target, wipe = false, then } = options;
-    const place = { image: installable, output, seed, productRoot: PRODUCT_ROOT, store, toolsRoot };
+    const place = { image: installable, output, seed, productRoot: context.productRoot, store, toolsRoot };
     return renderInstaller(
       await createInstaller({ ...place, target, wipe, then, reporter, signal }),
       installable,

@@ -17,6 +17,7 @@ import { followedOf, lockNode, openNode } from '../node/open-node.ts';
 import { describeDeployments, renderBoot, renderDeployments, renderUpdates } from '../node/render-node.ts';
 import { PEER_OPTION } from '../node/peer.ts';
 import { bindToHost } from '../node/bind-to-host.ts';
+import { provision, type ProvisionOptions } from '../node/provision.ts';
 import { addRegistryOptions } from '../registry-options.ts';
 import { parseTargetRule } from '../target-rule.ts';
 import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
@@ -52,7 +53,8 @@ Examples:
     .addCommand(historyCommand(bind))
     .addCommand(gcCommand(bind))
     .addCommand(usrOverlayCommand(bind))
-    .addCommand(installCommand(bind));
+    .addCommand(installCommand(bind))
+    .addCommand(provisionCommand(bind));
 }
 
 function statusCommand(bind: Bind): Command {
@@ -235,6 +237,25 @@ Examples:
 `,
     )
     .action(bind((context) => unlockUsr(context)));
+}
+
+function provisionCommand(bind: Bind): Command {
+  return new Command('provision')
+    .description('apply host name, keys, network and files that this machine was given; once for each instance')
+    .option('--from <path>', 'a file or a folder, instead of what the machine was given')
+    .option('--check', 'only read it, and say what is in it')
+    .addHelpText(
+      'after',
+      `
+Looks at the disk (\`ingot disk --provision\`), the systemd credential ingot.provision, a volume labelled cidata, and
+/var/lib/cloud/seed/nocloud; the first that is there counts. It is Ingot's own file or cloud-init's NoCloud.
+
+Examples:
+  ingot node provision --check
+  ingot node provision --from rack7.yaml
+`,
+    )
+    .action(bind((context, options: ProvisionOptions) => provision(context, options)));
 }
 
 function installCommand(bind: Bind): Command {
