@@ -9,6 +9,7 @@ import { loadCatalog, type LoadedCatalog } from '../src/catalog/load.ts';
 import { createRootCommand, PRODUCT_ROOT } from '../src/cli/root-command.ts';
 import { schemaOf } from '../src/cli/schemas.ts';
 import { exitCodeOf, IngotError, type ErrorCode } from '../src/errors.ts';
+import { parseProvisioning } from '../src/node/provision/find-source.ts';
 import { checkReferences } from '../src/resolve/check-references.ts';
 import { parseSpec } from '../src/spec/parse.ts';
 import { TrustPolicyInput } from '../src/trust/policy-schema.ts';
@@ -114,6 +115,10 @@ describe('YAML', () => {
       // Rows of the fact tables: none goes without its source.
       for (const row of value as readonly Readonly<Record<string, unknown>>[])
         expect(row).toHaveProperty('source');
+      return;
+    }
+    if ('instance' in value) {
+      expect(parseProvisioning(text, place).warnings).toEqual([]);
       return;
     }
     if ('kind' in value) {

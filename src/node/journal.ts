@@ -25,6 +25,7 @@ const EVENTS = [
   'good',
   'bad',
   'settled',
+  'provisioned',
 ] as const;
 
 export const JournalEntry = z.object({
@@ -118,6 +119,14 @@ export class Journal {
   }
 }
 
+type UpdateEvent = Exclude<JournalEntry['event'], 'provisioned'>;
+type UpdateEntry = JournalEntry & { readonly event: UpdateEvent };
+
+/** That a machine was provisioned is in the journal too, and is no update. */
+function isOfUpdate(entry: JournalEntry): entry is UpdateEntry {
+  return entry.event !== 'provisioned';
+}
+
 export interface UpdateRecord {
   readonly update: string;
   readonly at: string;
@@ -125,15 +134,15 @@ export interface UpdateRecord {
   readonly digest?: string;
   readonly version?: string;
   /** What came of it so far: the last that was written down. */
-  readonly outcome: JournalEntry['event'];
+  readonly outcome: UpdateEvent;
   readonly reason?: string;
   readonly entries: readonly JournalEntry[];
 }
 
 /** Updates, newest first, each with how it ended. */
 export function updatesIn(entries: readonly JournalEntry[]): readonly UpdateRecord[] {
-  const byUpdate = new Map<string, JournalEntry[]>();
-  for (const entry of entries) {
+  const byUpdate = new Map<string, UpdateEntry[]>();
+  for (const entry of entries.filter(isOfUpdate)) {
     const known = byUpdate.get(entry.update);
     if (known === undefined) byUpdate.set(entry.update, [entry]);
     else known.push(entry);

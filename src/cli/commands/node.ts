@@ -241,7 +241,9 @@ Examples:
 
 function provisionCommand(bind: Bind): Command {
   return new Command('provision')
-    .description('apply host name, keys, network and files that this machine was given; once for each instance')
+    .description(
+      'apply host name, keys, network and files that this machine was given; once for each instance',
+    )
     .option('--from <path>', 'a file or a folder, instead of what the machine was given')
     .option('--check', 'only read it, and say what is in it')
     .addHelpText(

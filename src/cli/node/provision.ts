@@ -2,7 +2,11 @@
 import { join, resolve } from 'node:path';
 
 import { applyProvisioning, type Applied } from '../../node/provision/apply.ts';
-import { findProvisioning, type ProvisioningSource, readProvisioning } from '../../node/provision/find-source.ts';
+import {
+  findProvisioning,
+  type ProvisioningSource,
+  readProvisioning,
+} from '../../node/provision/find-source.ts';
 import { formatCount } from '../../report/format.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { lockNode, openNode, STATE_FOLDER } from './open-node.ts';
@@ -56,7 +60,9 @@ function renderCheck(source: ProvisioningSource | undefined): CommandResult {
     json: { state: 'found', source: source.name, ...summaryOf(source), warnings },
     text: [
       `${source.name}: ok, ${sentenceOf(source)} for ${provisioning.instance}`,
-      ...warnings.map(({ message, location }) => `${location?.file ?? ''}:${location?.line ?? 0}: ${message}`),
+      ...warnings.map(
+        ({ message, location }) => `${location?.file ?? ''}:${location?.line ?? 0}: ${message}`,
+      ),
     ].join('\n'),
   };
 }

@@ -63,7 +63,7 @@ export interface CreatedInstaller {
 const ESP_BYTES = 8 * MIB;
 /** Of the signed GRUB: the one made for CDs looks for its menu where it was started from, and then on the medium. */
 const CD_GRUB = 'usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed';
-const VOLUME = 'INGOT_INSTALLER';
+const VOLUME = 'INSTALLER';
 
 /** @throws IngotError NOT_ROOT, USAGE, TOOL_MISSING, DISK_FULL, DISK_FAILED, ENVIRONMENT, INTERRUPTED */
 export async function createInstaller(options: CreateInstallerOptions): Promise<CreatedInstaller> {

@@ -66,7 +66,7 @@ export async function writeSystem(options: WriteOptions): Promise<DiskIdentity> 
       await adaptFileSystems(path, layout, identity, tools);
     });
     const script = { stdin: renderSfdiskScript(layout.table) };
-    await tools.run(sfdiskWriteArgv(path), [{ path }], {}, script);
+    await tools.run(sfdiskWriteArgv(path), [{ path, device: true }], {}, script);
     await asWriteFailure(writeClaim(disk, { ...claim, state: 'installed' }));
     await asWriteFailure(flush(disk, path, tools));
     return identity;
@@ -104,15 +104,16 @@ async function writePieces(
   const zero = Buffer.alloc(PIECE_BYTES);
   try {
     for (let number = 1; number < last; number++) {
-      signal?.throwIfAborted();
+      requireGoingOn(signal);
       const digest = carried.get(number);
       if (digest === undefined) {
         await readPiece(disk, number, present);
         if (!isZero(present)) await writePiece(disk, number, zero);
         continue;
       }
-      const { value: piece } = await pieces.next();
-      if (piece === undefined) throw damaged(`ends before piece ${number}`);
+      const next = await pieces.next();
+      if (next.done === true) throw damaged(`it ends before piece ${number}`);
+      const piece = next.value;
       if (digestOf(piece) !== digest) throw damaged(`piece ${number} is not what its digest says`);
       await writePiece(disk, number, piece);
       onProgress(number * PIECE_BYTES);
@@ -127,7 +128,7 @@ async function verifyPieces({ medium, signal }: WriteOptions, disk: FileHandle):
   const last = Math.floor(medium.size / PIECE_BYTES) - 1;
   const present = Buffer.alloc(PIECE_BYTES);
   for (let number = 1; number < last; number++) {
-    signal?.throwIfAborted();
+    requireGoingOn(signal);
     await readPiece(disk, number, present);
     const digest = carried.get(number);
     if (digest === undefined ? isZero(present) : digestOf(present) === digest) continue;
@@ -179,7 +180,11 @@ async function adaptFileSystems(
 /** Onto the disk, and out of the kernel's cache: what is read next comes from the disk. */
 async function flush(disk: FileHandle, path: string, tools: DiskTools): Promise<void> {
   await disk.sync();
-  await tools.run(blockdevFlushArgv(path), [{ path, device: true }]);
+  await tools.run(blockdevFlushArgv(path), [{ path, device: true }], { capabilities: ['SYS_ADMIN'] });
+}
+
+function requireGoingOn(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new IngotError('INTERRUPTED', 'interrupted while the disk was written');
 }
 
 function digestOf(piece: Uint8Array): string {

@@ -3,7 +3,7 @@
  * below the one before, so that what was looked at is what is written to.
  */
 import { constants } from 'node:fs';
-import { chmod, chown, mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
+import { chmod, mkdir, open, rename, rm, type FileHandle } from 'node:fs/promises';
 import { randomUUID } from 'node:crypto';
 
 import { errnoOf, IngotError } from '../../errors.ts';
@@ -118,7 +118,6 @@ async function openFolder(
     if (!make) return undefined;
   }
   await mkdir(within, 0o755);
-  await chown(within, 0, 0);
   await chmod(within, 0o755); // whatever the umask
   await parent.sync();
   return open(within, FOLDER);
