@@ -31,6 +31,7 @@ export function renderInstallerMenu({ image, digest, id, consoles }: InstallerMe
     `rd.systemd.unit=${INSTALL_TARGET}`,
     'systemd.gpt_auto=no', // a system on a disk here is not for us to look for
     'panic=30',
+    'systemd.show_status=no', // it would be written over what the installer says
     `${MEDIUM_ARGUMENT}=${digest}`,
   ];
   const title = `${image.name} ${image.version}`;
@@ -80,7 +81,7 @@ export function renderInstallService(): string {
     '[Service]',
     'Type=oneshot',
     'Environment=NO_COLOR=1',
-    'ExecStart=/usr/local/sbin/ingot node install --and-end',
+    'ExecStart=/usr/local/sbin/ingot node install --booted',
     'StandardOutput=kmsg',
     'StandardError=kmsg',
     // Shown on consoles whatever the kernel's own threshold there is.
