@@ -12,15 +12,13 @@ import { parseFinishTime, systemctlFinishTimeArgv } from '../../tools/systemctl.
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { blessNode, loadBootState } from '../node/bless.ts';
 import { type CheckOptions, checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
-import { install, type InstallOptions } from '../node/install.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
 import { describeDeployments, renderBoot, renderDeployments, renderUpdates } from '../node/render-node.ts';
 import { PEER_OPTION } from '../node/peer.ts';
 import { bindToHost } from '../node/bind-to-host.ts';
-import { provision, type ProvisionOptions } from '../node/provision.ts';
 import { addRegistryOptions } from '../registry-options.ts';
-import { parseTargetRule } from '../target-rule.ts';
 import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
+import { installCommand, provisionCommand } from './node-setup.ts';
 
 const SHOWN_UPDATES = 5;
 
@@ -237,50 +235,6 @@ Examples:
 `,
     )
     .action(bind((context) => unlockUsr(context)));
-}
-
-function provisionCommand(bind: Bind): Command {
-  return new Command('provision')
-    .description(
-      'apply host name, keys, network and files that this machine was given; once for each instance',
-    )
-    .option('--from <path>', 'a file or a folder, instead of what the machine was given')
-    .option('--check', 'only read it, and say what is in it')
-    .addHelpText(
-      'after',
-      `
-Looks at the disk (\`ingot disk --provision\`), the systemd credential ingot.provision, a volume labelled cidata, and
-/var/lib/cloud/seed/nocloud; the first that is there counts. It is Ingot's own file or cloud-init's NoCloud.
-
-Examples:
-  ingot node provision --check
-  ingot node provision --from rack7.yaml
-`,
-    )
-    .action(bind((context, options: ProvisionOptions) => provision(context, options)));
-}
-
-function installCommand(bind: Bind): Command {
-  return new Command('install')
-    .description('install a machine from an installer medium; what the medium itself runs')
-    .option('--medium <path>', 'the medium, or an ISO file (default: what is in the machine)')
-    .addOption(
-      new Option('--to <disk>', 'the disk, instead of what the medium says').argParser(parseTargetRule),
-    )
-    .option('--wipe', 'overwrite a disk that has data')
-    .option('--booted', 'this machine was started from the medium: ask at its console, and end it')
-    .addHelpText(
-      'after',
-      `
-A disk is only, /dev/disk/by-id/NAME, serial=NUMBER, size=MIN or size=MIN..MAX; when it fits several, none is written.
-The partition table comes last: a disk that is half written starts nothing.
-
-Examples:
-  ingot node install --medium node.iso --to /dev/disk/by-id/nvme-EXAMPLE_1TB_S123
-  ingot node install --medium /dev/sdb --to serial=S123 --wipe
-`,
-    )
-    .action(bind((context, options: InstallOptions) => install(context, options)));
 }
 
 async function showStatus(context: CommandContext): Promise<CommandResult> {
