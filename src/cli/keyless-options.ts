@@ -2,6 +2,7 @@
 import type { Command } from 'commander';
 
 import { IngotError } from '../errors.ts';
+import { proxiesIn } from '../oci/registry/access.ts';
 import type { KeylessSigner } from '../trust/signer.ts';
 import type { CommandContext } from './context.ts';
 import { readPasswordDescriptor } from './read-descriptor.ts';
@@ -58,7 +59,7 @@ export async function openKeylessSigner(
     });
   }
   const { keylessSigner } = await import('../publish/keyless-signer.ts');
-  return keylessSigner({ token, fulcioUrl, rekorUrl, tsaUrl });
+  return keylessSigner({ token, fulcioUrl, rekorUrl, tsaUrl, proxies: proxiesIn(env) });
 }
 
 /** A token is worth a signature to who reads it on the way. */

@@ -11,6 +11,8 @@ import { signBundle, verifyBundle } from '../trust/bundle.ts';
 import { digestOf } from '../digest.ts';
 import type { TrustedIdentity } from '../spec/update-schema.ts';
 import { isRootAlive, parseTrustedRoot, verifyKeyless } from '../trust/keyless.ts';
+import type { CertifiedSignature } from '../trust/certified-signature.ts';
+import { type SimpleSignature, signSimply, verifySimply } from '../trust/simple-signing.ts';
 import { COSIGN_SIGN } from '../trust/statement.ts';
 
 const SUBJECT = 'https://ci.example.com/node/release@refs/heads/main';
@@ -236,6 +238,106 @@ describe('a bundle does not count', () => {
   test('when no identity is trusted', () => {
     const bytes = Buffer.from(JSON.stringify(bundle));
     expect(verifyBundle(bytes, subject, COSIGN_SIGN, { keys: [] })).toMatchObject({
+      refusal: { reason: 'keyless' },
+    });
+  });
+});
+
+describe('of the older form', () => {
+  const EMAIL = 'builder@example.com';
+  const identity = 'registry.example.com/ai/node:1.0';
+  const by = (claims = { sub: SUBJECT }): ReturnType<typeof keylessSigner> =>
+    keylessSigner({
+      token: tokenFor({ iss: signer.issuer, ...claims }),
+      ...{ fulcioUrl: sigstore.url, rekorUrl: sigstore.url, tsaUrl: undefined },
+    });
+  let stored: SimpleSignature & { readonly certified: CertifiedSignature };
+  beforeAll(async () => {
+    stored = (await signSimply(subject.digest, identity, by())) as typeof stored;
+  });
+
+  function told(
+    signature: SimpleSignature,
+    {
+      identities = [signer],
+      repository = subject.repository,
+    }: { identities?: TrustedIdentity[]; repository?: string } = {},
+  ): string {
+    const root = parseTrustedRoot(JSON.stringify(sigstore.trustedRoot), 'root.json');
+    const checked = verifySimply(signature, subject.digest, repository, {
+      keys: [],
+      keyless: (parsed, payload) => verifyKeyless(parsed, { identities, root }, payload),
+    });
+    return 'refusal' in checked
+      ? `${checked.refusal.reason}: ${checked.refusal.message}`
+      : (checked.value.certificate?.subject ?? '');
+  }
+
+  test('a signature counts, by URIs and by addresses', async () => {
+    expect(told(stored)).toBe(SUBJECT);
+    const email = await signSimply(subject.digest, identity, by({ sub: EMAIL }));
+    const trusted = { issuer: signer.issuer, subject: EMAIL };
+    expect(told(email ?? stored, { identities: [trusted] })).toBe(EMAIL);
+    expect(told(email ?? stored)).toMatch(/^identity/);
+    expect(told(stored, { repository: 'registry.example.com/other' })).toMatch(/^repository/);
+    expect(stored.certified.chain).toMatch(/^-----BEGIN CERTIFICATE-----\n/);
+  });
+
+  test('one certificate is enough for all signatures of a command', async () => {
+    const one = by();
+    const [first, second] = [
+      await signSimply(subject.digest, identity, one),
+      await signSimply(subject.digest, `${identity}.1`, one),
+    ];
+    expect(first?.certified?.certificate).toBe(second?.certified?.certificate);
+    expect(told(second ?? stored)).toBe(SUBJECT);
+  });
+
+  test('there is none where no log says when', async () => {
+    const token = tokenFor({ iss: signer.issuer, sub: SUBJECT });
+    const { url } = sigstore;
+    const timed = keylessSigner({ token, fulcioUrl: url, rekorUrl: undefined, tsaUrl: url });
+    expect(await signSimply(subject.digest, identity, timed)).toBeUndefined();
+  });
+
+  const entry = (
+    change: (value: { SignedEntryTimestamp: string; Payload: Record<string, unknown> }) => void,
+  ): string => {
+    const value = JSON.parse(stored.certified.logEntry) as {
+      SignedEntryTimestamp: string;
+      Payload: Record<string, unknown>;
+    };
+    change(value);
+    return JSON.stringify(value);
+  };
+  test.each<[string, () => Partial<CertifiedSignature>, RegExp]>([
+    [
+      'another time',
+      () => ({
+        logEntry: entry(({ Payload }) => (Payload['integratedTime'] = Number(Payload['integratedTime']) + 1)),
+      }),
+      /^certificate/,
+    ],
+    [
+      'another promise',
+      () => ({
+        logEntry: entry((value) => (value.SignedEntryTimestamp = flipped(value.SignedEntryTimestamp))),
+      }),
+      /^certificate/,
+    ],
+    ['an entry that is none', () => ({ logEntry: '{}' }), /^malformed/],
+    ['half an entry', () => ({ logEntry: stored.certified.logEntry.slice(0, 90) }), /^malformed/],
+    ['no certificate', () => ({ certificate: 'x' }), /^malformed/],
+    ['another signature', () => ({ signature: flipped(stored.signature) }), /^certificate/],
+    ['another certificate', () => ({ certificate: stored.certified.chain }), /^certificate|^malformed/],
+  ])('%s does not count', (_name, change, why) => {
+    expect(told({ ...stored, certified: { ...stored.certified, ...change() } })).toMatch(why);
+  });
+
+  test('another payload does not count, nor any where keys alone are trusted', () => {
+    const payload = Buffer.from(stored.payload.toString().replace('ai/node', 'ai/evil'));
+    expect(told({ ...stored, payload })).toMatch(/^certificate/);
+    expect(verifySimply(stored, subject.digest, undefined, { keys: [] })).toMatchObject({
       refusal: { reason: 'keyless' },
     });
   });

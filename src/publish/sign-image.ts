@@ -111,11 +111,7 @@ async function signManifest(
   const bundle = await attachStatement(document, { predicateType: COSIGN_SIGN, predicate: {} }, options);
   const attestation = attest?.(document);
   const isAttested = attestation !== undefined && (await attachStatement(document, attestation, options));
-  const { signer } = options;
-  // Hosts' older form is one of keys.
-  const simpleSignatures = isKeyless(signer)
-    ? 0
-    : await addSignatures(descriptor.digest, { ...options, signer, identities });
+  const simpleSignatures = await addSignatures(descriptor.digest, { ...options, identities });
   return {
     digest: descriptor.digest,
     added: { bundle, simpleSignatures, attestations: isAttested ? [attestation.predicateType] : [] },

@@ -3,6 +3,7 @@
  * registries keep no lock, so it is read again after a moment, and written again when another's version took its
  * place.
  */
+import { X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
 import { canonicalJson, type Digest } from '../digest.ts';
@@ -11,7 +12,8 @@ import { readDocument } from '../oci/image-graph.ts';
 import type { ImageSource, ImageTarget, TransferOptions } from '../oci/image-transfer.ts';
 import { RegistrySource } from '../oci/registry/registry-source.ts';
 import { type Descriptor, Manifest, MEDIA_TYPES } from '../oci/schema.ts';
-import type { Signer } from '../trust/signer.ts';
+import { CERTIFICATE_ANNOTATION, certifiedAnnotations, readCertified } from '../trust/certified-signature.ts';
+import { type AnySigner, isKeyless } from '../trust/signer.ts';
 import {
   MAX_PAYLOAD_BYTES,
   SIGNATURE_ANNOTATION,
@@ -68,22 +70,24 @@ export async function readStoredSignature(
   layer: Descriptor,
   options: TransferOptions = {},
 ): Promise<StoredSignature> {
-  const signature = layer.annotations?.[SIGNATURE_ANNOTATION];
+  const { annotations = {} } = layer;
+  const signature = annotations[SIGNATURE_ANNOTATION];
   if (layer.mediaType !== SIMPLE_SIGNING_MEDIA_TYPE || signature === undefined) {
     throw new IngotError('IMAGE_INVALID', `${source.shown}: ${layer.digest} is no signature`);
   }
-  return { layer, signature, payload: await readArtifactBlob(source, layer, MAX_PAYLOAD_BYTES, options) };
+  const payload = await readArtifactBlob(source, layer, MAX_PAYLOAD_BYTES, options);
+  return { layer, signature, payload, certified: readCertified(signature, annotations) };
 }
 
 export interface AddSignaturesOptions extends AttachOptions {
   readonly source: ImageSource;
   readonly target: ImageTarget;
-  readonly signer: Signer;
+  readonly signer: AnySigner;
   /** `HOST/PATH:TAG` or `HOST/PATH`: a signature for each. */
   readonly identities: readonly string[];
 }
 
-/** @returns how many were added: what is there already, by the same key, is not signed again */
+/** @returns how many were added: what is there already by the same key is not signed again, by an identity it is */
 export async function addSignatures(digest: Digest, options: AddSignaturesOptions): Promise<number> {
   const { source, target, signer, identities, signal } = options;
   const { layers } = await readSignatureTag(source, digest, { signal });
@@ -91,9 +95,12 @@ export async function addSignatures(digest: Digest, options: AddSignaturesOption
   if (missing.length === 0) return 0;
   const added: Descriptor[] = [];
   for (const identity of missing) {
-    const { payload, signature } = await signSimply(digest, identity, signer, signal);
+    const signed = await signSimply(digest, identity, signer, signal);
+    if (signed === undefined) return 0; // nor are others, by the same signer
+    const { payload, signature, certified } = signed;
     const layer = await putBytes(target, SIMPLE_SIGNING_MEDIA_TYPE, payload, options);
-    added.push({ ...layer, annotations: { [SIGNATURE_ANNOTATION]: signature } });
+    const more = certified === undefined ? {} : certifiedAnnotations(certified);
+    added.push({ ...layer, annotations: { [SIGNATURE_ANNOTATION]: signature, ...more } });
   }
   const isIn = (list: readonly Descriptor[]): boolean =>
     added.every((one) => list.some((other) => isSame(one, other)));
@@ -101,7 +108,7 @@ export async function addSignatures(digest: Digest, options: AddSignaturesOption
   for (let attempt = 1, current = layers; attempt <= TRIES; attempt += 1) {
     await putSignatureTag(
       digest,
-      [...current.filter((one) => !added.some((mine) => isSame(mine, one))), ...added],
+      [...current.filter((one) => !added.some((mine) => isSame(mine, one) || isOlder(one, mine))), ...added],
       options,
     );
     if (!mayLose) return missing.length;
@@ -121,13 +128,14 @@ async function identitiesWithout(
   { source, signer, identities, signal }: AddSignaturesOptions,
 ): Promise<readonly string[]> {
   const there = new Set<string>();
+  if (isKeyless(signer)) return identities; // each has a time of its own, which verifiers may ask for
   for (const layer of layers) {
     const stored = await readStoredSignature(source, layer, { signal }).catch((error: unknown) => {
       if (error instanceof IngotError && error.code !== 'INTERRUPTED') return undefined;
       throw error;
     });
     if (stored === undefined) continue;
-    const checked = verifySimply(stored, digest, undefined, [signer.publicKey]);
+    const checked = verifySimply(stored, digest, undefined, { keys: [signer.publicKey] });
     if ('value' in checked) there.add(checked.value.identity);
   }
   return identities.filter((identity) => !there.has(identity));
@@ -162,4 +170,21 @@ function isSame(one: Descriptor, other: Descriptor): boolean {
     one.digest === other.digest &&
     one.annotations?.[SIGNATURE_ANNOTATION] === other.annotations?.[SIGNATURE_ANNOTATION]
   );
+}
+
+/** The same, signed before by the same identity: the list would grow with every signature. */
+function isOlder(one: Descriptor, mine: Descriptor): boolean {
+  const names = [one, mine].map(({ annotations }) => subjectOf(annotations?.[CERTIFICATE_ANNOTATION]));
+  return one.digest === mine.digest && names[0] !== undefined && names[0] === names[1];
+}
+
+/** Whom a certificate names, and who gave it. */
+function subjectOf(pem: string | undefined): string | undefined {
+  try {
+    if (pem === undefined) return undefined;
+    const { subjectAltName, issuer } = new X509Certificate(pem);
+    return `${issuer} ${subjectAltName ?? ''}`;
+  } catch {
+    return undefined;
+  }
 }

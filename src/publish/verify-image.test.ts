@@ -344,7 +344,8 @@ describe('in the tag of signatures', () => {
     [
       'one by another key',
       async () => {
-        const { payload, signature } = await signSimply(image.digest, REPOSITORY, stranger);
+        const { payload, signature } =
+          (await signSimply(image.digest, REPOSITORY, stranger)) ?? expect.unreachable();
         return { bytes: payload, signature };
       },
       'key',

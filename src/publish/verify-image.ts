@@ -154,7 +154,7 @@ class SignatureCollector {
   }
 
   async readSimpleSignatures(): Promise<void> {
-    const { keys, repository, signal } = this.#options;
+    const { repository, signal } = this.#options;
     const { layers, garbage } = await readSignatureTag(this.#source, this.#digest, { signal });
     if (garbage !== undefined) {
       const message = `${signatureTag(this.#digest)}: ${garbage.message}`;
@@ -163,14 +163,14 @@ class SignatureCollector {
     for (const layer of layers) {
       try {
         const stored = await readStoredSignature(this.#source, layer, { signal });
-        const checked = verifySimply(stored, this.#digest, repository, keys);
+        const checked = verifySimply(stored, this.#digest, repository, this.#signers);
         if ('refusal' in checked) {
           this.#refuse('simple-signing', layer.digest, checked.refusal);
           continue;
         }
-        const { identity, key } = checked.value;
+        const { identity, ...by } = checked.value;
         const { digest } = layer;
-        this.#accepted.push({ form: 'simple-signing', key: key.fingerprint, identity, digest });
+        this.#accepted.push({ form: 'simple-signing', ...signerIn(by), identity, digest });
       } catch (error) {
         this.#refuse('simple-signing', layer.digest, refusalOf(error));
       }
@@ -220,7 +220,7 @@ class SignatureCollector {
 async function signersOf({ keys, keyless }: VerifyOptions): Promise<TrustedSigners> {
   if (keyless === undefined) return { keys };
   const { verifyKeyless } = await import('../trust/keyless.ts');
-  return { keys, keyless: (bundle) => verifyKeyless(bundle, keyless) };
+  return { keys, keyless: (bundle, payload) => verifyKeyless(bundle, keyless, payload) };
 }
 
 function signerIn({ key, certificate }: VerifiedSigner): Pick<AcceptedSignature, 'key' | 'certificate'> {

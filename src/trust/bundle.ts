@@ -53,8 +53,8 @@ export type VerifiedStatement = VerifiedSigner & { readonly statement: Statement
 /** Who counts: one of the keys, or one of the identities. */
 export interface TrustedSigners {
   readonly keys: readonly PublicKey[];
-  /** Checks a bundle with a certificate. Undefined: no identity is trusted. */
-  readonly keyless?: ((bundle: unknown) => Checked<CertificateIdentity>) | undefined;
+  /** Checks a bundle with a certificate; `payload` where it is not part of it. Undefined: no identity is trusted. */
+  readonly keyless?: ((bundle: unknown, payload?: Buffer) => Checked<CertificateIdentity>) | undefined;
 }
 
 export async function signBundle(

@@ -59,22 +59,27 @@ export function isRootAlive(root: TrustedRoot, now: Date): boolean {
  * must hold; and the identity, which must be one of those that are trusted.
  *
  * @param value the bundle, parsed from JSON
+ * @param payload what it is over, where that is not part of it
  */
-export function verifyKeyless(value: unknown, trust: KeylessTrust): Checked<CertificateIdentity> {
+export function verifyKeyless(
+  value: unknown,
+  trust: KeylessTrust,
+  payload?: Buffer,
+): Checked<CertificateIdentity> {
   let bundle: Bundle;
   try {
     bundle = bundleFromJSON(value);
   } catch {
     return refuse('malformed', 'it is no bundle with a certificate');
   }
-  return verifyEntity(toEntity(bundle), trust);
+  return verifyEntity(toEntity(bundle, payload), trust);
 }
 
 type Entity = ReturnType<typeof toSignedEntity>;
 
-function toEntity(bundle: Bundle): Entity | undefined {
+function toEntity(bundle: Bundle, payload: Buffer | undefined): Entity | undefined {
   try {
-    return toSignedEntity(bundle);
+    return toSignedEntity(bundle, payload);
   } catch {
     return undefined;
   }

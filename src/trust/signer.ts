@@ -1,6 +1,7 @@
 /** Who signs: a key in memory, or one that only another program can reach. */
 import { sign } from 'node:crypto';
 
+import type { CertifiedSignature } from './certified-signature.ts';
 import type { PrivateKey } from './private-key.ts';
 import type { PublicKey } from './public-key.ts';
 
@@ -14,7 +15,7 @@ export function signerOf({ key, publicKey }: PrivateKey): Signer {
   return { publicKey, sign: (content) => Promise.resolve(sign('sha256', content, key)) };
 }
 
-/** Signs by an identity. What it signs is a bundle with a certificate, and there is no other form of it. */
+/** Signs by an identity: with a certificate that names it. */
 export interface KeylessSigner {
   /** Of the token. */
   readonly issuer: string;
@@ -22,6 +23,8 @@ export interface KeylessSigner {
   readonly subjects: readonly string[];
   /** The bundle, as JSON. */
   signStatement(payload: Buffer, type: string): Promise<object>;
+  /** The same of a payload, for the older form. None where no log would vouch for the time. */
+  readonly signPayload?: (payload: Buffer) => Promise<CertifiedSignature | undefined>;
 }
 
 export type AnySigner = Signer | KeylessSigner;

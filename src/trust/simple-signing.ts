@@ -1,14 +1,18 @@
 /**
  * The older form of a signature, "simple signing" (containers/image, docs/containers-signature.5.md): a JSON payload
  * that names digest and repository, signed as it is. skopeo, podman and bootc verify this one alone. cosign keeps it
- * as layers of the image `sha256-<hex>.sig`, each with its signature in an annotation.
+ * as layers of the image `sha256-<hex>.sig`, each with its signature in an annotation, and those of identities with the
+ * certificate and the log's entry in others.
  */
+import { createHash } from 'node:crypto';
 import { z } from 'zod';
 
 import { canonicalJson, type Digest, DigestText, hexOf } from '../digest.ts';
-import { isSignedBy, type PublicKey } from './public-key.ts';
+import type { TrustedSigners, VerifiedSigner } from './bundle.ts';
+import { bundleOf, type CertifiedSignature } from './certified-signature.ts';
+import { isSignedBy } from './public-key.ts';
 import { type Checked, refuse } from './refusal.ts';
-import type { Signer } from './signer.ts';
+import { type AnySigner, isKeyless } from './signer.ts';
 
 export const SIMPLE_SIGNING_MEDIA_TYPE = 'application/vnd.dev.cosign.simplesigning.v1+json';
 export const SIGNATURE_ANNOTATION = 'dev.cosignproject.cosign/signature';
@@ -29,13 +33,14 @@ export interface SimpleSignature {
   readonly payload: Buffer;
   /** As the annotation has it: base64. */
   readonly signature: string;
+  /** Of one by an identity. */
+  readonly certified?: CertifiedSignature | undefined;
 }
 
-export interface VerifiedPayload {
+export type VerifiedPayload = VerifiedSigner & {
   /** `HOST/PATH` or `HOST/PATH:TAG`, as it was signed. */
   readonly identity: string;
-  readonly key: PublicKey;
-}
+};
 
 /** The tag that the signatures of an image are under. */
 export function signatureTag(digest: Digest): string {
@@ -45,13 +50,14 @@ export function signatureTag(digest: Digest): string {
 /**
  * @param identity `HOST/PATH:TAG`: hosts that were told nothing else want the very name that they pull; one without a
  *   tag is for any
+ * @returns undefined for an identity that this form cannot hold, as no log vouches for the time
  */
 export async function signSimply(
   digest: Digest,
   identity: string,
-  signer: Signer,
+  signer: AnySigner,
   signal?: AbortSignal,
-): Promise<SimpleSignature> {
+): Promise<SimpleSignature | undefined> {
   const payload = Buffer.from(
     canonicalJson({
       critical: {
@@ -62,19 +68,22 @@ export async function signSimply(
       optional: {},
     }),
   );
-  return { payload, signature: (await signer.sign(payload, signal)).toString('base64') };
+  if (!isKeyless(signer))
+    return { payload, signature: (await signer.sign(payload, signal)).toString('base64') };
+  const certified = await signer.signPayload?.(payload);
+  return certified && { payload, signature: certified.signature, certified };
 }
 
 /** @param repository that the payload must name, with any tag; undefined: any */
 export function verifySimply(
-  { payload, signature }: SimpleSignature,
+  stored: SimpleSignature,
   digest: Digest,
   repository: string | undefined,
-  keys: readonly PublicKey[],
+  signers: TrustedSigners,
 ): Checked<VerifiedPayload> {
-  const bytes = Buffer.from(signature, 'base64');
-  const key = keys.find((one) => isSignedBy(one, payload, bytes));
-  if (key === undefined) return refuse('key', 'it is signed by no key that is trusted');
+  const by = signerOfPayload(stored, signers);
+  if ('refusal' in by) return by;
+  const { payload } = stored;
   let value: unknown;
   try {
     value = JSON.parse(payload.toString());
@@ -90,7 +99,23 @@ export function verifySimply(
   if (repository !== undefined && repositoryOf(reference) !== repository) {
     return refuse('repository', `it is about the image in ${JSON.stringify(reference)}`);
   }
-  return { value: { identity: reference, key } };
+  return { value: { ...by.value, identity: reference } };
+}
+
+function signerOfPayload(
+  { payload, signature, certified }: SimpleSignature,
+  { keys, keyless }: TrustedSigners,
+): Checked<VerifiedSigner> {
+  const bytes = Buffer.from(signature, 'base64');
+  const key = keys.find((one) => isSignedBy(one, payload, bytes));
+  if (key !== undefined) return { value: { key } };
+  if (certified === undefined) return refuse('key', 'it is signed by no key that is trusted');
+  if (keyless === undefined)
+    return refuse('keyless', 'it is signed with a certificate, and keys are trusted');
+  const bundle = bundleOf(certified, createHash('sha256').update(payload).digest());
+  if (bundle === undefined) return refuse('malformed', 'its certificate or log entry is none');
+  const checked = keyless(bundle, payload);
+  return 'refusal' in checked ? checked : { value: { certificate: checked.value } };
 }
 
 /** Without tag and digest. A colon before the last slash is that of a port. */

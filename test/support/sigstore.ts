@@ -13,6 +13,7 @@ import {
 } from '@sigstore/mock';
 import { createHash, generateKeyPairSync, type KeyPairKeyObjectResult } from 'node:crypto';
 import { createServer, type IncomingMessage } from 'node:http';
+import { createRequire } from 'node:module';
 import type { AddressInfo } from 'node:net';
 
 export interface TestSigstore extends AsyncDisposable {
@@ -36,6 +37,8 @@ export interface SigstoreOptions {
   /** Leaves the certificate log out of certificates. */
   readonly withoutCtLog?: boolean;
 }
+
+callAddressesEmail();
 
 const ENTRIES = '/api/v1/log/entries';
 
@@ -114,8 +117,35 @@ export async function startSigstore(options: SigstoreOptions = {}): Promise<Test
   };
 }
 
+/** The mock calls every subject a URI. Fulcio calls an address an email, and hosts know no other subject. */
+function callAddressesEmail(): void {
+  const require = createRequire(createRequire(import.meta.url).resolve('@sigstore/mock'));
+  const { SubjectAlternativeNameExtension: Names, X509CertificateGenerator: Generator } =
+    require('@peculiar/x509') as X509;
+  const create = Generator.create.bind(Generator);
+  Generator.create = (tbs, crypto) => {
+    const extensions = tbs.extensions.map((one) => {
+      const [name] = one instanceof Names ? one.names.items : [];
+      return name !== undefined && /^[^/:]+@[^/]+$/.test(name.value)
+        ? new Names([{ type: 'email', value: name.value }], true)
+        : one;
+    });
+    return create({ ...tbs, extensions }, crypto);
+  };
+}
+
+interface X509 {
+  readonly SubjectAlternativeNameExtension: new (
+    names: readonly { readonly type: string; readonly value: string }[],
+    critical: boolean,
+  ) => { readonly names: { readonly items: readonly { readonly value: string }[] } };
+  readonly X509CertificateGenerator: {
+    create: (tbs: { readonly extensions: readonly unknown[] }, crypto: unknown) => unknown;
+  };
+}
+
 /** A token that says who one is; signed by nobody. */
-export function tokenFor(claims: Readonly<Record<string, string>>): string {
+export function tokenFor(claims: Readonly<Record<string, string | boolean>>): string {
   const part = (value: object): string => Buffer.from(JSON.stringify(value)).toString('base64url');
   return [part({ alg: 'none' }), part({ aud: 'sigstore', ...claims }), 'signature'].join('.');
 }

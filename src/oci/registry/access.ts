@@ -46,13 +46,7 @@ export class RegistryAccess implements AsyncDisposable {
       tlsFrom({ env, ca: options.ca ?? [] }),
       loadRegistriesConf(env),
     ]);
-    const proxies = Object.fromEntries(
-      PROXY_VARIABLES.flatMap((name) => {
-        const value = env[name] ?? env[name.toUpperCase()];
-        return value === undefined || value === '' ? [] : [[name, value]];
-      }),
-    );
-    const http = new HttpClient({ tlsOf, proxies, idleMs: options.idleMs });
+    const http = new HttpClient({ tlsOf, proxies: proxiesIn(env), idleMs: options.idleMs });
     return new RegistryAccess(options, http, conf);
   }
 
@@ -83,6 +77,16 @@ export class RegistryAccess implements AsyncDisposable {
         ),
     );
   }
+}
+
+/** As `HttpClient` takes them. */
+export function proxiesIn(env: Environment): Readonly<Record<string, string>> {
+  return Object.fromEntries(
+    PROXY_VARIABLES.flatMap((name) => {
+      const value = env[name] ?? env[name.toUpperCase()];
+      return value === undefined || value === '' ? [] : [[name, value]];
+    }),
+  );
 }
 
 function requireHost(host: string): void {
