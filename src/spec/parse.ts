@@ -193,7 +193,11 @@ async function readPolicy(
   const node = nodeAt(root, ['update']);
   const value = node === undefined ? undefined : applySchema(node, UpdateInput, 'SPEC_INVALID').value;
   if (read === undefined || value === undefined) return { findings: [] };
-  return read(value, (path) => locationAt(root, ['update', ...path]));
+  // A base that is an image brings its own way to update, which keeps to the policy of containers.
+  const agent = nodeAt(root, ['agent']);
+  const isOurs =
+    agent?.kind === 'scalar' && agent.value !== false && nodeAt(root, ['base'])?.kind === 'scalar';
+  return read(value, (path) => locationAt(root, ['update', ...path]), isOurs ? 'agent' : 'others');
 }
 
 function withPolicy(image: NodeImage | undefined, policy: HostPolicy | undefined): NodeImage | undefined {

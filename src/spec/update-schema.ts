@@ -105,11 +105,7 @@ export const UpdateInput = z.strictObject({
       key: Key.optional().describe(
         'Public key that must have signed the next image: a path from the folder of this file, or PEM.',
       ),
-      keys: z
-        .array(Key)
-        .min(1)
-        .optional()
-        .describe('Several of them, while one takes the place of another. One must have signed.'),
+      ...signerKeys,
       signedAs: Repository.optional().describe(
         'Repository that the signatures name. Default: that of `source`. For mirrors.',
       ),
@@ -118,10 +114,12 @@ export const UpdateInput = z.strictObject({
         .optional()
         .describe('What must be attested besides: predicate types, or cosign’s names for them.'),
     })
-    .refine(
-      ({ key, keys }) => (key === undefined) !== (keys === undefined),
-      'must have either `key` or `keys`, which say who must have signed',
-    )
+    .superRefine(({ key, ...rule }, context) => {
+      if (key !== undefined && rule.keys !== undefined) {
+        context.addIssue({ code: 'custom', message: 'must have either `key` or `keys`, not both' });
+      }
+      requireSigners({ ...rule, keys: key ?? rule.keys }, context);
+    })
     .optional()
     .describe('Who must have signed it. Default: as the project’s `trust.yaml` says.'),
   tries: z
@@ -184,6 +182,9 @@ export interface UpdateSource {
   readonly policy?: HostPolicy;
 }
 
+/** Who takes the next image on a node: Ingot's agent, or what else the image brings. */
+export type Updater = 'agent' | 'others';
+
 /**
  * Makes the policy of an image out of `update`, the key files that it names and the project's `trust.yaml`.
  *
@@ -192,4 +193,5 @@ export interface UpdateSource {
 export type PolicyReader = (
   update: UpdateInput,
   at: (path: readonly (string | number)[]) => Location,
+  updater: Updater,
 ) => Promise<{ readonly policy?: HostPolicy; readonly findings: readonly Finding[] }>;

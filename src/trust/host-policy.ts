@@ -15,6 +15,7 @@ import {
   UPDATE_PATH,
   type UpdateSource,
 } from '../spec/update-schema.ts';
+import { type HostIdentity, hostIdentity } from './host-identity.ts';
 import { patternsOf } from './policy.ts';
 import { parsePublicKey } from './public-key.ts';
 
@@ -46,6 +47,7 @@ export function hostPolicyFiles(
     { path: `${TRUST_FOLDER}/trust.yaml`, content: trustYaml(policy) },
     ...[...keys].sort().map(([path, content]) => ({ path, content })),
     ...trustedRoots(policy),
+    ...authorities(policy),
   ];
 }
 
@@ -87,18 +89,34 @@ const REJECT = { type: 'reject' };
 
 function requirement(rule: HostRule): object {
   if (rule === 'accept') return ACCEPT;
-  // Programs that read this policy know identities by email alone, and no file says two ways to be accepted.
-  if (rule === 'reject' || rule.keys.length === 0) return REJECT;
+  if (rule === 'reject') return REJECT;
+  // No policy says two ways to be accepted: where there are keys, these are the way.
+  const identity = rule.keys.length === 0 ? hostIdentity(rule) : undefined;
+  if (rule.keys.length === 0 && identity === undefined) return REJECT;
   const paths = rule.keys.map((pem) => `${TRUST_FOLDER}/${keyFile(pem)}`);
   return {
     type: 'sigstoreSigned',
-    // Builds before 2025 know one key alone.
-    ...(paths.length === 1 ? { keyPath: paths[0] } : { keyPaths: paths }),
+    ...(identity === undefined ? oneOrMore('keyPath', paths) : certified(identity)),
     // Any tag of it, as `ingot verify` does: a tag may have been moved after signing.
     signedIdentity:
       rule.signedAs === undefined
         ? { type: 'matchRepository' }
         : { type: 'exactRepository', dockerRepository: rule.signedAs },
+  };
+}
+
+/** Builds before 2025 know one key alone, under this name. */
+function oneOrMore(name: string, paths: readonly string[]): object {
+  return paths.length === 1 ? { [name]: paths[0] } : { [`${name}s`]: paths };
+}
+
+function certified({ issuer, email, authorities: roots, logs }: HostIdentity): object {
+  return {
+    fulcio: { caPath: `${TRUST_FOLDER}/${authorityFile(roots)}`, oidcIssuer: issuer, subjectEmail: email },
+    ...oneOrMore(
+      'rekorPublicKeyPath',
+      logs.map((pem) => `${TRUST_FOLDER}/${logFile(pem)}`),
+    ),
   };
 }
 
@@ -139,8 +157,32 @@ function trustedRoots({ repositories }: HostPolicy): readonly PolicyFile[] {
     .map((content) => ({ path: `${TRUST_FOLDER}/${rootFile(content)}`, content }));
 }
 
+/** Of identities that the policy of containers can hold: its certificates and keys of logs. */
+function authorities({ repositories }: HostPolicy): readonly PolicyFile[] {
+  const files = new Map<string, string>();
+  for (const rule of Object.values(repositories)) {
+    const identity = typeof rule === 'string' || rule.keys.length > 0 ? undefined : hostIdentity(rule);
+    if (identity === undefined) continue;
+    files.set(authorityFile(identity.authorities), identity.authorities);
+    for (const log of identity.logs) files.set(logFile(log), log);
+  }
+  return [...files].sort(byName).map(([name, content]) => ({ path: `${TRUST_FOLDER}/${name}`, content }));
+}
+
 function rootFile(text: string): string {
-  return `${hexOf(digestOf(text)).slice(0, 16)}.trusted-root.json`;
+  return `${nameOf(text)}.trusted-root.json`;
+}
+
+function authorityFile(pem: string): string {
+  return `${nameOf(pem)}.fulcio.pem`;
+}
+
+function logFile(pem: string): string {
+  return `${nameOf(pem)}.rekor.pem`;
+}
+
+function nameOf(text: string): string {
+  return hexOf(digestOf(text)).slice(0, 16);
 }
 
 function allKeys({ repositories }: HostPolicy): readonly string[] {

@@ -116,7 +116,8 @@ export function predicateType(name: string): string {
   return PREDICATE_NAMES[name] ?? name;
 }
 
-async function readKeyless(
+/** @throws IngotError */
+export async function readKeyless(
   identities: readonly IdentityInput[],
   trustedRoot: string,
   file: string,

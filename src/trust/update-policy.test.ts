@@ -1,4 +1,4 @@
-import { generateKeyPairSync, type KeyObject } from 'node:crypto';
+import { createPublicKey, generateKeyPairSync, type KeyObject, X509Certificate } from 'node:crypto';
 import { describe, expect, test } from 'vitest';
 
 import { startSigstore } from '../../test/support/sigstore.ts';
@@ -32,9 +32,10 @@ async function declare(
   update: string,
   trust?: string,
   now = Date.now(),
+  base = 'debian@13',
 ): Promise<{ image: NodeImage; warnings: string[] }> {
   const { image, warnings } = await parseSpec(
-    `name: node\nbase: debian@13\nupdate: ${update}\n`,
+    `name: node\nbase: ${base}\nupdate: ${update}\n`,
     'project/node.yaml',
     {
       readPolicy: updatePolicyReader({
@@ -48,8 +49,13 @@ async function declare(
   return { image, warnings: warnings.map(({ message }) => message) };
 }
 
-async function problems(update: string, trust?: string, now?: number): Promise<readonly string[]> {
-  const error: unknown = await declare(update, trust, now).catch((caught: unknown) => caught);
+async function problems(
+  update: string,
+  trust?: string,
+  now?: number,
+  base?: string,
+): Promise<readonly string[]> {
+  const error: unknown = await declare(update, trust, now, base).catch((caught: unknown) => caught);
   if (!(error instanceof FindingsError)) throw new Error('it is taken', { cause: error });
   return error.findings.map(
     ({ code, location, message }) =>
@@ -150,6 +156,8 @@ describe('keys that are none', () => {
   test.each([
     ['neither', '{}', 'update.verify'],
     ['twice', '{key: old.pub, keys: [new.pub]}', 'update.verify'],
+    ['without a root', '{identities: [{issuer: a, subject: b}]}', 'trustedRoot'],
+    ['a root alone', '{key: old.pub, trustedRoot: root.json}', 'trustedRoot'],
     ['no list', '{keys: []}', 'update.verify.keys'],
     ['unknown', '{keyz: old.pub}', 'keyz'],
   ])('%s', async (_name, verify, where) => {
@@ -219,11 +227,26 @@ describe('an image that would lock its nodes out', () => {
   test('trusts identities that podman and bootc cannot verify, or authorities that are over', async () => {
     await using sigstore = await startSigstore();
     (files as Record<string, string>)['project/root.json'] = JSON.stringify(sigstore.trustedRoot);
-    const identity =
-      'identities: [{issuer: https://issuer.example.com, subject: ops@example.com}], trustedRoot: root.json';
-    expect(await problems(`{${source}}`, rule(`{${identity}}`))).toEqual([
-      expect.stringContaining('trusts identities alone'),
-    ]);
+    const trusting = (...subjects: readonly string[]): string =>
+      `identities: [${subjects.map((one) => `{issuer: https://issuer.example.com, ${one}}`).join()}], trustedRoot: root.json`;
+    const identity = trusting('subject: ops@example.com');
+    for (const beyond of [
+      trusting("subject: 'https://github.com/a/b/.github/workflows/c.yml@refs/heads/main'"),
+      trusting("subjectRegexp: '.*@example.com'"),
+      trusting('subject: ops@example.com', 'subject: dev@example.com'),
+    ]) {
+      expect(await problems(`{${source}, verify: {${beyond}}}`)).toEqual([
+        expect.stringMatching(/UPDATE_LOCKOUT project\/node\.yaml:3 trusts identities .* one email address/),
+      ]);
+      expect(await problems(`{${source}}`, rule(`{${beyond}}`))).toHaveLength(1);
+      // Ingot on the node can; a base that updates itself cannot.
+      const own = await declare(`{${source}, verify: {${beyond}}}\nagent: true`);
+      expect(own.warnings).toContainEqual(expect.stringContaining('only `ingot node upgrade`'));
+      const base = '{image: quay.io/fedora/fedora-bootc:42}';
+      expect(
+        await problems(`{${source}, verify: {${beyond}}}\nagent: true`, undefined, undefined, base),
+      ).toContainEqual(expect.stringContaining('UPDATE_LOCKOUT'));
+    }
     const both = rule(`{keys: [old.pub], ${identity}}`);
     const { image } = await declare(`{${source}}`, both);
     const made = hostPolicyFiles(image.update ?? { source: '' });
@@ -251,6 +274,25 @@ describe('an image that would lock its nodes out', () => {
     ]) {
       expect((await problems(`{${source}}`, rule(wrong))).join()).toContain('TRUST_INVALID');
     }
+  });
+
+  test('does not know an identity that trust.yaml lets sign', async () => {
+    await using sigstore = await startSigstore();
+    (files as Record<string, string>)['project/root.json'] = JSON.stringify(sigstore.trustedRoot);
+    const by = (subject: string): string =>
+      `identities: [{issuer: https://issuer.example.com, subject: ${subject}}], trustedRoot: root.json`;
+    const verifying = `{${source}, verify: {${by('ops@example.com')}}}`;
+    expect(await problems(verifying, rule(`{${by('dev@example.com')}}`))).toEqual([
+      expect.stringContaining('lets "dev@example.com" sign'),
+    ]);
+    const { warnings } = await declare(verifying, rule(`{${by('ops@example.com')}}`));
+    expect(warnings).toEqual([]);
+    expect(await problems(`{${source}, verify: {${by('ops@example.com')}}, signer: new.pub}`)).toEqual([
+      expect.stringContaining('has "ops@example.com"'),
+    ]);
+    expect(
+      await problems(`{${source}, verify: {${by('ops@example.com').replace('root.json', 'gone.json')}}}`),
+    ).toEqual([expect.stringContaining('SPEC_INVALID the key project/gone.json cannot be read')]);
   });
 
   test('has rules that a node’s containers policy cannot hold', async () => {
@@ -294,6 +336,41 @@ describe('the files on a node', () => {
         },
       },
     });
+  });
+
+  test('say one identity by its address, with authorities and logs, and leave out what else a root has', async () => {
+    await using sigstore = await startSigstore();
+    const [log] = sigstore.trustedRoot.tlogs;
+    const other = { publicKey: { rawBytes: 'AAAA', keyDetails: 'PKIX_ED25519' } };
+    const trustedRoot = JSON.stringify({ ...sigstore.trustedRoot, tlogs: [log, other, log] });
+    const identities = [{ issuer: 'https://issuer.example.com', subject: 'ops@example.com' }];
+    const rules = { [REPOSITORY]: { keys: [], identities, trustedRoot } };
+    const made = hostPolicyFiles({
+      source: `${REPOSITORY}:stable`,
+      policy: { default: 'reject', repositories: rules },
+    });
+    const contentOf = (end: string): string => made.find(({ path }) => path.endsWith(end))?.content ?? '';
+    const pathOf = (end: string): string | undefined => made.find(({ path }) => path.endsWith(end))?.path;
+    expect(JSON.parse(contentOf('policy.json'))).toMatchObject({
+      transports: {
+        docker: {
+          [REPOSITORY]: [
+            {
+              type: 'sigstoreSigned',
+              fulcio: {
+                caPath: pathOf('.fulcio.pem'),
+                oidcIssuer: 'https://issuer.example.com',
+                subjectEmail: 'ops@example.com',
+              },
+              rekorPublicKeyPath: pathOf('.rekor.pem'),
+            },
+          ],
+        },
+      },
+    });
+    expect(new X509Certificate(contentOf('.fulcio.pem')).ca).toBe(true);
+    expect(createPublicKey(contentOf('.rekor.pem')).asymmetricKeyType).toBe('ec');
+    expect(made.filter(({ path }) => path.endsWith('.rekor.pem'))).toHaveLength(1);
   });
 
   test('are not declared a second time', async () => {

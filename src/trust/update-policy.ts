@@ -8,9 +8,24 @@ import { isDeepStrictEqual } from 'node:util';
 
 import { type Digest, hexOf } from '../digest.ts';
 import { type ErrorCode, type Finding, FindingsError, IngotError, type Location } from '../errors.ts';
-import type { HostPolicy, HostRule, PolicyReader, UpdateInput } from '../spec/update-schema.ts';
+import type {
+  HostPolicy,
+  HostRule,
+  PolicyReader,
+  TrustedIdentity,
+  UpdateInput,
+  Updater,
+} from '../spec/update-schema.ts';
+import { hostIdentity } from './host-identity.ts';
 import type { KeylessTrust } from './keyless.ts';
-import { predicateType, type TrustPolicy, type TrustRule, type Verdict, verdictFor } from './policy.ts';
+import {
+  predicateType,
+  readKeyless,
+  type TrustPolicy,
+  type TrustRule,
+  type Verdict,
+  verdictFor,
+} from './policy.ts';
 import { type PublicKey, parsePublicKey, renderPublicKey } from './public-key.ts';
 import { repositoryOf } from './simple-signing.ts';
 
@@ -31,7 +46,7 @@ export interface UpdatePolicyOptions {
 }
 
 export function updatePolicyReader(options: UpdatePolicyOptions): PolicyReader {
-  return (update, at) => new UpdatePolicy(update, at, options).read();
+  return (update, at, updater) => new UpdatePolicy(update, at, updater, options).read();
 }
 
 type Place = Parameters<PolicyReader>[1];
@@ -39,13 +54,15 @@ type Place = Parameters<PolicyReader>[1];
 class UpdatePolicy {
   readonly #update: UpdateInput;
   readonly #at: Place;
+  readonly #updater: Updater;
   readonly #options: UpdatePolicyOptions;
   readonly #repository: string;
   readonly #findings: Finding[] = [];
 
-  constructor(update: UpdateInput, at: Place, options: UpdatePolicyOptions) {
+  constructor(update: UpdateInput, at: Place, updater: Updater, options: UpdatePolicyOptions) {
     this.#update = update;
     this.#at = at;
+    this.#updater = updater;
     this.#options = options;
     this.#repository = repositoryOf(update.source);
   }
@@ -94,11 +111,26 @@ class UpdatePolicy {
     return {
       pattern: this.#repository,
       keys,
-      keyless: undefined,
+      keyless: await this.#readKeyless(verify),
       signedAs: verify.signedAs,
       attestations: (verify.attestations ?? []).map(predicateType),
       location: this.#at(['verify']),
     };
+  }
+
+  async #readKeyless({
+    identities,
+    trustedRoot,
+  }: NonNullable<UpdateInput['verify']>): Promise<TrustRule['keyless']> {
+    if (identities === undefined || trustedRoot === undefined) return undefined;
+    const path = ['verify', 'trustedRoot'] as const;
+    try {
+      return await readKeyless(identities, trustedRoot, this.#at(path).file, this.#options.readKey);
+    } catch (error) {
+      if (!(error instanceof IngotError)) throw error;
+      this.#refuse('SPEC_INVALID', error.message, path);
+      return undefined;
+    }
   }
 
   async #readSigner(): Promise<PublicKey | undefined> {
@@ -140,18 +172,21 @@ class UpdatePolicy {
   #checkSigners(rule: TrustRule, theirs: Verdict | undefined, signer: PublicKey | undefined): void {
     const source = this.#repository;
     const project = theirs?.verdict === 'signed' ? theirs.rule : undefined;
-    if (rule.keys.length === 0) {
-      const message = `${placeOf(rule.location)} trusts identities alone for ${source}, and podman and bootc on nodes verify keys: add the key that it is signed with besides`;
-      this.#refuse('UPDATE_LOCKOUT', message, ['source']);
+    if (rule.keys.length === 0 && hostIdentity(identitiesOf(rule)) === undefined) {
+      const message = `${placeOf(rule.location)} trusts identities for ${source} that podman and bootc on nodes cannot verify: they know one email address`;
+      if (this.#updater === 'agent')
+        this.#warn(`${message}; only \`ingot node upgrade\` takes the next image`);
+      else
+        this.#refuse('UPDATE_LOCKOUT', `${message}: add the key that it is signed with besides`, ['source']);
     }
     if (signer !== undefined) {
       if (!holds(rule, signer)) {
         const whose = rule.location.file === this.#at([]).file ? 'verify' : placeOf(rule.location);
-        const message = `nodes would refuse what ${nameOf(signer)} signs: ${whose} has ${namesOf(rule.keys)}`;
+        const message = `nodes would refuse what ${nameOf(signer)} signs: ${whose} has ${namesOf(rule)}`;
         this.#refuse('UPDATE_LOCKOUT', message, ['signer']);
       }
       if (project !== undefined && !holds(project, signer) && project !== rule) {
-        const message = `what ${nameOf(signer)} signs could not be published: ${placeOf(project.location)} has ${namesOf(project.keys)}`;
+        const message = `what ${nameOf(signer)} signs could not be published: ${placeOf(project.location)} has ${namesOf(project)}`;
         this.#refuse('UPDATE_LOCKOUT', message, ['signer']);
       }
     } else if (project !== undefined && project !== rule) {
@@ -159,6 +194,15 @@ class UpdatePolicy {
         this.#refuse(
           'UPDATE_LOCKOUT',
           `${placeOf(project.location)} lets ${nameOf(key)} sign ${source}, and nodes would refuse that: add the key to verify, or say with signer who signs`,
+          ['verify'],
+        );
+      }
+      const known = rule.keyless?.identities ?? [];
+      const identities = project.keyless?.identities ?? [];
+      for (const one of identities.filter((each) => !known.some((other) => isDeepStrictEqual(each, other)))) {
+        this.#refuse(
+          'UPDATE_LOCKOUT',
+          `${placeOf(project.location)} lets ${nameOfIdentity(one)} sign ${source}, and nodes would refuse that: add it to verify, or say with signer which key signs`,
           ['verify'],
         );
       }
@@ -225,10 +269,16 @@ function composePolicy(
 function hostRule({ keys, keyless, signedAs, attestations }: TrustRule): HostRule {
   return {
     keys: keys.map(renderPublicKey),
-    ...(keyless !== undefined && { identities: keyless.identities, trustedRoot: keyless.text }),
+    ...identitiesOf({ keyless }),
     ...(signedAs !== undefined && { signedAs }),
     ...(attestations.length > 0 && { attestations }),
   };
+}
+
+function identitiesOf({
+  keyless,
+}: Pick<TrustRule, 'keyless'>): Pick<Exclude<HostRule, string>, 'identities' | 'trustedRoot'> {
+  return keyless === undefined ? {} : { identities: keyless.identities, trustedRoot: keyless.text };
 }
 
 function holds({ keys }: TrustRule, key: PublicKey): boolean {
@@ -244,8 +294,13 @@ function nameOf({ fingerprint }: PublicKey): string {
   return `the key ${shortOf(fingerprint)}`;
 }
 
-function namesOf(keys: readonly PublicKey[]): string {
-  return keys.map(({ fingerprint }) => shortOf(fingerprint)).join(', ');
+function namesOf({ keys, keyless }: TrustRule): string {
+  const people = (keyless?.identities ?? []).map(nameOfIdentity);
+  return [...keys.map(({ fingerprint }) => shortOf(fingerprint)), ...people].join(', ');
+}
+
+function nameOfIdentity(identity: TrustedIdentity): string {
+  return JSON.stringify('subject' in identity ? identity.subject : identity.subjectRegexp);
 }
 
 function placeOf({ file, line }: Location): string {
