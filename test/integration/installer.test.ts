@@ -248,6 +248,13 @@ test('a damaged medium makes no disk that starts', async () => {
   expect(await tableOf(loop.path)).toBeUndefined();
 });
 
+test('a disk that fails starts nothing', async () => {
+  // It says that it is larger than it is.
+  await using loop = await emptyLoopDevice(join(scratch, 'failing.raw'), 600 * MIB);
+  await expect(install(loop.path)).rejects.toMatchObject({ code: 'DISK_FAILED' });
+  expect(await tableOf(loop.path)).toBeUndefined();
+});
+
 test('options that do not belong together are refused before anything is built', async () => {
   const disk = ['--store', base.store, 'disk', base.ref, '--output', join(scratch, 'none')];
   for (const [args, message] of [

@@ -7,7 +7,7 @@ import { findDisks, findMediums } from '../../disk/installer/find-disks.ts';
 import { findMedium } from '../../disk/installer/find-medium.ts';
 import { type Installed, installMachine } from '../../disk/installer/install.ts';
 import { AGAIN_ARGUMENT, type Medium, MEDIUM_ARGUMENT } from '../../disk/installer/medium.ts';
-import { describeDisk, type TargetRule } from '../../disk/installer/target.ts';
+import { describeDisk, type Disk, type TargetRule } from '../../disk/installer/target.ts';
 import { IngotError } from '../../errors.ts';
 import { DiskTools } from '../../ostree/disk-tools.ts';
 import { run } from '../../proc/run.ts';
@@ -49,7 +49,6 @@ export async function install(context: CommandContext, options: InstallOptions):
       signal,
     }),
   );
-  await using consoles = isBooted ? await Consoles.open() : undefined;
   const installed = await installMachine({
     found,
     disks: () => findDisks(found.path),
@@ -57,8 +56,7 @@ export async function install(context: CommandContext, options: InstallOptions):
     rule: options.to,
     wipe: options.wipe,
     again: !isBooted || words.includes(AGAIN_ARGUMENT),
-    ask:
-      consoles === undefined ? undefined : (disks, medium) => askWhichDisk(consoles, disks, medium, signal),
+    ask: isBooted ? (disks, medium) => askAtConsoles(disks, medium, signal) : undefined,
     tools: new DiskTools(HOST_PROGRAMS, signal),
     reporter,
     signal,
@@ -66,6 +64,11 @@ export async function install(context: CommandContext, options: InstallOptions):
   const result = renderInstalled(installed, found.medium);
   if (isBooted) await endMachine(installed, found.medium, result.text, context);
   return result;
+}
+
+async function askAtConsoles(disks: readonly Disk[], medium: Medium, signal: AbortSignal): Promise<Disk> {
+  await using consoles = await Consoles.open();
+  return await askWhichDisk(consoles, disks, medium, signal);
 }
 
 function renderInstalled(installed: Installed, { image }: Medium): CommandResult & { readonly text: string } {

@@ -2,10 +2,10 @@
  * A person at the machine, who may sit at any of its consoles: everything is shown on all of them, and the first line
  * that is typed on one counts.
  */
-import { constants } from 'node:fs';
-import { open, readFile, type FileHandle } from 'node:fs/promises';
-import { createInterface, type Interface } from 'node:readline';
-import { ReadStream } from 'node:tty';
+import { constants, openSync } from 'node:fs';
+import { readFile } from 'node:fs/promises';
+import { createInterface } from 'node:readline';
+import { ReadStream, WriteStream } from 'node:tty';
 
 import { IngotError } from '../../errors.ts';
 import { formatTable, formatBytes } from '../../report/format.ts';
@@ -16,42 +16,47 @@ import type { Disk } from './target.ts';
 const ACTIVE = '/sys/class/tty/console/active';
 
 export class Consoles implements AsyncDisposable {
-  readonly #handles: readonly FileHandle[];
-  readonly #readers: readonly Interface[];
+  readonly #screens: readonly WriteStream[];
+  readonly #keyboards: readonly ReadStream[];
   #answer: ((line: string) => void) | undefined;
 
   /** Opens all consoles of the machine that work. */
   static async open(): Promise<Consoles> {
     const names = (await readFile(ACTIVE, 'utf8')).trim().split(/\s+/);
-    const handles: FileHandle[] = [];
-    for (const name of names) {
-      // Not waiting for a modem to answer on a serial line that has none.
-      const flags = constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK;
-      const handle = await open(`/dev/${name}`, flags).catch(() => undefined);
-      if (handle !== undefined) handles.push(handle);
-    }
-    return new Consoles(handles);
-  }
-
-  private constructor(handles: readonly FileHandle[]) {
-    this.#handles = handles;
-    this.#readers = handles.map(({ fd }) => {
-      const reader = createInterface({ input: new ReadStream(fd), terminal: false });
-      reader.on('line', (line) => this.#answer?.(line.trim()));
-      return reader;
+    const terminals = names.flatMap((name) => {
+      try {
+        // Not waiting for a modem to answer on a serial line that has none.
+        const open = (): number =>
+          openSync(`/dev/${name}`, constants.O_RDWR | constants.O_NOCTTY | constants.O_NONBLOCK);
+        return [{ screen: new WriteStream(open()), keyboard: new ReadStream(open()) }];
+      } catch {
+        // A console that the kernel was told of and the machine does not have.
+        return [];
+      }
     });
+    return new Consoles(terminals);
   }
 
-  async say(text: string): Promise<void> {
-    for (const handle of this.#handles) {
-      // A console without a line, such as a serial port that nothing is connected to, is none.
-      await handle.write(text.replaceAll('\n', '\r\n')).catch(() => undefined);
+  private constructor(terminals: readonly { readonly screen: WriteStream; readonly keyboard: ReadStream }[]) {
+    this.#screens = terminals.map(({ screen }) => screen);
+    this.#keyboards = terminals.map(({ keyboard }) => keyboard);
+    for (const stream of [...this.#screens, ...this.#keyboards]) {
+      // A serial port that nothing is connected to is none; others are asked.
+      stream.on('error', () => undefined);
     }
+    for (const keyboard of this.#keyboards) {
+      createInterface({ input: keyboard, terminal: false }).on('line', (line) => this.#answer?.(line.trim()));
+    }
+  }
+
+  say(text: string): Promise<void> {
+    for (const screen of this.#screens) screen.write(text);
+    return Promise.resolve();
   }
 
   /** @throws IngotError INSTALL_REFUSED when there is no console, INTERRUPTED */
   async ask(question: string, signal?: AbortSignal): Promise<string> {
-    if (this.#handles.length === 0) {
+    if (this.#keyboards.length === 0) {
       throw new IngotError(
         'INSTALL_REFUSED',
         'nothing says which disk to install to, and there is no console',
@@ -73,12 +78,7 @@ export class Consoles implements AsyncDisposable {
   }
 
   [Symbol.asyncDispose](): Promise<void> {
-    // The streams own the descriptors.
-    for (const reader of this.#readers) {
-      const { input } = reader as Interface & { readonly input: ReadStream };
-      reader.close();
-      input.destroy();
-    }
+    for (const stream of [...this.#screens, ...this.#keyboards]) stream.destroy();
     return Promise.resolve();
   }
 }
