@@ -1,5 +1,5 @@
 /** Where a machine's provisioning data may come from. The first that is there counts. */
-import { readdir, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { errnoOf, IngotError } from '../../errors.ts';
@@ -22,7 +22,8 @@ const LABELS = ['cidata', 'CIDATA', 'ingot-provision', 'INGOT-PROV'];
 /** Of Ingot's own file on such a volume. */
 const OWN_FILE = 'provision.yaml';
 const VOLUMES = '/dev/disk/by-label';
-const MOUNT_POINT = '/mnt';
+/** In a namespace of our own, where nobody misses it. */
+const MOUNT_POINT = '/tmp';
 
 export interface ProvisioningSource {
   /** For the journal and a person. */
@@ -121,6 +122,7 @@ async function findVolume(): Promise<string | undefined> {
   return label === undefined ? undefined : join(VOLUMES, label);
 }
 
+/** A link is not: on a volume that anybody made it may lead to files of the machine. */
 async function isThere(path: string): Promise<boolean> {
-  return (await stat(path).catch(() => undefined))?.isFile() === true;
+  return (await lstat(path).catch(() => undefined))?.isFile() === true;
 }
