@@ -22,6 +22,10 @@ export async function writePlannedFile(
   accounts: Accounts,
   store: Store,
 ): Promise<void> {
+  if ('link' in file) {
+    await fs.link(file.path, file.link);
+    return;
+  }
   const content = 'blob' in file ? await readBlob(store, file.blob) : file.content;
   await fs.writeFile(file.path, content, file.mode, ownerOf(accounts, file.user, file.group));
 }

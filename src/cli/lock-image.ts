@@ -28,7 +28,8 @@ import { kernelsOn } from '../resolve/fit/kernel-candidates.ts';
 import type { FitOffers } from '../resolve/fit/request.ts';
 import type { KernelCandidate } from '../resolve/fit/rule.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
-import { moduleSources } from '../resolve/lock-accelerators.ts';
+import { layerContainers, moduleSources } from '../resolve/lock-accelerators.ts';
+import type { LockedBound } from '../resolve/lock-bound.ts';
 import { lockGpus } from '../resolve/lock-gpus.ts';
 import type { Lock } from '../resolve/lock.ts';
 import { findKernel, makeLock, type LockInput } from '../resolve/make-lock.ts';
@@ -85,6 +86,7 @@ export class LockSession {
       this.#solveTools(tools, previous, updates),
     );
     const { choice, solution, modules } = solved;
+    const bound = await this.#pinBound(parsed, choice, previous, updates);
     const lock = makeLock({
       image,
       catalog,
@@ -92,6 +94,7 @@ export class LockSession {
       solution,
       tools: { definition: facts.toolsDefinition, solution: toolsSolution },
       modules,
+      bound,
       compressor: facts.compressor,
       agent: facts.agent,
       now,
@@ -104,6 +107,19 @@ export class LockSession {
     const downloads = downloadersIn(lock).map((one) => ({ message: describeDownloader(one) }));
     for (const { message } of [...findings, ...downloads]) reporter.warning(`${titleOf(parsed)}: ${message}`);
     return lock;
+  }
+
+  async #pinBound(
+    parsed: ParsedSpec,
+    choice: Choice,
+    previous: Lock | undefined,
+    updates: Updates,
+  ): Promise<LockedBound> {
+    const { containers, models } = parsed.image;
+    const ofLayers = layerContainers(choice);
+    if (ofLayers.length === 0 && containers === undefined && models === undefined) return {};
+    const { pinBound } = await import('./pin-bound.ts');
+    return pinBound(parsed, ofLayers, previous, updates, this.#options);
   }
 
   /** The image's packages, and beside them what its kernel modules are compiled in. */
@@ -212,7 +228,7 @@ export class LockSession {
     const context = { productRoot, now: () => now };
     const first = requireChoice((await settleImage(context, parsed, catalog)).image, catalog);
     const layers = layersOf(image, catalog, first);
-    requireKnown(updates, previous, layers);
+    requireKnown(updates, previous, layers, image);
     const indexes = await this.#open(image, layers);
     const before =
       previous?.base.suite === indexes.release.suite

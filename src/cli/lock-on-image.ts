@@ -50,7 +50,7 @@ export async function solveOnImage(
   const choice = requireChoice(parsed.image, catalog);
   const family = base.facts.family === 'rpm' ? 'rpm' : 'debian';
   const layers = layersOf(parsed.image, catalog, choice, family);
-  requireKnown(updates, previous, layers);
+  requireKnown(updates, previous, layers, parsed.image);
   const isCatalogued = isInCatalogue(base, catalog);
   warnOfUnverified(layers, family, isCatalogued ? undefined : base.facts.id, reporter);
   const wanted = requestsOf(parsed, layers, undefined);

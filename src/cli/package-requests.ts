@@ -84,6 +84,7 @@ export function requireKnown(
   updates: Updates,
   previous: Lock | undefined,
   layers: readonly LayerRequest[],
+  { containers = [], models = [] }: ParsedSpec['image'],
 ): void {
   if (typeof updates === 'string') return;
   const known = new Set([
@@ -94,13 +95,14 @@ export function requireKnown(
       ...(previous?.rpm?.packages ?? []),
     ].map(({ name }) => name),
     ...moduleSources(layers).map(({ name }) => name),
+    ...[...containers, ...models].map(({ name }) => name),
     ...layers.flatMap(({ packages }) => packages.map((term) => parsePackageTerm(term).name)),
   ]);
   for (const name of updates) {
     if (known.has(name)) continue;
     const [suggestion] = nearest(name, known);
-    throw new IngotError('USAGE', `--update ${name}: the lock has no such package`, {
-      hint: suggestion === undefined ? 'name a package of the lock' : `did you mean ${suggestion}?`,
+    throw new IngotError('USAGE', `--update ${name}: the lock has no such package, container or model`, {
+      hint: suggestion === undefined ? 'name one of the lock' : `did you mean ${suggestion}?`,
     });
   }
 }

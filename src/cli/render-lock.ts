@@ -11,6 +11,7 @@ const TITLES: Readonly<Record<Move['what'], string>> = {
   modules: 'modules',
   cuda: 'CUDA',
   runtime: 'runtime',
+  model: 'model',
   container: 'container',
   agent: 'agent',
   facts: 'facts',
@@ -56,7 +57,7 @@ export function renderPackageChanges(changes: LockChanges): readonly string[] {
 
 function renderMoves(moves: readonly Move[]): string[] {
   const titles = moves.map(({ what, name }) => {
-    const isOneOfMany = what === 'runtime' || what === 'container' || what === 'modules';
+    const isOneOfMany = ['runtime', 'container', 'model', 'modules'].includes(what);
     return `${TITLES[what]}${isOneOfMany ? ` ${name}` : ''}`;
   });
   const width = Math.max(...titles.map((title) => title.length));

@@ -1,6 +1,8 @@
 /** Image × Image → difference. Pure; every value is JSON. */
 import type { Digest } from '../digest.ts';
+import { boundBlobs } from '../plan/bound.ts';
 import type { ImageFacts } from '../plan/image-facts.ts';
+import { tagAndDigest } from '../resolve/compare-locks.ts';
 import type { LockedGpu } from '../resolve/lock.ts';
 import { compareAccounts, type AccountDifference } from './compare-accounts.ts';
 import { comparePackages, type PackageDifference } from './compare-packages.ts';
@@ -21,7 +23,7 @@ export interface SideNames {
 
 /** Something that a person knows by name. */
 export interface FactChange {
-  readonly what: 'base' | 'architecture' | 'kernel' | 'driver' | 'cuda' | 'runtime';
+  readonly what: 'base' | 'architecture' | 'kernel' | 'driver' | 'cuda' | 'runtime' | 'container' | 'model';
   readonly name: string;
   readonly from?: string;
   readonly to?: string;
@@ -46,6 +48,11 @@ export interface ImageDifference {
   readonly units?: readonly UnitChange[];
   readonly files?: readonly FileChange[];
   readonly pull?: Pull;
+  /** Of containers and models: what a node that has those of the first image pulls. */
+  readonly boundPull?: {
+    readonly bytes: number;
+    readonly size: { readonly from: number; readonly to: number };
+  };
   readonly reboot: Reboot;
   readonly untold: readonly string[];
 }
@@ -81,6 +88,7 @@ export function compareImages(from: ImageSummary, to: ImageSummary, layers?: Rea
     ...both(from.blobs, to.blobs, (a, b) => ({
       pull: comparePull(a, b, layers?.pulled, ownerOf, (path) => moved.has(path)),
     })),
+    ...compareBound(from.facts, to.facts),
     reboot: rebootFor(from, to, files, isSame),
     untold: untoldOf(from, to, layers),
   };
@@ -144,12 +152,12 @@ interface Fact {
   readonly version: string;
 }
 
-/** There is one of everything but runtimes. */
+/** There is one of everything else. */
 function keyOf({ what, name }: Fact): string {
-  return what === 'runtime' ? `${what} ${name}` : what;
+  return ['runtime', 'container', 'model'].includes(what) ? `${what} ${name}` : what;
 }
 
-function factList({ base, architecture, kernel, driver, cuda, runtimes = [] }: ImageFacts): Fact[] {
+function factList({ base, architecture, kernel, driver, cuda, runtimes = [], bound }: ImageFacts): Fact[] {
   const join = (...parts: readonly (string | undefined)[]): string => parts.filter(Boolean).join(' ');
   return [
     ...(driver === undefined
@@ -163,6 +171,16 @@ function factList({ base, architecture, kernel, driver, cuda, runtimes = [] }: I
         ]),
     ...(cuda === undefined ? [] : [{ what: 'cuda' as const, name: 'cuda', version: cuda }]),
     ...runtimes.map(({ name, version = 'of no version' }) => ({ what: 'runtime' as const, name, version })),
+    ...(bound?.containers ?? []).map((one) => ({
+      what: 'container' as const,
+      name: one.name,
+      version: tagAndDigest(one),
+    })),
+    ...(bound?.models ?? []).map((one) => ({
+      what: 'model' as const,
+      name: one.name,
+      version: tagAndDigest(one),
+    })),
     ...(kernel === undefined
       ? []
       : [
@@ -178,6 +196,18 @@ function factList({ base, architecture, kernel, driver, cuda, runtimes = [] }: I
       : [{ what: 'architecture' as const, name: 'architecture', version: architecture }]),
   ];
 }
+
+/** Nothing where neither image has such. */
+function compareBound(from: ImageFacts, to: ImageFacts): Pick<ImageDifference, 'boundPull'> {
+  if (from.bound === undefined && to.bound === undefined) return {};
+  const [before, after] = [from, to].map(({ bound }) => boundBlobs(bound ?? NOTHING)) as [Blobs, Blobs];
+  const sum = (blobs: Iterable<number>): number => [...blobs].reduce((total, size) => total + size, 0);
+  const pulled = [...after].flatMap(([digest, size]) => (before.has(digest) ? [] : [size]));
+  return { boundPull: { bytes: sum(pulled), size: { from: sum(before.values()), to: sum(after.values()) } } };
+}
+
+type Blobs = ReturnType<typeof boundBlobs>;
+const NOTHING = { containers: [], models: [] };
 
 /** By PCI id where both tell them: another name for the same GPUs gains nothing. */
 function compareGpus(from: ImageSummary, to: ImageSummary): ImageDifference['gpus'] {

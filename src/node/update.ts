@@ -12,6 +12,8 @@ import { wantedOf } from '../publish/location.ts';
 import { formatBytes } from '../report/format.ts';
 import type { Reporter } from '../report/events.ts';
 import type { TrustPolicy } from '../trust/policy.ts';
+import { boundOfOffer, collectBound } from './bound/bound-content.ts';
+import { type BoundPlan, type BoundStore, type OpenPlace, requireBoundRoom } from './bound/bound-store.ts';
 import { checkTrust, type TrustVerdict } from './check-trust.ts';
 import type { Deployment, Engine, FetchPlan, OfferedImage } from './engine.ts';
 import type { HostGpu } from './host-gpus.ts';
@@ -21,6 +23,8 @@ import { readOffer } from './read-offer.ts';
 
 export interface NodeContext {
   readonly engine: Engine;
+  /** Containers and models that belong to deployments. */
+  readonly bound: BoundStore;
   readonly journal: Journal;
   /** Of the running image. */
   readonly policy: TrustPolicy | undefined;
@@ -36,6 +40,8 @@ export interface UpdateOptions {
   readonly reference: string;
   readonly location: ImageLocation;
   readonly source: ImageSource;
+  /** Where containers and models of the image come from. */
+  readonly openPlace: OpenPlace;
   readonly allowDowngrade?: boolean | undefined;
   readonly force?: boolean | undefined;
 }
@@ -46,6 +52,8 @@ export interface PreparedUpdate {
   readonly booted: Deployment;
   readonly trust: TrustVerdict;
   readonly plan: FetchPlan;
+  /** What belongs to the image, and what is missing of it. */
+  readonly bound: BoundPlan;
   /** `current`: it runs; `staged`: it is prepared to start next; `available`: there is something to do. */
   readonly state: 'current' | 'staged' | 'available';
 }
@@ -96,11 +104,15 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
     });
   }
   const plan = await engine.planFetch(offer);
+  const bound = await node.bound.plan(boundOfOffer(offer), {
+    path: '/sysroot',
+    neededBytes: plan.neededBytes,
+  });
   const [first] = deployments;
   const isFollowed = first?.reference === reference;
   const state =
     first?.digest !== offer.digest || !isFollowed ? 'available' : first.isBooted ? 'current' : 'staged';
-  return { image: offer, booted, trust, plan, state };
+  return { image: offer, booted, trust, plan, bound, state };
 }
 
 /**
@@ -124,6 +136,7 @@ export async function runUpdate(
     if (state !== 'available')
       return { ...prepared, done: 'nothing', seconds: seconds(), deployment: undefined };
     requireRoom(plan);
+    requireBoundRoom(prepared.bound);
     if (options.isDownloadOnly === true) await engine.requireDownload(image);
     await journal.append({ update, event: 'started', ...told });
     await reporter.stage('Pull and import', async (stage) => {
@@ -134,7 +147,10 @@ export async function runUpdate(
       await engine.fetch(image, options.source, stage);
       stage.detail(`${formatBytes(plan.bytes)} in ${plan.missing.length} layers`);
     });
-    await journal.append({ update, event: 'downloaded', ...told, bytes: plan.bytes, seconds: seconds() });
+    const content = boundOfOffer(image);
+    await node.bound.fetch(content, options.openPlace);
+    const bytes = plan.bytes + prepared.bound.bytes;
+    await journal.append({ update, event: 'downloaded', ...told, bytes, seconds: seconds() });
     if (options.isDownloadOnly === true) {
       return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
     }
@@ -150,10 +166,13 @@ export async function runUpdate(
       seconds: seconds(),
     });
     // What the staged one has pushed out. That it is staged stands, whatever comes of this.
-    await engine.collect(new Set([image.digest])).catch((error: unknown) => {
+    try {
+      await engine.collect(new Set([image.digest]));
+      await collectBound(node.bound, await engine.deployments(), [content]);
+    } catch (error) {
       if (!(error instanceof IngotError)) throw error;
       reporter.warning(`old images were not removed: ${error.message}`);
-    });
+    }
     return { ...prepared, done: 'staged', seconds: seconds(), deployment };
   } catch (error) {
     if (error instanceof IngotError && error.code !== 'NODE_UNSUITED') {

@@ -4,10 +4,13 @@
  * else, and nothing is left behind however we end.
  */
 import { MountNamespace } from '../proc/mount-namespace.ts';
+import type { Argv, RunOptions, RunResult } from '../proc/run.ts';
 
 export interface WritableSysroot extends AsyncDisposable {
   /** Absolute; hard links and renames work below it. */
   readonly path: string;
+  /** Runs a program that sees it writable under its own name. */
+  run(argv: Argv, options?: RunOptions): Promise<RunResult>;
 }
 
 /** @throws IngotError NOT_ROOT, INTERRUPTED, TOOL_FAILED */
@@ -21,6 +24,7 @@ export async function openWritableSysroot(sysroot: string, signal?: AbortSignal)
   }
   return {
     path: namespace.outsidePath(sysroot),
+    run: (argv, options = {}) => namespace.run(argv, { signal, ...options }),
     [Symbol.asyncDispose]: () => namespace[Symbol.asyncDispose](),
   };
 }

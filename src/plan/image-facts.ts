@@ -6,6 +6,7 @@ import { z } from 'zod';
 
 import { canonicalJson } from '../digest.ts';
 import { parseForeignJson } from '../oci/foreign-json.ts';
+import { BOUND_ANNOTATION, type BoundContent, parseBound, renderBound } from './bound.ts';
 import { LockedGpu, type Lock } from '../resolve/lock.ts';
 import type { UpdateSource } from '../spec/update-schema.ts';
 import { describePolicy } from '../trust/host-policy.ts';
@@ -33,6 +34,8 @@ export interface ImageFacts {
   readonly runtimes?: readonly NamedVersion[] | undefined;
   /** What the image was declared for, with PCI ids. */
   readonly gpus?: readonly LockedGpu[] | undefined;
+  /** Containers and models that belong to it. */
+  readonly bound?: BoundContent | undefined;
   /** Where its nodes take the next image from, and what they take. */
   readonly update?: UpdateSource | undefined;
 }
@@ -62,7 +65,7 @@ export function factsOfLock({ base, kernel, driver, cuda, runtimes = [], gpus = 
 
 /** Names and texts, for annotations and labels alike. Lists are canonical JSON. */
 export function renderFacts(facts: ImageFacts): Readonly<Record<string, string>> {
-  const { base, architecture, kernel, driver, cuda, runtimes, gpus, update } = facts;
+  const { base, architecture, kernel, driver, cuda, runtimes, gpus, update, bound } = facts;
   const ids = [...new Set((gpus ?? []).flatMap(({ pci }) => pci))].sort();
   const entries: readonly (readonly [string, string | undefined])[] = [
     ['base', base],
@@ -77,6 +80,7 @@ export function renderFacts(facts: ImageFacts): Readonly<Record<string, string>>
     ['runtimes', runtimes === undefined ? undefined : canonicalJson(runtimes)],
     ['gpus', gpus === undefined ? undefined : canonicalJson(gpus)],
     ['pci', ids.length === 0 ? undefined : ids.join(',')],
+    ['bound', bound === undefined ? undefined : renderBound(bound)],
     ['update', update?.source],
     [
       'update.policy',
@@ -108,6 +112,7 @@ export function parseFacts(annotations: Readonly<Record<string, string>>): Image
       z.array(z.object({ name: z.string(), version: z.string().optional() })),
     ),
     gpus: parseForeignJson(text('gpus'), z.array(LockedGpu)),
+    bound: parseBound(annotations[BOUND_ANNOTATION]),
   };
 }
 

@@ -7,6 +7,7 @@ import { choiceOf } from '../resolve/choice.ts';
 import { layersOf, type LayerRequest } from '../resolve/layers.ts';
 import { familyOf, type Lock, type LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
+import { boundFiles, boundOf, boundService, layerQuadlets } from './bound.ts';
 import { GROUP_BYTES, MAX_CHUNKS, planChunks, type PlanChunk } from './chunks.ts';
 import { factsOfLock } from './image-facts.ts';
 import { initramfsChunk, planInitramfs } from './plan-initramfs.ts';
@@ -64,7 +65,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
       ...below.filter((name) => !onImage.some((step) => step.name === name)),
     ];
     const definition = layers.get(layer.name);
-    const files = [...layerFiles(definition, lock, family), ...quadlets(definition, layer, lock)];
+    const files = [...layerFiles(definition, lock, family), ...layerQuadlets(definition, layer, lock)];
     const epoch = secondsOf(layer.created);
     const kind = isBase ? 'base' : rpm === undefined ? 'unpack' : 'install';
     const packages = layer.packages.map(inputOf);
@@ -87,7 +88,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
   }
   const seal = sealInput(image, lock, layers, [...requests.values()], family);
   const epoch = secondsOf(lock.created);
-  const files = [...image.files, ...updateFiles(image, lock)];
+  const files = [...image.files, ...updateFiles(image, lock), ...boundFiles(image, lock)];
   const initramfs = planInitramfs({ lock, steps, files, common });
   // Right above what it stands on.
   if (initramfs !== undefined) {
@@ -115,6 +116,7 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
   });
   const divided = divideSteps(steps, lock, modules?.packer);
   const lockDigest = digestOfJson(lock);
+  const bound = boundOf(lock, image);
   return {
     name: lock.name,
     version: lock.version,
@@ -122,7 +124,11 @@ export function makePlan({ image, lock, catalog, builder, modules, rootBuilder =
     epoch,
     architecture,
     kernelRelease: lock.kernel.release,
-    facts: { ...factsOfLock(lock), ...(image.update !== undefined && { update: image.update }) },
+    facts: {
+      ...factsOfLock(lock),
+      ...(image.update !== undefined && { update: image.update }),
+      ...(bound !== undefined && { bound }),
+    },
     lock: lockDigest,
     compressionLevel: lock.compressor.level,
     steps: divided,
@@ -269,22 +275,6 @@ export function planRpmTools(
   };
 }
 
-/** Units that run a layer's container, by digest. */
-function quadlets(definition: CatalogLayer | undefined, { name }: LockedLayer, lock: Lock): PlannedFile[] {
-  return (lock.containers ?? []).flatMap((container): PlannedFile[] => {
-    if (container.layer !== name || definition?.quadlet === undefined) return [];
-    return [
-      {
-        path: `/usr/share/containers/systemd/${container.name}.container`,
-        content: definition.quadlet.replaceAll('{image}', `${container.image}@${container.digest}`),
-        mode: 0o644,
-        user: 'root',
-        group: 'root',
-      },
-    ];
-  });
-}
-
 function secondsOf(isoTime: string): number {
   return Math.floor(Date.parse(isoTime) / 1000);
 }
@@ -352,6 +342,8 @@ function sealInput(
       timeoutSeconds: check.timeout,
     })),
   );
+  const content = boundOf(lock, image);
+  const bound = content === undefined ? undefined : boundService(content);
   return {
     imageName: lock.name,
     version: lock.version,
@@ -359,11 +351,11 @@ function sealInput(
     ...(image.hostname !== undefined && { hostname: image.hostname }),
     groups: image.groups,
     users: image.users,
-    units: [...layerUnits, ...declaredUnits],
+    units: [...layerUnits, ...(bound === undefined ? [] : [bound.unit]), ...declaredUnits],
     kernelArguments: [...layerArguments, { origin: 'declaration', values: image.kernelArguments }].filter(
       ({ values }) => values.length > 0,
     ),
-    health: [...layerHealth, ...image.health],
+    health: [...layerHealth, ...(bound === undefined ? [] : [bound.health]), ...image.health],
     ...marksOf(lock, requests),
     ...(lock.base.image !== undefined && { family: lock.base.image.family }),
   };

@@ -9,8 +9,15 @@ import type { PlanChunk } from './chunks.ts';
 import type { LockedBaseImage } from '../resolve/lock.ts';
 import type { ImageFacts } from './image-facts.ts';
 
-/** A file that is written into a tree as is: its text, or a blob of the store. */
-export type PlannedFile = PlannedText | PlannedBlob;
+/** A file that is written into a tree as is: its text, or a blob of the store; or a symbolic link. */
+export type PlannedFile = PlannedText | PlannedBlob | PlannedLink;
+
+/** Of root's, as all links are. */
+export interface PlannedLink {
+  readonly path: string;
+  /** Where it leads. */
+  readonly link: string;
+}
 
 export interface PlannedText extends FilePlace {
   readonly content: string;

@@ -60,7 +60,7 @@ function declarationOf({ name, variant, declaration, version }: Lock): object {
 
 /** Everything that goes into the image or makes it, by digest; what is in several roots, once. */
 function dependenciesOf(lock: Lock): readonly Dependency[] {
-  const { base, layers, compile, tools, modules = [], containers = [], agent } = lock;
+  const { base, layers, compile, tools, modules = [], containers = [], models = [], agent } = lock;
   const packages = [
     ...layers.flatMap((layer) => layer.packages),
     ...modules.map(({ source }) => source),
@@ -77,6 +77,7 @@ function dependenciesOf(lock: Lock): readonly Dependency[] {
       patches.map(({ name, sha256 }) => ({ name: `patch ${name}`, digest: { sha256 } })),
     ),
     ...containers.map(({ image, digest }) => named(image, digest)),
+    ...models.map(({ artifact, digest }) => named(artifact, digest)),
     ...(agent?.files ?? []).map(({ name, digest }) => named(`agent ${name}`, digest)),
   ];
 }

@@ -7,6 +7,7 @@ import type { NodeImage } from '../spec/node-image.ts';
 import { declarationDigest } from '../spec/normalise.ts';
 import { ImageVersion } from '../spec/schema.ts';
 import { choiceOf, contradictions, kernelFlavour } from './choice.ts';
+import { boundOddities } from './lock-bound.ts';
 import { agentChanges, lockAgent, type AgentFacts } from './lock-agent.ts';
 import { layersOf, type LayerRequest } from './layers.ts';
 import { familyOf, type Lock } from './lock.ts';
@@ -137,6 +138,7 @@ function oddities(lock: Lock, image: NodeImage): string[] {
     if (digest === undefined || lock.containers?.some((container) => container.digest === digest)) continue;
     found.push(`it lacks the container ${digest}`);
   }
+  found.push(...boundOddities(lock, image));
   const layers = lock.layers.map((layer) => layer.name);
   found.push(...repeated(layers).map((name) => `the layer ${name} is in it twice`));
   const roots = [

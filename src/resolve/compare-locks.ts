@@ -3,7 +3,7 @@ import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
 import { formatOf, type LockedPackage, type PackageFormat } from '../packages/package.ts';
 import { compareRpmVersions } from '../packages/rpm/rpm-version.ts';
 import { buildOf, shortened } from './lock-agent.ts';
-import type { Lock } from './lock.ts';
+import type { Lock, LockedModel } from './lock.ts';
 
 export interface PackageChange {
   readonly name: string;
@@ -21,7 +21,7 @@ export interface LockChanges {
 /** Something that a person knows by name and that came, went or moved. */
 export interface Move {
   readonly what:
-    'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container' | 'agent' | 'facts';
+    'base' | 'kernel' | 'driver' | 'modules' | 'cuda' | 'runtime' | 'container' | 'model' | 'agent' | 'facts';
   readonly name: string;
   /** Undefined when it was not there. */
   readonly from?: string;
@@ -120,7 +120,8 @@ interface Thing {
 
 /** What there is one of has moved also when its name is another now. */
 function keyOf({ what, name }: Thing): string {
-  return what === 'runtime' || what === 'container' || what === 'modules' ? `${what} ${name}` : what;
+  const isOneOfMany = ['runtime', 'container', 'model', 'modules'].includes(what);
+  return isOneOfMany ? `${what} ${name}` : what;
 }
 
 function thingsOf({
@@ -130,6 +131,7 @@ function thingsOf({
   cuda,
   runtimes = [],
   containers = [],
+  models = [],
   modules = [],
   agent,
   facts,
@@ -161,16 +163,18 @@ function thingsOf({
       name: runtime.name,
       version: versionOf(runtime),
     })),
-    ...containers.map(({ name, tag, digest }) => ({
-      what: 'container' as const,
-      name,
-      version: `${tag} (${shortened(digest)})`,
-    })),
+    ...containers.map((one) => ({ what: 'container' as const, name: one.name, version: tagAndDigest(one) })),
+    ...models.map((one) => ({ what: 'model' as const, name: one.name, version: tagAndDigest(one) })),
     ...(agent === undefined
       ? []
       : [{ what: 'agent' as const, name: agent.name, version: agent.version, build: buildOf(agent) }]),
     ...(facts === undefined ? [] : [{ what: 'facts' as const, name: 'facts', version: shortened(facts) }]),
   ];
+}
+
+/** `1.0 (sha256:…)`; of what was declared by its digest, that alone. */
+export function tagAndDigest({ tag, digest }: Pick<LockedModel, 'tag' | 'digest'>): string {
+  return tag === undefined ? shortened(digest) : `${tag} (${shortened(digest)})`;
 }
 
 function isOlder(version: string, than: string, format: PackageFormat): boolean {

@@ -55,12 +55,7 @@ export function lockAccelerators(
   const [libraries] = cuda;
   const flavour = driver?.layer.definition.modules?.flavour;
   const describe = (chosen: ChosenLayer): NonNullable<Lock['cuda']> => describeLayer(chosen, packages);
-  const containers = runtimes.flatMap(({ layer, offer, digest }): LockedContainer[] => {
-    const { kind, name, container } = layer.definition;
-    if (container === undefined || digest === undefined) return [];
-    const { name: service, image } = container;
-    return [{ layer: `${kind}-${name}`, name: service, image, tag: offer?.tag ?? 'latest', digest }];
-  });
+  const containers = layerContainers(choice);
   return {
     ...(driver !== undefined && {
       driver: { ...describe(driver), ...(flavour !== undefined && { modules: flavour }) },
@@ -70,6 +65,16 @@ export function lockAccelerators(
     ...(containers.length > 0 && { containers }),
     ...(modules.length > 0 && { modules }),
   };
+}
+
+/** What the chosen runtimes run, where they are containers. */
+export function layerContainers({ runtimes }: Choice): LockedContainer[] {
+  return runtimes.flatMap(({ layer, offer, digest }): LockedContainer[] => {
+    const { kind, name, container } = layer.definition;
+    if (container === undefined || digest === undefined) return [];
+    const { name: service, image } = container;
+    return [{ layer: `${kind}-${name}`, name: service, image, tag: offer?.tag ?? 'latest', digest }];
+  });
 }
 
 function describeLayer(

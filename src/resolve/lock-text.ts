@@ -10,7 +10,16 @@ const HEADER = ` Made by \`ingot lock\`. Do not edit: change the declaration and
 
 /** One collection of these is one line. */
 const INLINE = new Set(['definition', 'base', 'kernel', 'driver', 'cuda', 'compressor', 'source']);
-const INLINE_ITEMS = new Set(['packages', 'archives', 'runtimes', 'containers', 'gpus', 'files', 'patches']);
+const INLINE_ITEMS = new Set([
+  'packages',
+  'archives',
+  'runtimes',
+  'containers',
+  'blobs',
+  'gpus',
+  'files',
+  'patches',
+]);
 
 export function renderLock(lock: Lock): string {
   const document = new Document(inOrder(lock));
@@ -28,7 +37,8 @@ export function renderLock(lock: Lock): string {
         parent !== undefined && 'key' in parent ? String((parent.key as { value?: unknown }).value) : '';
       const isOfImage = name === 'layers' && path.length > 4;
       if (key === 'value' && (INLINE_ITEMS.has(name) || isOfImage)) {
-        for (const item of sequence.items) if (isMap(item)) item.flow = true;
+        // What names blobs of its own has a line for each.
+        for (const item of sequence.items) if (isMap(item) && !item.has('blobs')) item.flow = true;
       }
     },
   });

@@ -50,17 +50,41 @@ export const LockedDriver = Accelerator.extend({
 });
 export type LockedDriver = z.infer<typeof LockedDriver>;
 
+/** A blob that a node pulls. */
+export const LockedBlob = z.strictObject({ digest: DigestText, size: z.int().nonnegative() });
+export type LockedBlob = z.infer<typeof LockedBlob>;
+
 /** A container image that the node pulls and runs. */
 export const LockedContainer = z.strictObject({
-  /** Name of the layer, and of the service. */
-  layer: z.string(),
+  /** Name of the layer; none of one that the declaration itself has. */
+  layer: z.string().optional(),
+  /** Of the service. */
   name: z.string(),
   /** Registry and repository. */
   image: z.string(),
-  tag: z.string(),
+  /** None of one that was declared by its digest. */
+  tag: z.string().optional(),
+  /** Of what the name led to: an image, or an index that holds it. */
   digest: DigestText,
+  /** Of the image for the node's architecture; where the node pulls it before a restart. */
+  manifest: DigestText.optional(),
+  /** Its configuration and layers. */
+  blobs: z.array(LockedBlob).optional(),
 });
 export type LockedContainer = z.infer<typeof LockedContainer>;
+
+/** Files out of an artifact, which the node pulls. */
+export const LockedModel = z.strictObject({
+  name: z.string(),
+  /** Registry and repository. */
+  artifact: z.string(),
+  tag: z.string().optional(),
+  /** Of its manifest. */
+  digest: DigestText,
+  /** In the order of their names. */
+  files: z.array(LockedBlob.extend({ name: z.string() })).min(1),
+});
+export type LockedModel = z.infer<typeof LockedModel>;
 
 /** A GPU that the image must run on, as it was declared, and every PCI id that it can have. */
 export const LockedGpu = z.strictObject({
@@ -157,6 +181,7 @@ export const Lock = z.strictObject({
   cuda: Accelerator.optional(),
   runtimes: z.array(Accelerator).optional(),
   containers: z.array(LockedContainer).optional(),
+  models: z.array(LockedModel).optional(),
   modules: z.array(LockedModules).optional(),
   agent: LockedAgent.optional(),
   /** The root that the modules are built in: the kernel's headers, compiler and make, of the base's own suite. */

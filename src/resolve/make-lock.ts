@@ -21,6 +21,7 @@ import {
 } from './lock.ts';
 import { lockBase, lockOwnKernel, type BaseInput } from './lock-base.ts';
 import { lockAccelerators } from './lock-accelerators.ts';
+import type { LockedBound } from './lock-bound.ts';
 import { ownPackages } from './own-packages.ts';
 
 export interface LockInput {
@@ -40,6 +41,8 @@ export interface LockInput {
     | undefined;
   /** For packages of rpm: what rpm and dnf run from. */
   readonly rpm?: Solution | undefined;
+  /** Containers, those of layers too, and models; as registries have them. */
+  readonly bound?: LockedBound | undefined;
   readonly compressor: Lock['compressor'];
   /** For an image with an agent. */
   readonly agent?: AgentFacts | undefined;
@@ -87,6 +90,7 @@ export function makeLock(input: LockInput): Lock {
         : lockOwnKernel(input.base),
     ...(input.gpus !== undefined && input.gpus.length > 0 && { gpus: [...input.gpus] }),
     ...lockAccelerators(choice, requests, solution, input.modules?.patches),
+    ...input.bound,
     ...(agent !== undefined && { agent }),
     ...(input.modules !== undefined && {
       compile: { packages: lockPackages(input.modules.compile.packages) },

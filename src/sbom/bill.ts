@@ -11,6 +11,8 @@ export type ComponentKind =
   | 'source'
   /** An image that the node pulls and runs. */
   | 'container'
+  /** Files that the node pulls as an artifact. */
+  | 'model'
   /** A file of Ingot itself. */
   | 'agent-file';
 

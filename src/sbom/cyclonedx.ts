@@ -13,6 +13,7 @@ const TYPES: Readonly<Record<Component['kind'], Enums.ComponentType>> = {
   'kernel-modules': Enums.ComponentType.DeviceDriver,
   source: Enums.ComponentType.Library,
   container: Enums.ComponentType.Container,
+  model: Enums.ComponentType.MachineLearningModel,
   'agent-file': Enums.ComponentType.File,
 };
 

@@ -20,7 +20,9 @@ export function makeBill({ lock, software }: BillInput): Bill {
   const packages = packagesOf(lock, software, origin);
   const components = [
     ...packages,
-    ...(lock === undefined ? [] : [...modulesOf(lock, origin), ...containersOf(lock), ...agentOf(lock)]),
+    ...(lock === undefined
+      ? []
+      : [...modulesOf(lock, origin), ...containersOf(lock), ...bundledModelsOf(lock), ...agentOf(lock)]),
   ].sort((left, right) => (left.id < right.id ? -1 : left.id > right.id ? 1 : 0));
   const seen = new Set(components.flatMap(({ layer }) => layer ?? []));
   const known = lock?.layers.map(({ name }) => name).filter((name) => seen.has(name)) ?? [];
@@ -75,7 +77,9 @@ function gapsOf(lock: Lock | undefined, software: Software | undefined): string[
       ? ['what packages of rpm need of each other is not told']
       : []),
     ...(lock === undefined
-      ? ['made without the lock: no digests of packages, built kernel modules, containers and agent files']
+      ? [
+          'made without the lock: no digests of packages, built kernel modules, containers, models and agent files',
+        ]
       : []),
   ];
 }
@@ -251,6 +255,17 @@ function containersOf({ containers = [] }: Lock): Component[] {
     version: tag,
     purl: ociPurl(image, digest, tag),
     layer,
+    sha256: digest.slice('sha256:'.length),
+  }));
+}
+
+function bundledModelsOf({ models = [] }: Lock): Component[] {
+  return models.map(({ name, artifact, tag, digest }) => ({
+    id: `model/${name}`,
+    kind: 'model',
+    name: artifact,
+    version: tag,
+    purl: ociPurl(artifact, digest, tag),
     sha256: digest.slice('sha256:'.length),
   }));
 }

@@ -14,6 +14,7 @@ const PURPOSES: Readonly<Record<Component['kind'], string>> = {
   'kernel-modules': 'DEVICE',
   source: 'SOURCE',
   container: 'CONTAINER',
+  model: 'FILE',
   'agent-file': 'FILE',
 };
 
@@ -126,10 +127,10 @@ function relationshipsOf({ components, layers, dependencies }: Bill): Relationsh
     ),
   ];
 
-  /** A container is run by the image, and not in it. */
+  /** Containers and models are beside the image, and not in it. */
   function containment(id: string, kind: Component['kind'], layer: string | undefined): Relationship {
     const holder = layer === undefined ? IMAGE : layerId(layer);
-    return kind === 'container'
+    return kind === 'container' || kind === 'model'
       ? relate(holder, 'DEPENDS_ON', spdxId(id))
       : relate(holder, 'CONTAINS', spdxId(id));
   }

@@ -4,6 +4,7 @@
  */
 import type { Finding, Location } from '../errors.ts';
 import { SYSTEM_ACCOUNTS } from './accounts.ts';
+import { checkBound } from './check-bound.ts';
 import { identityOf } from './merge.ts';
 import { PackageRequest } from './schema.ts';
 import { pathText } from './source-schema.ts';
@@ -15,6 +16,8 @@ import { POLICY_PATHS } from './update-schema.ts';
 const UNIQUE_LISTS: readonly { readonly path: string; readonly key: string }[] = [
   { path: 'gpus', key: 'GPU' },
   { path: 'runtimes', key: 'runtime' },
+  { path: 'containers', key: 'container' },
+  { path: 'models', key: 'model' },
   { path: 'addons', key: 'addon' },
   { path: 'packages', key: 'package' },
   { path: 'groups', key: 'group' },
@@ -50,6 +53,7 @@ export function checkDeclaration(root: SourceMapping): Finding[] {
   checkPaths(root, report);
   checkUnits(root, report);
   checkUpdateFiles(root, report);
+  findings.push(...checkBound(root));
   return findings;
 }
 

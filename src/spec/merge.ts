@@ -62,7 +62,9 @@ function mergeLists(farther: SourceList, nearer: SourceList, key: string): Sourc
 export function identityOf(node: SourceNode, key: string): string | undefined {
   if (node.kind === 'mapping') {
     const { members } = node;
-    const name = (members.get('path') ?? members.get('name') ?? members.get('use'))?.value;
+    // A model has a path too, and is known by its name.
+    const path = key === 'models' ? undefined : members.get('path');
+    const name = (path ?? members.get('name') ?? members.get('use'))?.value;
     return name?.kind === 'scalar' && typeof name.value === 'string' ? name.value : undefined;
   }
   if (node.kind !== 'scalar' || typeof node.value !== 'string') return undefined;

@@ -85,6 +85,25 @@ export interface RuntimeRequest {
   readonly features?: readonly string[];
 }
 
+/** A container that belongs to the image. */
+export interface ContainerRequest {
+  /** Of its service, without `.service`. */
+  readonly name: string;
+  /** With its registry, and a tag, a digest or both. */
+  readonly image: string;
+  /** Text of its quadlet, with the image as it was written. */
+  readonly quadlet: string;
+}
+
+/** Files out of an artifact that belong to the image. */
+export interface ModelRequest {
+  readonly name: string;
+  /** As an image is written. */
+  readonly artifact: string;
+  /** Where the node sees them. */
+  readonly path: string;
+}
+
 export interface MigLayout {
   /** Index in `gpus`. */
   readonly gpu: number;
@@ -129,6 +148,8 @@ export interface NodeImage {
   readonly runtimes?: readonly RuntimeRequest[];
   /** Name of the agent layer: Ingot on the node. Undefined: none. */
   readonly agent?: string;
+  readonly containers?: readonly ContainerRequest[];
+  readonly models?: readonly ModelRequest[];
   /** Names of addon layers. */
   readonly addons: readonly string[];
   readonly packages: readonly string[];

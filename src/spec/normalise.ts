@@ -1,16 +1,20 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
 import { digestOfJson, type Digest } from '../digest.ts';
+import type { ContainerInput } from './bound-schema.ts';
 import {
+  type ContainerRequest,
   type CudaRequest,
   type DriverRequest,
   IMAGE_BASE,
   type MigLayout,
+  type ModelRequest,
   type NodeImage,
   OWN_KERNEL,
   USUAL_KERNEL,
   type RuntimeRequest,
 } from './node-image.ts';
-import type { GpuUseInput, NodeImageInput, RuntimeInput } from './schema.ts';
+import { quadletImage, renderQuadlet } from './quadlet.ts';
+import type { GpuUseInput, ModelInput, NodeImageInput, RuntimeInput } from './schema.ts';
 
 export interface NormaliseOptions {
   readonly variant?: string | undefined;
@@ -49,8 +53,10 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       cuda: cudaOf(input.cuda),
       runtimes: nonEmpty(input.runtimes?.map(runtimeOf)),
       agent: agentOf(input.agent),
+      containers: nonEmpty(input.containers?.map(containerOf)),
+      models: nonEmpty(input.models?.map(modelOf)),
     }),
-    addons: input.addons ?? [],
+    addons: addonsOf(input),
     packages: input.packages ?? [],
     ...defined({ hostname: input.hostname }),
     groups: (input.groups ?? []).map(({ name, gid }) => ({ name, ...defined({ gid }) })),
@@ -115,6 +121,27 @@ const DEFAULT_AGENT = 'ingot';
 function agentOf(input: NodeImageInput['agent']): string | undefined {
   return typeof input === 'string' ? input : input === true ? DEFAULT_AGENT : undefined;
 }
+
+/** What runs containers comes with them. */
+function addonsOf({ addons = [], containers = [] }: NodeImageInput): readonly string[] {
+  return containers.length === 0 || addons.includes(PODMAN) ? addons : [...addons, PODMAN];
+}
+
+const PODMAN = 'podman';
+
+function containerOf(input: ContainerInput): ContainerRequest {
+  const { name, image, quadlet } = input;
+  if (quadlet !== undefined) return { name, image: quadletImage(quadlet), quadlet };
+  const written = image ?? '';
+  return { name, image: written, quadlet: renderQuadlet({ ...input, image: written }) };
+}
+
+function modelOf({ name, artifact, path }: ModelInput): ModelRequest {
+  return { name, artifact, path: path ?? `${MODELS}/${name}` };
+}
+
+/** Where models are when nothing else is said. */
+const MODELS = '/usr/share/models';
 
 interface Named {
   readonly use: string;

@@ -8,6 +8,7 @@
 import { z } from 'zod';
 
 import { parseDigest } from '../digest.ts';
+import { BoundName, BoundReference, ContainerInput } from './bound-schema.ts';
 import { UpdateInput } from './update-schema.ts';
 
 /** Names of people's and services' accounts; systemd's strict form. */
@@ -278,6 +279,15 @@ export const HealthInput = z.strictObject({
     .describe('Default: 30s.'),
 });
 
+export const ModelInput = z.strictObject({
+  name: BoundName.describe('What it is called.'),
+  artifact: BoundReference.describe(
+    'Artifact in a registry, with its tag: files, as `oras push` puts them there.',
+  ),
+  path: FilePath.optional().describe('Where the node sees its files. Default: /usr/share/models/NAME.'),
+});
+export type ModelInput = z.infer<typeof ModelInput>;
+
 const parts = {
   version: ImageVersion.optional().describe(
     'Version of the image. Default: the date of the lock and a counter.',
@@ -305,6 +315,14 @@ const parts = {
     .describe(
       'True puts Ingot itself on the node: the agent `ingot`, or another by its name. Default: false.',
     ),
+  containers: z
+    .array(ContainerInput)
+    .optional()
+    .describe('Containers that belong to the image: pulled before a restart into it, and gone with it.'),
+  models: z
+    .array(ModelInput)
+    .optional()
+    .describe('Models as artifacts in a registry, which belong to the image in the same way.'),
   addons: z.array(LayerName).optional().describe('Addon layers of the catalogue, such as ssh.'),
   packages: z
     .array(PackageRequest)

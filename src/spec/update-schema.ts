@@ -6,8 +6,9 @@ import { z } from 'zod';
 
 import type { Finding, Location } from '../errors.ts';
 
-const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
-const HOST =
+/** Parts of references, as the distribution project has them. */
+export const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
+export const HOST =
   '(?:localhost|[a-z0-9-]+(?:\\.[a-z0-9-]+)+|[a-z0-9.-]+:[0-9]{1,5}|\\[[0-9a-f:]+\\](?::[0-9]{1,5})?)';
 
 export const Repository = z

@@ -44,7 +44,7 @@ export async function makeInitramfsTree(
 async function writeSettings(root: string, { files, epoch }: PlannedTree): Promise<string[]> {
   const fs = new RootFs(root);
   for (const file of files) {
-    if ('blob' in file) throw new TypeError(`${file.path} is no setting`);
+    if (!('content' in file)) throw new TypeError(`${file.path} is no setting`);
     await fs.writeFile(file.path, file.content, file.mode);
   }
   settleTimes(root, epoch);

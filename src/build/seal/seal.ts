@@ -130,8 +130,9 @@ export async function writeDeclaredFiles(fs: RootFs, options: SealContext): Prom
   const accounts = await readAccounts(fs);
   for (const [index, file] of options.files.entries()) {
     const known =
-      accounts.users.some(({ name }) => name === file.user) &&
-      accounts.groups.some(({ name }) => name === file.group);
+      'link' in file ||
+      (accounts.users.some(({ name }) => name === file.user) &&
+        accounts.groups.some(({ name }) => name === file.group));
     if (!known) {
       const location = options.locate?.(['files', index]);
       refuse([

@@ -14,6 +14,7 @@ import {
   type LockChanges,
   type LockDifference,
 } from '../../resolve/compare-locks.ts';
+import { formatBytes, formatCount } from '../../report/format.ts';
 import { renderLock } from '../../resolve/lock-text.ts';
 import type { Lock } from '../../resolve/lock.ts';
 import type { ParsedSpec } from '../../spec/node-image.ts';
@@ -56,6 +57,8 @@ interface LockOutcome extends LockChanges {
   readonly tools: { readonly packages: number } & LockChanges;
   /** For an image whose kernel modules are built: how many packages with, and what is patched. */
   readonly compile?: { readonly packages: number; readonly patches: readonly string[] };
+  /** Containers and models that belong to it, with their bytes. */
+  readonly bound?: { readonly containers: number; readonly models: number; readonly bytes: number };
   /** False when there was nothing to change. */
   readonly written: boolean;
 }
@@ -274,17 +277,33 @@ function outcomeOf(
         patches: (lock.modules ?? []).flatMap(({ patches = [] }) => patches.map(({ name }) => name)),
       },
     }),
+    ...boundOutcome(lock),
     written,
   };
 }
 
+function boundOutcome({ containers = [], models = [] }: Lock): Pick<LockOutcome, 'bound'> {
+  const blobs = [
+    ...containers.flatMap(({ blobs: own = [] }) => own),
+    ...models.flatMap(({ files }) => files),
+  ];
+  if (blobs.length === 0) return {};
+  const sizes = new Map(blobs.map(({ digest, size }) => [digest, size]));
+  const bytes = sizes.values().reduce((sum, size) => sum + size, 0);
+  return { bound: { containers: containers.length, models: models.length, bytes } };
+}
+
 function renderOutcome(outcome: LockOutcome): string {
-  const { lock, version, packages, bytes, added, removed, changed, tools, compile, written } = outcome;
+  const { lock, version, packages, bytes, added, removed, changed, tools, compile, bound, written } = outcome;
   const size = `${(bytes / 1024 / 1024).toFixed(1)} MiB`;
   const patched =
     compile === undefined || compile.patches.length === 0 ? '' : `, patched: ${compile.patches.join(', ')}`;
   const built = compile === undefined ? '' : `; ${compile.packages} to build kernel modules with${patched}`;
-  const head = `${lock}: version ${version}, ${packages} packages, ${size}; ${tools.packages} for the tools${built}`;
+  const beside =
+    bound === undefined
+      ? ''
+      : `; ${formatCount(bound.containers, 'container')} and ${formatCount(bound.models, 'model')}, ${formatBytes(bound.bytes)}`;
+  const head = `${lock}: version ${version}, ${packages} packages, ${size}; ${tools.packages} for the tools${built}${beside}`;
   if (!written) return `${head}; nothing to change\n`;
   // A first lock adds everything: not worth a list.
   if (added.length === packages) return `${head}\n`;

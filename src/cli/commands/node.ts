@@ -1,6 +1,7 @@
 /** `ingot node`: the system of the machine that it runs on. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 
+import { collectBound } from '../../node/bound/bound-content.ts';
 import { readVerdict } from '../../node/gate/last-verdict.ts';
 import { updatesIn } from '../../node/journal.ts';
 import { type LastRestart, lastRestart, SOFT_REBOOT_CHOICES } from '../../node/restart/restart.ts';
@@ -12,6 +13,7 @@ import { parseFinishTime, systemctlFinishTimeArgv } from '../../tools/systemctl.
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { blessNode, loadBootState } from '../node/bless.ts';
 import { type CheckOptions, checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
+import { boundCommand } from '../node/bound.ts';
 import { followedOf, lockNode, openNode } from '../node/open-node.ts';
 import { describeDeployments, renderBoot, renderDeployments, renderUpdates } from '../node/render-node.ts';
 import { PEER_OPTION } from '../node/peer.ts';
@@ -51,6 +53,7 @@ Examples:
     .addCommand(historyCommand(bind))
     .addCommand(gcCommand(bind))
     .addCommand(usrOverlayCommand(bind))
+    .addCommand(boundCommand(bind))
     .addCommand(installCommand(bind))
     .addCommand(provisionCommand(bind));
 }
@@ -338,15 +341,22 @@ async function showHistory(context: CommandContext, limit: number): Promise<Comm
 }
 
 async function collect(context: CommandContext): Promise<CommandResult> {
-  const { engine } = await openNode(context);
+  const { engine, bound } = await openNode(context);
   await using _lock = await lockNode(context);
-  const collected = await context.reporter.stage('Remove what is not needed', () =>
-    engine.collect(new Set()),
-  );
-  const { images, layers, bytes } = collected;
+  const collected = await context.reporter.stage('Remove what is not needed', async () => {
+    const removed = await engine.collect(new Set());
+    return { ...removed, ...(await collectBound(bound, await engine.deployments())) };
+  });
+  const { images, layers, containers, models, bytes } = collected;
+  const counts = [
+    ...[formatCount(images, 'image'), formatCount(layers, 'layer')],
+    ...(containers === 0 ? [] : [formatCount(containers, 'container')]),
+    ...(models === 0 ? [] : [formatCount(models, 'model')]),
+  ];
+  const last = counts.pop() ?? '';
   return {
     json: { ...collected },
-    text: `${formatCount(images, 'image')} and ${formatCount(layers, 'layer')} removed, ${formatBytes(bytes)}`,
+    text: `${counts.join(', ')} and ${last} removed, ${formatBytes(bytes)}`,
   };
 }
 

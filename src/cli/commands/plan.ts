@@ -7,6 +7,7 @@ import { openTreeStore } from '../../build/trees.ts';
 import { reasonsToBuild, type Reason } from '../../compare/plan-record.ts';
 import { hexOf } from '../../digest.ts';
 import { formatOf, type LockedPackage } from '../../packages/package.ts';
+import { boundBlobs, type BoundModel } from '../../plan/bound.ts';
 import type { ModulesInput, Plan, PlanStep } from '../../plan/plan.ts';
 import { formatBytes, formatCount, formatTable } from '../../report/format.ts';
 import { Store } from '../../store/store.ts';
@@ -86,6 +87,7 @@ async function showPlan(context: CommandContext, file: string, options: PlanOpti
     ...(await compilePackagesOf(making, trees)),
   ]);
   const fetch = { packages: missing.length, bytes: bytesOf(missing) };
+  const bound = describeBound(plan);
   const graph = rows.map(({ step, layer, size }) => ({
     name: step.name,
     needs: step.needs,
@@ -99,11 +101,12 @@ async function showPlan(context: CommandContext, file: string, options: PlanOpti
       kernel: plan.kernelRelease,
       key: plan.key,
       fetch,
+      ...(bound !== undefined && { bound }),
       steps: rows.map(jsonOf),
     },
     text:
       options.graph === undefined
-        ? renderPlan(titleOf(plan), rows, fetch)
+        ? renderPlan(titleOf(plan), rows, fetch, bound)
         : renderGraph(graph, options.graph),
   };
 }
@@ -132,6 +135,7 @@ function renderPlan(
   title: string,
   rows: readonly Row[],
   fetch: { readonly packages: number; readonly bytes: number },
+  bound: DescribedBound | undefined,
 ): string {
   const columns = ['LAYER', 'KEY', 'STATE', 'FROM', 'ON'].map((heading) => ({ title: heading }));
   const table = formatTable(
@@ -147,7 +151,16 @@ function renderPlan(
     ]),
   );
   const missing = rows.filter(({ layer }) => layer === undefined);
-  if (missing.length === 0) return `${title}\n\n${table}\n\nNothing to build.\n`;
+  const beside =
+    bound === undefined
+      ? []
+      : [
+          `Beside it, nodes pull: ${[
+            ...bound.containers.map(({ name, reference }) => `${name} (${reference})`),
+            ...bound.models.map(({ name, reference }) => `${name} (${reference})`),
+          ].join(', ')}; ${formatBytes(bound.bytes)}.`,
+        ];
+  if (missing.length === 0) return `${[title, '', table, '', ...beside, 'Nothing to build.'].join('\n')}\n`;
   const width = Math.max(...missing.map(({ step }) => step.name.length));
   const why = missing.map(
     ({ step, reasons }) => `  ${step.name.padEnd(width)}  ${reasons.map(({ text }) => text).join('; ')}`,
@@ -156,7 +169,37 @@ function renderPlan(
     fetch.packages === 0
       ? 'Every package for it is in the store.'
       : `To fetch: ${formatCount(fetch.packages, 'package')}, ${formatBytes(fetch.bytes)}.`;
-  return `${[title, '', table, '', `${formatCount(missing.length, 'layer')} to build:`, ...why, '', toFetch].join('\n')}\n`;
+  return `${[title, '', table, '', `${formatCount(missing.length, 'layer')} to build:`, ...why, '', ...beside, toFetch].join('\n')}\n`;
+}
+
+interface DescribedBound {
+  readonly containers: readonly {
+    readonly name: string;
+    readonly reference: string;
+    readonly digest: string;
+  }[];
+  readonly models: DescribedBound['containers'];
+  readonly bytes: number;
+}
+
+/** Containers and models that belong to the image. */
+function describeBound({ facts: { bound } }: Plan): DescribedBound | undefined {
+  if (bound === undefined) return undefined;
+  const describe = (
+    place: string,
+    { name, tag, digest }: Pick<BoundModel, 'name' | 'tag' | 'digest'>,
+  ): DescribedBound['models'][0] => ({
+    name,
+    reference: tag === undefined ? `${place}@${digest}` : `${place}:${tag}`,
+    digest,
+  });
+  return {
+    containers: bound.containers.map((one) => describe(one.image, one)),
+    models: bound.models.map((one) => describe(one.artifact, one)),
+    bytes: boundBlobs(bound)
+      .values()
+      .reduce((sum, size) => sum + size, 0),
+  };
 }
 
 function bytesOf(packages: readonly LockedPackage[]): number {

@@ -21,6 +21,8 @@ export const FACT_TITLES: Readonly<Record<FactChange['what'], string>> = {
   driver: 'Driver',
   cuda: 'CUDA',
   runtime: 'Runtime',
+  container: 'Container',
+  model: 'Model',
 };
 
 export function renderImageDifference(difference: ImageDifference, palette: Palette): string {
@@ -74,11 +76,23 @@ export function summaryRows(
   palette: Palette,
 ): readonly (readonly [title: string, text: string])[] {
   const rows: (readonly [title: string, text: string])[] = [];
-  const { pull, facts, gpus, files } = difference;
+  const { pull, boundPull, facts, gpus, files } = difference;
   if (pull !== undefined) rows.push(['Pull', pullSentence(pull)]);
+  if (boundPull !== undefined) {
+    const { bytes, size } = boundPull;
+    const pulled = bytes === 0 ? 'nothing' : formatBytes(bytes);
+    rows.push([
+      'Beside it',
+      `${pulled} of containers and models (${formatBytes(size.from)} → ${formatBytes(size.to)})`,
+    ]);
+  }
   rows.push(['Restart', rebootWords(difference, palette)]);
   for (const { what, name, from, to } of facts) {
-    const title = what === 'runtime' ? printableName(name) : FACT_TITLES[what];
+    const isOneOfMany = what === 'container' || what === 'model';
+    const title =
+      what === 'runtime'
+        ? printableName(name)
+        : `${FACT_TITLES[what]}${isOneOfMany ? ` ${printableName(name)}` : ''}`;
     rows.push([title, moveOf(from, to, palette)]);
   }
   for (const { name, pci } of gpus?.lost ?? []) {

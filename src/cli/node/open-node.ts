@@ -5,6 +5,9 @@ import { z } from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import type { Deployment, Engine } from '../../node/engine.ts';
+import { BoundStore } from '../../node/bound/bound-store.ts';
+import { ContainerStore } from '../../node/bound/container-store.ts';
+import { ModelStore } from '../../node/bound/model-store.ts';
 import { BootcEngine, isBootcHost } from '../../node/bootc-engine.ts';
 import { HostTools } from '../../node/host-tools.ts';
 import { findGpus } from '../../node/host-gpus.ts';
@@ -42,10 +45,18 @@ export async function openNode(context: CommandContext): Promise<NodeContext> {
   const { reporter, signal, now } = context;
   const engine = await chooseEngine(context);
   const hasPolicy = (await readIfThere(POLICY_FILE)) !== undefined;
+  const policy = hasPolicy ? await loadTrustPolicy(POLICY_FILE, '/') : undefined;
   return {
     engine,
+    bound: new BoundStore({
+      containers: engine.name === 'bootc' ? undefined : new ContainerStore({ openStore, signal }),
+      models: new ModelStore(),
+      policy,
+      reporter,
+      signal,
+    }),
     journal: new Journal(join(STATE_FOLDER, 'journal.jsonl'), now),
-    policy: hasPolicy ? await loadTrustPolicy(POLICY_FILE, '/') : undefined,
+    policy,
     gpus: await findGpus(),
     architecture: ARCHITECTURES[process.arch] ?? process.arch,
     reporter,
@@ -65,7 +76,12 @@ async function chooseEngine({ now, signal }: CommandContext): Promise<Engine> {
     if (isBootcHost(parseBootcStatus(stdout))) return new BootcEngine({ tools });
   }
   await requireImage();
-  return new OstreeEngine({ openStore: () => Store.open(join(STATE_FOLDER, 'store')), now, signal });
+  return new OstreeEngine({ openStore, now, signal });
+}
+
+/** For blobs on their way. */
+function openStore(): Promise<Store> {
+  return Store.open(join(STATE_FOLDER, 'store'));
 }
 
 async function requireImage(): Promise<void> {

@@ -1,5 +1,6 @@
 /** `ingot node upgrade` and `switch`. */
 import { IngotError } from '../../errors.ts';
+import type { BoundPlan, OpenPlace } from '../../node/bound/bound-store.ts';
 import type { Deployment } from '../../node/engine.ts';
 import {
   chooseRestart,
@@ -81,16 +82,22 @@ async function update(
   const node = await openNode(context);
   const request = { ...options, reference, location };
   await using registries = await openRegistries(context, options);
+  const openPlace: OpenPlace = (place) => registries.source(place);
   if (options.check === true) {
     await using source = await openSource(location, registries);
-    const prepared = await prepareUpdate(node, { ...request, source });
+    const prepared = await prepareUpdate(node, { ...request, source, openPlace });
     return await renderCheck(context, node, prepared, options, async () =>
       previewUpdate(context, source, location.kind !== 'registry', prepared),
     );
   }
   await using _lock = await lockNode(context);
   await using source = await openSource(location, registries);
-  const finished = await runUpdate(node, { ...request, source, isDownloadOnly: options.downloadOnly });
+  const finished = await runUpdate(node, {
+    ...request,
+    source,
+    openPlace,
+    isDownloadOnly: options.downloadOnly,
+  });
   if (finished.done === 'downloaded' || finished.state === 'current') return renderFinished(finished);
   const target = await deploymentOf(node, finished);
   const restart = await judgeRestart(node, target);
@@ -114,17 +121,19 @@ async function renderCheck(
   options: UpgradeOptions,
   preview: () => ReturnType<typeof previewUpdate>,
 ): Promise<CommandResult> {
-  const { image, booted, trust, plan, state } = prepared;
+  const { image, booted, trust, plan, bound, state } = prepared;
   const difference = booted.digest === image.digest ? undefined : await preview();
   const restart =
     difference === undefined ? undefined : restartFor(difference.reboot, await softRebootObstacles(engine));
   const { missing, bytes, neededBytes, freeBytes } = plan;
-  const hasRoom = neededBytes <= freeBytes;
+  const isTight = bound.room.find((disk) => disk.neededBytes > disk.freeBytes);
+  const hasRoom = neededBytes <= freeBytes && isTight === undefined;
   return {
     json: {
       ...jsonOf(prepared),
       trust,
       pull: { bytes, layers: missing.length, neededBytes, freeBytes, hasRoom },
+      bound: describeBound(bound),
       ...(difference !== undefined && { difference }),
       ...(restart !== undefined && { restart }),
     },
@@ -134,16 +143,23 @@ async function renderCheck(
         ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}`
         : sentenceOf(prepared),
       ...(restart === undefined ? [] : [sentenceOfRestart(restart)]),
-      ...(hasRoom
+      ...(bound.bytes === 0
         ? []
-        : [`importing it takes up to ${formatBytes(neededBytes)}, and ${formatBytes(freeBytes)} are free`]),
+        : [`${formatBytes(bound.bytes)} to pull of its containers and models: ${namesOfMissing(bound)}`]),
+      ...[{ neededBytes, freeBytes }, isTight].flatMap((disk) =>
+        disk === undefined || disk.neededBytes <= disk.freeBytes
+          ? []
+          : [
+              `importing it takes up to ${formatBytes(disk.neededBytes)}, and ${formatBytes(disk.freeBytes)} are free`,
+            ],
+      ),
     ].join('\n'),
     exitCode: options.exitCode === true && state === 'available' ? 1 : 0,
   };
 }
 
 function renderFinished(finished: FinishedUpdate, restart?: Restart, isRestarting = false): CommandResult {
-  const { image, done, deployment, plan, seconds, trust } = finished;
+  const { image, done, deployment, plan, bound, seconds, trust } = finished;
   const staged = deployment === undefined ? [] : describeDeployments([deployment]);
   return {
     json: {
@@ -151,6 +167,7 @@ function renderFinished(finished: FinishedUpdate, restart?: Restart, isRestartin
       trust,
       done,
       pulled: { bytes: plan.bytes, layers: plan.missing.length },
+      bound: describeBound(bound),
       seconds,
       ...(staged[0] !== undefined && { staged: staged[0] }),
       ...(restart !== undefined && { restart }),
@@ -172,6 +189,18 @@ function sentenceOfRestart({ kind, reasons }: Restart): string {
 
 function goingDown({ kind }: Restart): string {
   return kind === 'soft' ? 'restarting user space' : 'restarting';
+}
+
+/** As it was before anything was pulled. */
+function describeBound({ bytes, items }: BoundPlan): Readonly<Record<string, unknown>> {
+  return {
+    bytes,
+    missing: items.filter(({ isPresent }) => !isPresent).map(({ kind, name }) => ({ kind, name })),
+  };
+}
+
+function namesOfMissing({ items }: BoundPlan): string {
+  return items.flatMap(({ name, isPresent }) => (isPresent ? [] : [name])).join(', ');
 }
 
 function jsonOf({ image, booted, state }: PreparedUpdate): Readonly<Record<string, unknown>> {
