@@ -78,4 +78,7 @@ test('the credentials make the unit start in the system and not in the initramfs
   expect(unit).toContain('ConditionPathExists=!/etc/initrd-release');
   expect(unit).toContain('BindsTo=dev-virtio\\x2dports-dev.ingot.test.device');
   expect(credentials['systemd.unit-dropin.basic.target~ingot-test']).toContain('Wants=ingot-test.service');
+  expect(credentials['systemd.unit-dropin.dev-virtio\\x2dports-dev.ingot.test.device~ingot-test']).toContain(
+    'JobRunningTimeoutSec=infinity',
+  );
 });

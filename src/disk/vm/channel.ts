@@ -56,6 +56,8 @@ export function channelCredentials(): Record<string, string> {
       '',
     ].join('\n'),
     'systemd.unit-dropin.basic.target~ingot-test': `[Unit]\nWants=${UNIT}\n`,
+    // A slow emulated machine takes longer to find the port than the 90 s that devices are waited for.
+    [`systemd.unit-dropin.${device}~ingot-test`]: '[Unit]\nJobRunningTimeoutSec=infinity\n',
   };
 }
 
