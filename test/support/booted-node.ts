@@ -7,17 +7,22 @@
 import { randomUUID } from 'node:crypto';
 import { lstat, mkdir, readdir, readFile, readlink, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { isDeepStrictEqual } from 'node:util';
 
 import { deployImage } from '../../src/disk/deploy.ts';
 import { newDiskIdentity } from '../../src/disk/layout.ts';
+import { readEnvironment, writeEnvironment } from '../../src/node/boot/grub-environment.ts';
+import { argumentValue } from '../../src/node/boot-entries.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { DiskTools } from '../../src/ostree/disk-tools.ts';
 import { installableImage } from '../../src/ostree/import-image.ts';
+import type { MountNamespace } from '../../src/proc/mount-namespace.ts';
 import { type Argv, run } from '../../src/proc/run.ts';
 import { silentReporter } from '../../src/report/events.ts';
 import type { ToolsRoot } from '../../src/tools/tools-root.ts';
 import { renderBootedMark } from './booted-mark.ts';
 import { type CliResult, PRODUCT_ROOT } from './cli.ts';
+import { startByMenu } from './grub-menu.ts';
 
 const ANY_EXIT = Array.from({ length: 256 }, (_, code) => code);
 /** Those of root on a node, without the one that lets ostree make files immutable: they must be removed again. */
@@ -29,6 +34,8 @@ const CAPABILITIES = [
 /** Where the product and what a test gives lie inside. */
 const PRODUCT = '/tmp/ingot';
 export const GIVEN = '/tmp/given';
+/** Of a node on a disk, in its folder: what /proc/cmdline says. */
+const COMMAND_LINE = 'cmdline';
 
 export class BootedNode {
   readonly #folder: string;
@@ -36,11 +43,23 @@ export class BootedNode {
   #deployment: string;
   /** Read-only below `GIVEN`. */
   readonly #given: string;
+  readonly #namespace: MountNamespace | undefined;
 
-  private constructor(folder: string, deployment: string, given: string) {
+  private constructor(folder: string, deployment: string, given: string, namespace?: MountNamespace) {
     this.#folder = folder;
     this.#deployment = deployment;
     this.#given = given;
+    this.#namespace = namespace;
+  }
+
+  /**
+   * Starts what GRUB starts from a disk. Its file systems are mounted at `sysroot` and `boot` in `folder` of the
+   * namespace, beside an empty `run`.
+   */
+  static async open(folder: string, given: string, namespace: MountNamespace): Promise<BootedNode> {
+    const node = new BootedNode(folder, '', given, namespace);
+    await node.#startByGrub();
+    return node;
   }
 
   /** Installs an image as `ingot disk` does, in `folder`, which is empty. */
@@ -63,12 +82,17 @@ export class BootedNode {
   /** A file of the node's, from here. */
   path(inside: string): string {
     if (inside.startsWith('/var/')) return join(this.sysroot, 'ostree/deploy/default', inside);
-    if (inside.startsWith('/run/') || inside.startsWith('/boot/')) return join(this.#folder, inside);
+    if (inside.startsWith('/run/') || inside.startsWith('/boot/')) return join(this.#outside, inside);
     return join(this.sysroot, this.#deployment, inside);
   }
 
   get sysroot(): string {
-    return join(this.#folder, 'sysroot');
+    return join(this.#outside, 'sysroot');
+  }
+
+  /** Its folder, from here. */
+  get #outside(): string {
+    return this.#namespace?.outsidePath(this.#folder) ?? this.#folder;
   }
 
   /** Runs a program on the node, whatever its exit code. */
@@ -103,13 +127,22 @@ export class BootedNode {
 
   /** Goes down in order, finalising what is staged, and starts what is first in the boot menu. */
   async reboot(): Promise<void> {
-    const finalize = await this.exec(['ostree', 'admin', 'finalize-staged']);
-    if (finalize.exitCode !== 0) throw new Error(finalize.stderr);
+    await this.finalize();
     await this.powerCycle();
   }
 
-  /** Loses power, and starts what is first in the boot menu. */
+  /** What happens to a staged deployment on the way down. */
+  async finalize(): Promise<void> {
+    const { exitCode, stderr } = await this.exec(['ostree', 'admin', 'finalize-staged']);
+    if (exitCode !== 0) throw new Error(stderr);
+  }
+
+  /** Loses power, and starts what is first in the boot menu; on a disk, what GRUB starts. */
   async powerCycle(): Promise<void> {
+    if (this.#namespace !== undefined) {
+      await this.#startByGrub();
+      return;
+    }
     this.#deployment = await this.#first();
     await this.#start();
   }
@@ -119,25 +152,48 @@ export class BootedNode {
     this.#deployment = await this.#first();
   }
 
+  /** GRUB counts, and says on the kernel command line what it decided. */
+  async #startByGrub(): Promise<void> {
+    const menu = await readFile(join(this.#outside, 'boot/grub/grub.cfg'), 'utf8');
+    const block = join(this.#outside, 'boot/grub/grubenv');
+    const before = (await readEnvironment(block)) ?? new Map<string, string>();
+    const environment = new Map(before);
+    const start = startByMenu(menu, { environment, canSave: true, unloadable: new Set() });
+    if (typeof start === 'string') throw new Error(`GRUB does not start anything: it ${start}`);
+    if (!isDeepStrictEqual(environment, before)) await writeEnvironment(block, environment, []);
+    this.#deployment = await this.#deploymentOf(start.words);
+    await this.#start();
+    await writeFile(join(this.#outside, COMMAND_LINE), `${start.words.join(' ')}\n`);
+  }
+
   async #first(): Promise<string> {
-    const entries = join(this.#folder, 'boot/loader/entries');
+    const entries = join(this.#outside, 'boot/loader/entries');
     const texts = await Promise.all(
       (await readdir(entries)).map((name) => readFile(join(entries, name), 'utf8')),
     );
     const versionOf = (text: string): number => Number(/^version (\d+)$/m.exec(text)?.[1]);
     const [first = ''] = texts.sort((one, other) => versionOf(other) - versionOf(one));
-    const link = / ostree=(\S+)/.exec(first)?.[1] ?? 'none';
+    return await this.#deploymentOf(first.split(/\s/));
+  }
+
+  /** @param words of a kernel command line */
+  async #deploymentOf(words: readonly string[]): Promise<string> {
+    const link = argumentValue(words, 'ostree') ?? 'none';
     const name = (await readlink(join(this.sysroot, link))).split('/').at(-1) ?? '';
     return join('ostree/deploy/default/deploy', name);
   }
 
   /** The node's program for others to run: bubblewrap's argument vector. */
   #argv(argv: Argv, binds: readonly string[]): Argv {
-    const { sysroot } = this;
+    const sysroot = join(this.#folder, 'sysroot');
+    // On a disk, ostree made deployments immutable, and has to undo that.
+    const isDisk = this.#namespace !== undefined;
+    const capabilities = [...CAPABILITIES, ...(isDisk ? ['LINUX_IMMUTABLE'] : [])];
     const bind = (source: string, target: string, flag = '--bind'): string[] => [flag, source, target];
     return [
-      ...(['bwrap', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent'] as const),
-      ...['--cap-drop', 'ALL', ...CAPABILITIES.flatMap((name) => ['--cap-add', `CAP_${name}`])],
+      ...(this.#namespace?.enterArgv ?? (['env'] as const)),
+      ...['bwrap', '--unshare-pid', '--unshare-ipc', '--unshare-uts', '--die-with-parent'],
+      ...['--cap-drop', 'ALL', ...capabilities.flatMap((name) => ['--cap-add', `CAP_${name}`])],
       ...bind(join(sysroot, this.#deployment), '/'),
       ...bind(sysroot, '/sysroot', '--ro-bind'),
       ...bind(join(this.#folder, 'boot'), '/boot'),
@@ -149,6 +205,7 @@ export class BootedNode {
       ...bind(PRODUCT_ROOT, PRODUCT, '--ro-bind'),
       ...bind(process.execPath, '/tmp/node', '--ro-bind'),
       ...bind(this.#given, GIVEN, '--ro-bind'),
+      ...(isDisk ? bind(join(this.#folder, COMMAND_LINE), '/proc/cmdline', '--ro-bind') : []),
       ...binds,
       ...['--clearenv', '--setenv', 'PATH', '/usr/sbin:/usr/bin', '--setenv', 'LC_ALL', 'C.UTF-8'],
       ...['--setenv', 'HOME', '/root', '--setenv', 'NO_COLOR', '1', '--chdir', '/', '--', ...argv],
@@ -156,7 +213,7 @@ export class BootedNode {
   }
 
   async #start(): Promise<void> {
-    const folder = join(this.#folder, 'run');
+    const folder = join(this.#outside, 'run');
     for (const name of await readdir(folder)) await rm(join(folder, name), { recursive: true });
     const deployment = await lstat(join(this.sysroot, this.#deployment), { bigint: true });
     await writeFile(join(folder, 'ostree-booted'), renderBootedMark(deployment));

@@ -34,8 +34,8 @@ export class CrashImage implements AsyncDisposable {
     return new CrashImage(file, await readWriteLog(file), await open(path, 'r+'), folder);
   }
 
-  /** A copy that the caller may change, until the next one is made. Points must come as they are ordered. */
-  async rebuild(point: CrashPoint): Promise<string> {
+  /** Writes `point.raw`, which the caller may change. Points must come as they are ordered. */
+  async rebuild(point: CrashPoint): Promise<void> {
     const { at, lost } = point;
     const first = wholeUntil(point);
     if (first < this.#applied) throw new Error('a disk does not go back');
@@ -44,11 +44,10 @@ export class CrashImage implements AsyncDisposable {
     await copySparse(join(this.#folder, 'current.raw'), path);
     const file = await open(path, 'r+');
     try {
-      for (let index = first; index < at; index++) if (!lost.has(index)) await this.#apply(index, file);
+      for (let index = first; index < at; index++) await this.#apply(index, file, lost.get(index));
     } finally {
       await file.close();
     }
-    return path;
   }
 
   /** Two points with the same key have the same bits in `region`. */
@@ -59,14 +58,15 @@ export class CrashImage implements AsyncDisposable {
     };
     const open = unflushed(this.entries, at);
     const settled = this.entries.findLastIndex((_, index) => index < at - open.length && touches(index));
-    return [settled, ...open.filter((index) => touches(index) && !lost.has(index))].join(',');
+    return [settled, ...open.filter(touches).map((index) => `${index}:${lost.get(index) ?? ''}`)].join(',');
   }
 
-  async #apply(index: number, target: FileHandle): Promise<void> {
+  async #apply(index: number, target: FileHandle, keptBytes?: number): Promise<void> {
     const entry = this.entries[index];
-    if (entry === undefined || entry.length === 0) return;
-    const bytes = Buffer.alloc(entry.length);
-    if (!entry.isDiscard) await this.#log.read(bytes, 0, entry.length, entry.content);
+    const length = keptBytes ?? entry?.length ?? 0;
+    if (entry === undefined || length === 0) return;
+    const bytes = Buffer.alloc(length);
+    if (!entry.isDiscard) await this.#log.read(bytes, 0, length, entry.content);
     await target.write(bytes, 0, bytes.length, entry.offset);
   }
 

@@ -1,14 +1,14 @@
 /** Moments at which a disk may have lost its power, and how much of what was written it kept. */
-import type { LogEntry } from './write-log.ts';
+import { type LogEntry, SECTOR } from './write-log.ts';
 
 export interface CrashPoint {
   /** The power went after this many entries of the log. */
   readonly at: number;
   /**
-   * Entries behind the last flush that did not reach the disk. What was flushed always did; of the rest, a disk may
-   * have kept any part, in any order.
+   * Entries behind the last flush that did not reach the disk, and how many bytes of their beginning did. What was
+   * flushed always did; of the rest, a disk may have kept any part, in any order. It tears no sector.
    */
-  readonly lost: ReadonlySet<number>;
+  readonly lost: ReadonlyMap<number, number>;
 }
 
 /** Chance that can be repeated: Mulberry32, by Tommy Ettinger (public domain). */
@@ -41,13 +41,17 @@ export function chooseCrashPoints(
   return Array.from({ length: count }, () => {
     const at = pick();
     const lost = random() < 0.5 ? unflushed(entries, at).filter(() => random() < 0.5) : [];
-    return { at, lost: new Set(lost) };
+    const kept = (index: number): number => {
+      const sectors = (entries[index]?.length ?? 0) / SECTOR;
+      return random() < 0.5 ? 0 : Math.floor(random() * sectors) * SECTOR;
+    };
+    return { at, lost: new Map(lost.map((index) => [index, kept(index)])) };
   }).sort((one, other) => wholeUntil(one) - wholeUntil(other));
 }
 
 /** Every entry before this one is on the disk. */
 export function wholeUntil({ at, lost }: CrashPoint): number {
-  return Math.min(at, ...lost);
+  return Math.min(at, ...lost.keys());
 }
 
 /** Writes before `at` that no flush made durable. */

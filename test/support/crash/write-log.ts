@@ -10,7 +10,7 @@ const VERSION = 1n;
 const FLUSH = 1n;
 const DISCARD = 4n;
 /** The format counts sectors of the disk in these, whatever the log's own are. */
-const SECTOR = 512;
+export const SECTOR = 512;
 
 export interface LogEntry {
   /** Bytes, on the disk. */
