@@ -37,6 +37,24 @@ export async function loadKernelArgumentsOfEntries(
   return found;
 }
 
+/** Folders below /boot with the kernels of deployments (`COMMIT.SERIAL`), such as `ostree/default-…`. */
+export async function loadBootFoldersOfEntries(
+  boot: string,
+  sysroot: string,
+): Promise<ReadonlyMap<string, string>> {
+  const folder = join(boot, 'loader/entries');
+  const found = new Map<string, string>();
+  for (const name of await readdir(folder).catch(() => [])) {
+    const text = name.endsWith('.conf') ? await readFile(join(folder, name), 'utf8') : '';
+    const kernel = /^linux[ \t]+\/?(?:boot\/)?(\S+)\/[^/\s]+$/m.exec(text)?.[1];
+    const link = argumentValue(parseEntryOptions(text), 'ostree');
+    if (kernel === undefined || link === undefined) continue;
+    const target = await readlink(join(sysroot, link)).catch(() => undefined);
+    if (target !== undefined) found.set(basename(target), kernel);
+  }
+  return found;
+}
+
 /**
  * Arguments of the next deployment: those of the running one, with what its image asked for replaced by what the new
  * image asks for. What the machine's owner added stays, and keeps its place.

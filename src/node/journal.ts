@@ -17,6 +17,7 @@ const EVENTS = [
   'downloaded',
   'staged',
   'restarting',
+  'waiting',
   'refused',
   'failed',
   'interrupted',

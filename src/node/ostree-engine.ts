@@ -25,7 +25,13 @@ import {
   ostreeUnlockArgv,
   parseOstreeStatus,
 } from '../tools/ostree.ts';
-import { argumentValue, loadKernelArgumentsOfEntries, nextKernelArguments } from './boot-entries.ts';
+import {
+  argumentValue,
+  loadBootFoldersOfEntries,
+  loadKernelArgumentsOfEntries,
+  nextKernelArguments,
+} from './boot-entries.ts';
+import { requireBootRoom } from './boot-room.ts';
 import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
 import { asNodeFailure, HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
@@ -188,7 +194,25 @@ export class OstreeEngine implements Engine {
     }
     const staged = (await this.deployments()).find(({ isStaged }) => isStaged);
     if (staged === undefined) throw new IngotError('NODE_FAILED', 'ostree staged nothing');
+    try {
+      await this.#requireBootRoom();
+    } catch (error) {
+      await this.remove(staged);
+      throw error;
+    }
     return { ...staged, bootId };
+  }
+
+  async #requireBootRoom(): Promise<void> {
+    const shown = await this.#status();
+    const staged = shown.find((one) => one.staged);
+    if (staged === undefined) return;
+    const folders = await loadBootFoldersOfEntries(BOOT, SYSROOT);
+    const kept = shown
+      .filter((one) => one.booted || one.pinned)
+      .flatMap((one) => folders.get(idOf(one)) ?? []);
+    const { stateroot } = staged;
+    await requireBootRoom({ boot: BOOT, deployment: folderOf(staged), stateroot, kept: new Set(kept) });
   }
 
   async makeDefault(deployment: Deployment): Promise<void> {

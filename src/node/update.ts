@@ -44,6 +44,8 @@ export interface UpdateOptions {
   readonly openPlace: OpenPlace;
   readonly allowDowngrade?: boolean | undefined;
   readonly force?: boolean | undefined;
+  /** The running image itself says that this is followed, so that need not be written down. */
+  readonly isImplied?: boolean | undefined;
 }
 
 /** What would be done, and everything that is known before a layer is pulled. */
@@ -109,10 +111,17 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
     neededBytes: plan.neededBytes,
   });
   const [first] = deployments;
-  const isFollowed = first?.reference === reference;
+  const isFollowed =
+    first?.reference === reference || (options.isImplied === true && first?.reference === undefined);
   const state =
     first?.digest !== offer.digest || !isFollowed ? 'available' : first.isBooted ? 'current' : 'staged';
   return { image: offer, booted, trust, plan, bound, state };
+}
+
+export interface RunUpdateOptions extends UpdateOptions {
+  readonly isDownloadOnly?: boolean | undefined;
+  /** A timer asks again and again: what ended the last one is not written down a second time. */
+  readonly isUnattended?: boolean | undefined;
 }
 
 /**
@@ -120,10 +129,7 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
  *
  * @throws IngotError as `prepareUpdate`, and what pulling and ostree throw
  */
-export async function runUpdate(
-  node: NodeContext,
-  options: UpdateOptions & { readonly isDownloadOnly?: boolean | undefined },
-): Promise<FinishedUpdate> {
+export async function runUpdate(node: NodeContext, options: RunUpdateOptions): Promise<FinishedUpdate> {
   const { engine, journal, reporter } = node;
   const update = randomUUID();
   const started = performance.now();
@@ -178,6 +184,9 @@ export async function runUpdate(
     if (error instanceof IngotError && error.code !== 'NODE_UNSUITED') {
       const { code, message } = error;
       const event = code === 'UPDATE_REFUSED' ? 'refused' : code === 'INTERRUPTED' ? 'interrupted' : 'failed';
+      const last = (await journal.read()).entries.at(-1);
+      const isRepeated = last?.event === event && last.reason === message && last.digest === told.digest;
+      if (isRepeated && options.isUnattended === true) throw error;
       // A journal that cannot be written, on a disk that is full, must not hide why.
       await journal.append({ update, event, ...told, code, reason: message }).catch(() => undefined);
     }

@@ -49,7 +49,12 @@ export async function asDiskFailure<T>(work: Promise<T>): Promise<T> {
   } catch (error) {
     if (errnoOf(error) === 'ENOSPC') throw diskFull(error);
     if (!(error instanceof IngotError) || error.code !== 'TOOL_FAILED') throw error;
-    if (/No space left on device|Disk quota exceeded/.test(error.output ?? '')) throw diskFull(error);
+    if (
+      /No space left on device|Disk quota exceeded|min-free-space-\S+ '[^']*' would be exceeded/.test(
+        error.output ?? '',
+      )
+    )
+      throw diskFull(error);
     throw new IngotError('DISK_FAILED', error.message, {
       cause: error,
       ...(error.output !== undefined && { output: error.output }),

@@ -13,6 +13,7 @@ import { factsOfLock } from './image-facts.ts';
 import { initramfsChunk, planInitramfs } from './plan-initramfs.ts';
 import { inputOf, planModules, type ModuleFacts } from './plan-modules.ts';
 import { updateFiles } from './update-files.ts';
+import { updateUnits } from './update-units.ts';
 import {
   RPM_DATABASE_PLACE,
   type Plan,
@@ -351,7 +352,12 @@ function sealInput(
     ...(image.hostname !== undefined && { hostname: image.hostname }),
     groups: image.groups,
     users: image.users,
-    units: [...layerUnits, ...(bound === undefined ? [] : [bound.unit]), ...declaredUnits],
+    units: [
+      ...layerUnits,
+      ...(bound === undefined ? [] : [bound.unit]),
+      ...(image.update?.unattended === undefined ? [] : updateUnits()),
+      ...declaredUnits,
+    ],
     kernelArguments: [...layerArguments, { origin: 'declaration', values: image.kernelArguments }].filter(
       ({ values }) => values.length > 0,
     ),

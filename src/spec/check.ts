@@ -54,6 +54,7 @@ export function checkDeclaration(root: SourceMapping): Finding[] {
   checkUnits(root, report);
   checkUpdateFiles(root, report);
   findings.push(...checkBound(root));
+  checkUnattended(root, report);
   return findings;
 }
 
@@ -158,6 +159,15 @@ function checkUpdateFiles(root: SourceMapping, report: Report): void {
     if (!POLICY_PATHS.some((own) => path === own || path.startsWith(`${own}/`))) continue;
     report(`${quoted(path)} is written by Ingot itself, out of update and trust.yaml`, placeOfName(item));
   }
+}
+
+/** Somebody must be there who updates. */
+function checkUnattended(root: SourceMapping, report: Report): void {
+  const unattended = nodeAt(root, ['update', 'unattended']);
+  if (unattended === undefined) return;
+  const agent = nodeAt(root, ['agent']);
+  if (agent !== undefined && !(agent.kind === 'scalar' && agent.value === false)) return;
+  report('updates by itself take Ingot on the node: add `agent: true`', agent?.at ?? unattended.at);
 }
 
 function checkUnits(root: SourceMapping, report: Report): void {

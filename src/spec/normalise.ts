@@ -15,6 +15,7 @@ import {
 } from './node-image.ts';
 import { quadletImage, renderQuadlet } from './quadlet.ts';
 import type { GpuUseInput, ModelInput, NodeImageInput, RuntimeInput } from './schema.ts';
+import { normaliseUnattended } from './update-schema.ts';
 
 export interface NormaliseOptions {
   readonly variant?: string | undefined;
@@ -87,7 +88,14 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       timeoutSeconds: secondsOf(check.timeout ?? '30s'),
     })),
     ...(input.update !== undefined && {
-      update: { source: input.update.source, ...defined({ tries: input.update.tries }) },
+      update: {
+        source: input.update.source,
+        ...defined({
+          tries: input.update.tries,
+          unattended:
+            input.update.unattended === undefined ? undefined : normaliseUnattended(input.update.unattended),
+        }),
+      },
     }),
   };
 }

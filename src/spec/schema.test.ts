@@ -156,3 +156,48 @@ describe('SSH keys', () => {
     expect(text).not.toContain(secret);
   });
 });
+
+describe('updates that a node makes by itself', () => {
+  const days = 'days and times, such as "Sat,Sun 02:00-04:00", "Mon..Fri 22:00-02:00" or "03:00-05:00"';
+  it.each([
+    ['{window: Sat}', `4:58 update.unattended.window must be ${days}`],
+    ['{window: ["02:00-02:00"]}', `4:59 update.unattended.window[0] must be ${days}`],
+    [
+      '{window: "02:00-03:00", randomDelay: 1h}',
+      '4:86 update.unattended.randomDelay must be shorter than every window: a node may come when it has closed',
+    ],
+    [
+      '{window: "02:00-03:00", randomDelay: 1d}',
+      '4:86 update.unattended.randomDelay must be a time such as 30m, 1h or 0, not "1d"',
+    ],
+    [
+      '{window: "02:00-03:00", channel: a/b}',
+      '4:82 update.unattended.channel must be a tag, such as stable, not "a/b"',
+    ],
+    [
+      '{window: "02:00-03:00", apply: now}',
+      '4:80 update.unattended.apply must be restart or stage, not "now"',
+    ],
+  ])('%s', async (text, wanted) => {
+    const update = `agent: true\nupdate: {source: r.example.com/n:s, unattended: ${text}}`;
+    expect(await complaints(HEAD + update)).toEqual([wanted]);
+  });
+
+  it('take Ingot on the node', async () => {
+    const update = 'update: {source: r.example.com/n:s, unattended: {window: "02:00-03:00"}}';
+    expect(await complaints(HEAD + update)).toEqual([
+      '3:49 updates by itself take Ingot on the node: add `agent: true`',
+    ]);
+  });
+
+  it('come with defaults', async () => {
+    const update = 'update: {source: r.example.com/n:s, unattended: {window: "02:00-03:00"}}';
+    const { image } = await parseSpec(`${HEAD}agent: true\n${update}`, 'node.yaml');
+    expect(image.update?.unattended).toEqual({
+      window: ['02:00-03:00'],
+      randomDelaySeconds: 900,
+      download: 'ahead',
+      apply: 'restart',
+    });
+  });
+});

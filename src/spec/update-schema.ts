@@ -5,6 +5,7 @@
 import { z } from 'zod';
 
 import type { Finding, Location } from '../errors.ts';
+import { parseUpdateWindow, windowLength } from './update-window.ts';
 
 /** Parts of references, as the distribution project has them. */
 export const COMPONENT = '[a-z0-9]+(?:(?:\\.|_|__|-+)[a-z0-9]+)*';
@@ -99,6 +100,77 @@ export function requireSigners(rule: Signers, context: z.RefinementCtx): void {
   }
 }
 
+const Window = z
+  .string()
+  .refine(
+    (text) => parseUpdateWindow(text) !== undefined,
+    'must be days and times, such as "Sat,Sun 02:00-04:00", "Mon..Fri 22:00-02:00" or "03:00-05:00"',
+  );
+
+const RandomDelay = z.string().regex(/^(?:0|[1-9]\d{0,4}[smh])$/, 'a time such as 30m, 1h or 0');
+
+/** Of `1h`, `30m`, `90s` or `0`. */
+export function delaySeconds(text: string): number {
+  const unit = { s: 1, m: 60, h: 3600 }[text.slice(-1)] ?? 1;
+  return Number.parseInt(text, 10) * unit;
+}
+
+const DEFAULT_DELAY = '15m';
+
+const Unattended = z
+  .strictObject({
+    window: z
+      .union([Window, z.array(Window).min(1)])
+      .describe('When the node may restart, by its own clock, such as `Sat,Sun 02:00-04:00`; or several.'),
+    randomDelay: RandomDelay.optional().describe(
+      'Up to so much later, by chance, so that nodes do not all come at once. Default: 15m.',
+    ),
+    download: z
+      .enum(['ahead', 'window'])
+      .optional()
+      .describe('Pull what is new before the window opens, or only in it. Default: ahead.'),
+    apply: z
+      .enum(['restart', 'stage'])
+      .optional()
+      .describe(
+        'Restart into it in the window, or only let it start with the next restart, whoever asks for that. Default: restart.',
+      ),
+    channel: z
+      .string()
+      .regex(/^\w[\w.-]{0,127}$/, 'a tag, such as stable')
+      .optional()
+      .describe('Tag to follow, of the repository that the node follows. Default: the one that it follows.'),
+  })
+  .refine(
+    ({ window, randomDelay = DEFAULT_DELAY }) =>
+      [window].flat().every((text) => {
+        const parsed = parseUpdateWindow(text);
+        return parsed === undefined || delaySeconds(randomDelay) < windowLength(parsed) * 60;
+      }),
+    { path: ['randomDelay'], error: 'must be shorter than every window: a node may come when it has closed' },
+  );
+
+/** Updates that the node makes by itself, as its image says. */
+export const UnattendedUpdates = z.object({
+  window: z.array(Window).min(1),
+  randomDelaySeconds: z.number(),
+  download: z.enum(['ahead', 'window']),
+  apply: z.enum(['restart', 'stage']),
+  channel: z.string().optional(),
+});
+export type UnattendedUpdates = z.infer<typeof UnattendedUpdates>;
+
+export function normaliseUnattended(input: z.infer<typeof Unattended>): UnattendedUpdates {
+  const { window, randomDelay = DEFAULT_DELAY, download = 'ahead', apply = 'restart', channel } = input;
+  return {
+    window: [window].flat(),
+    randomDelaySeconds: delaySeconds(randomDelay),
+    download,
+    apply,
+    ...(channel !== undefined && { channel }),
+  };
+}
+
 export const UpdateInput = z.strictObject({
   source: Source.describe('Tag that nodes take their next image from.'),
   verify: z
@@ -134,6 +206,7 @@ export const UpdateInput = z.strictObject({
   signer: Key.optional().describe(
     'Public key of who signs the next image, to check that this one would take it. Default: all that `trust.yaml` lets sign.',
   ),
+  unattended: Unattended.optional().describe('The node updates by itself. Default: somebody does it.'),
 });
 export type UpdateInput = z.infer<typeof UpdateInput>;
 
@@ -143,7 +216,14 @@ export const CONTAINERS_POLICY_PATH = '/etc/containers/policy.json';
 export const ATTACHMENTS_PATH = '/etc/containers/registries.d/50-ingot.yaml';
 
 /** Paths that `update` fills, and folders of such. */
-export const POLICY_PATHS = [CONTAINERS_POLICY_PATH, ATTACHMENTS_PATH, UPDATE_PATH, TRUST_FOLDER];
+export const UPDATE_SERVICE = 'ingot-update.service';
+export const UPDATE_TIMER = 'ingot-update.timer';
+export const UNIT_FOLDER = '/usr/lib/systemd/system';
+
+export const POLICY_PATHS = [
+  ...[CONTAINERS_POLICY_PATH, ATTACHMENTS_PATH, UPDATE_PATH, TRUST_FOLDER],
+  ...[UPDATE_SERVICE, UPDATE_TIMER].map((name) => `${UNIT_FOLDER}/${name}`),
+];
 
 /** Whose certificates count. A regular expression is for the whole subject. */
 export type TrustedIdentity =
@@ -181,6 +261,8 @@ export interface UpdateSource {
   readonly tries?: number;
   /** Undefined: nothing says who must have signed, and the image has the policy that its packages bring. */
   readonly policy?: HostPolicy;
+  /** Undefined: somebody updates the node. */
+  readonly unattended?: UnattendedUpdates;
 }
 
 /** Who takes the next image on a node: Ingot's agent, or what else the image brings. */

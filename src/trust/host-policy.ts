@@ -34,10 +34,15 @@ export interface PinnedImage {
 }
 
 export function hostPolicyFiles(
-  { source, tries, policy }: UpdateSource,
+  { source, tries, policy, unattended }: UpdateSource,
   pinned: readonly PinnedImage[] = [],
 ): readonly PolicyFile[] {
-  const files = [{ path: UPDATE_PATH, content: json({ source, ...(tries !== undefined && { tries }) }) }];
+  const settings = {
+    source,
+    ...(tries !== undefined && { tries }),
+    ...(unattended !== undefined && { unattended }),
+  };
+  const files = [{ path: UPDATE_PATH, content: json(settings) }];
   if (policy === undefined) return files;
   const keys = new Map(allKeys(policy).map((pem) => [`${TRUST_FOLDER}/${keyFile(pem)}`, pem]));
   return [

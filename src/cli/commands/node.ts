@@ -2,27 +2,23 @@
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { collectBound } from '../../node/bound/bound-content.ts';
-import { readVerdict } from '../../node/gate/last-verdict.ts';
 import { updatesIn } from '../../node/journal.ts';
-import { type LastRestart, lastRestart, SOFT_REBOOT_CHOICES } from '../../node/restart/restart.ts';
+import { SOFT_REBOOT_CHOICES } from '../../node/restart/restart.ts';
 import { rollBack, setPinned } from '../../node/rollback.ts';
 import { requireBooted } from '../../node/update.ts';
-import { run } from '../../proc/run.ts';
-import { formatBytes, formatCount, formatSeconds } from '../../report/format.ts';
-import { parseFinishTime, systemctlFinishTimeArgv } from '../../tools/systemctl.ts';
+import { formatBytes, formatCount } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
-import { blessNode, loadBootState } from '../node/bless.ts';
-import { type CheckOptions, checkNode, sentenceOf, VERDICT_FILE } from '../node/check.ts';
+import { blessNode } from '../node/bless.ts';
+import { type CheckOptions, checkNode } from '../node/check.ts';
 import { boundCommand } from '../node/bound.ts';
-import { followedOf, lockNode, openNode } from '../node/open-node.ts';
-import { describeDeployments, renderBoot, renderDeployments, renderUpdates } from '../node/render-node.ts';
+import { lockNode, openNode } from '../node/open-node.ts';
+import { describeDeployments, renderUpdates } from '../node/render-node.ts';
 import { PEER_OPTION } from '../node/peer.ts';
 import { bindToHost } from '../node/bind-to-host.ts';
+import { showStatus } from '../node/show-status.ts';
 import { addRegistryOptions } from '../registry-options.ts';
 import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
 import { installCommand, provisionCommand } from './node-setup.ts';
-
-const SHOWN_UPDATES = 5;
 
 export function nodeCommand(bindHere: Bind): Command {
   const node = new Command('node');
@@ -85,7 +81,14 @@ function upgradeCommand(bind: Bind): Command {
       ),
     )
     .option('--apply', 'restart into it at once')
-    .option('--exit-code', 'with --check: exit 1 when there is an update');
+    .option('--exit-code', 'with --check: exit 1 when there is an update')
+    .option('--channel <tag>', 'follow another tag of the same repository from now on')
+    .addOption(
+      new Option(
+        '--unattended',
+        'as the image says for updates by themselves: in their window, when nothing is in the way',
+      ).conflicts(['check', 'downloadOnly', 'apply', 'channel']),
+    );
   return addUpdateOptions(command)
     .addHelpText(
       'after',
@@ -238,67 +241,6 @@ Examples:
 `,
     )
     .action(bind((context) => unlockUsr(context)));
-}
-
-async function showStatus(context: CommandContext): Promise<CommandResult> {
-  const { engine, journal, gpus } = await openNode(context);
-  const deployments = await engine.deployments();
-  const boot = engine.name === 'ostree' ? await loadBootState(deployments) : undefined;
-  const { entries, damaged } = await journal.read();
-  const bootId = deployments.find(({ isBooted }) => isBooted)?.bootId;
-  const restart = lastRestart(entries, bootId, await lastStart(context));
-  const described = describeDeployments(deployments);
-  const follows = followedOf(deployments);
-  const updates = updatesIn(entries).slice(0, SHOWN_UPDATES);
-  const gate = await readVerdict(VERDICT_FILE);
-  const one = (state: string): object => {
-    const found = described.find((deployment) => deployment.state === state);
-    return found === undefined ? {} : { [state]: found };
-  };
-  const staged = described.find(({ state }) => state === 'staged');
-  return {
-    json: {
-      engine: engine.name,
-      ...(follows !== undefined && { follows }),
-      ...one('booted'),
-      ...one('staged'),
-      ...one('pending'),
-      ...one('rollback'),
-      deployments: described,
-      ...(boot !== undefined && { boot }),
-      gpus,
-      ...(restart !== undefined && { restart }),
-      ...(gate !== undefined && { gate }),
-      updates,
-      journal: { damaged },
-    },
-    text: [
-      renderDeployments(described),
-      ...(follows === undefined ? [] : ['', `follows ${follows}`]),
-      ...(described.some(({ unlocked }) => unlocked)
-        ? ['/usr can be written to until the next restart (`ingot node usr-overlay`)']
-        : []),
-      ...(staged === undefined
-        ? []
-        : [`${staged.version ?? 'the staged image'} runs after the next restart`]),
-      ...(restart === undefined ? [] : [sentenceOfLastRestart(restart)]),
-      ...(gate === undefined ? [] : [`the node ${sentenceOf(gate)}`]),
-      ...(boot === undefined ? [] : renderBoot(boot)),
-      ...(updates.length === 0 ? [] : ['', renderUpdates(updates)]),
-      ...(damaged === 0 ? [] : ['', `${formatCount(damaged, 'line')} of the journal cannot be read`]),
-    ].join('\n'),
-  };
-}
-
-/** In seconds since the epoch; undefined while the system is not started yet. */
-async function lastStart({ signal }: CommandContext): Promise<number | undefined> {
-  const { stdout } = await run(systemctlFinishTimeArgv(), { signal, okExitCodes: [0, 1] });
-  return parseFinishTime(stdout);
-}
-
-function sentenceOfLastRestart({ kind, seconds }: LastRestart): string {
-  const how = kind === 'soft' ? 'user space was restarted into it' : 'it was restarted into';
-  return seconds === undefined ? how : `${how}, down for ${formatSeconds(seconds)}`;
 }
 
 async function goBack(context: CommandContext): Promise<CommandResult> {

@@ -16,6 +16,7 @@ import { OstreeEngine } from '../../node/ostree-engine.ts';
 import type { NodeContext } from '../../node/update.ts';
 import { acquireFileLock, type FileLock } from '../../proc/file-lock.ts';
 import { findProgram } from '../../proc/find-program.ts';
+import { UnattendedUpdates, UPDATE_PATH } from '../../spec/update-schema.ts';
 import { Store } from '../../store/store.ts';
 import { bootcStatusArgv, parseBootcStatus } from '../../tools/bootc.ts';
 import type { CommandContext } from '../context.ts';
@@ -26,13 +27,12 @@ import { loadTrustPolicy } from '../trust-file.ts';
 export const STATE_FOLDER = '/var/lib/ingot';
 const LOCK_FILE = '/run/ingot/node.lock';
 /** What the image brought: where its next one comes from, and whose signature that must have. */
-const UPDATE_FILE = '/usr/lib/ingot/update.json';
 const POLICY_FILE = '/usr/lib/ingot/trust/trust.yaml';
 
 /** ostree makes it in the initramfs of a system that it started. */
 const BOOTED_MARK = '/run/ostree-booted';
 
-const UpdateFile = z.object({ source: z.string() });
+const UpdateFile = z.object({ source: z.string(), unattended: UnattendedUpdates.optional() });
 
 /** What Node.js calls processors, as OCI does. */
 const ARCHITECTURES: Readonly<Record<string, string>> = { x64: 'amd64', arm64: 'arm64' };
@@ -135,7 +135,7 @@ export async function lockNode({ signal }: CommandContext, wait = false): Promis
  */
 export async function followedReference(engine: Engine): Promise<string> {
   const deployments = await engine.deployments();
-  const reference = followedOf(deployments) ?? (await sourceOfImage());
+  const reference = followedOf(deployments) ?? (await updateOfImage())?.source;
   if (
     reference !== undefined &&
     /^(?:containers-storage|docker-daemon|docker-archive|dir):/.test(reference)
@@ -157,12 +157,13 @@ export function followedOf(deployments: readonly Deployment[]): string | undefin
   return told?.reference ?? deployments[0]?.reference;
 }
 
-async function sourceOfImage(): Promise<string | undefined> {
-  const text = await readIfThere(UPDATE_FILE);
+/** What the running image says about its updates. @throws IngotError NODE_FAILED when it cannot be read */
+export async function updateOfImage(): Promise<z.infer<typeof UpdateFile> | undefined> {
+  const text = await readIfThere(UPDATE_PATH);
   if (text === undefined) return undefined;
   try {
-    return UpdateFile.parse(JSON.parse(text)).source;
+    return UpdateFile.parse(JSON.parse(text));
   } catch (cause) {
-    throw new IngotError('NODE_FAILED', `${UPDATE_FILE} of the running image cannot be read`, { cause });
+    throw new IngotError('NODE_FAILED', `${UPDATE_PATH} of the running image cannot be read`, { cause });
   }
 }

@@ -102,6 +102,7 @@ const OUTCOMES: Readonly<Record<UpdateRecord['outcome'], string>> = {
   downloaded: 'downloaded',
   staged: 'staged',
   restarting: 'restarted into',
+  waiting: 'waits',
   refused: 'refused',
   failed: 'failed',
   interrupted: 'interrupted',

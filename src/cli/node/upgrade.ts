@@ -18,15 +18,17 @@ import {
   prepareUpdate,
   runUpdate,
 } from '../../node/update.ts';
+import { runUnattended, withChannel } from '../../node/unattended.ts';
 import { openSource, parseLocation } from '../../publish/location.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
 import { printableName } from '../../report/printable.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { renderImageDifference } from '../diff/render-diff.ts';
 import { openRegistries, type RegistryOptions } from '../registry-options.ts';
-import { followedReference, lockNode, openNode } from './open-node.ts';
+import { followedReference, lockNode, openNode, updateOfImage } from './open-node.ts';
 import { previewUpdate } from './preview-update.ts';
 import { describeDeployments } from './render-node.ts';
+import { renderUnattendedResult, unattendedHost } from './unattended-upgrade.ts';
 
 export interface UpgradeOptions extends RegistryOptions {
   readonly check?: true;
@@ -34,6 +36,8 @@ export interface UpgradeOptions extends RegistryOptions {
   readonly apply?: true;
   readonly softReboot?: SoftRebootChoice;
   readonly exitCode?: true;
+  readonly channel?: string;
+  readonly unattended?: true;
   readonly allowDowngrade?: true;
   readonly force?: true;
 }
@@ -43,8 +47,11 @@ export async function upgrade(context: CommandContext, options: UpgradeOptions):
     throw new IngotError('USAGE', '--exit-code belongs to --check');
   }
   requireApply(options);
+  if (options.unattended === true) return upgradeUnattended(context, options);
   const { engine } = await openNode(context);
-  return update(context, await followedReference(engine), options);
+  const followed = await followedReference(engine);
+  if (options.channel !== undefined) return update(context, withChannel(followed, options.channel), options);
+  return update(context, followed, { ...options, isImplied: true });
 }
 
 export async function switchImage(
@@ -76,7 +83,7 @@ function requireApply({ apply, softReboot }: UpgradeOptions): void {
 async function update(
   context: CommandContext,
   reference: string,
-  options: UpgradeOptions,
+  options: UpgradeOptions & { readonly isImplied?: true },
 ): Promise<CommandResult> {
   const location = parseLocation(reference, '/');
   const node = await openNode(context);
@@ -105,6 +112,39 @@ async function update(
   const chosen = chooseRestart(restart, options.softReboot ?? 'auto');
   const kind = await restartInto(node, target, chosen, options.softReboot !== 'required');
   return renderFinished(finished, { ...chosen, kind }, true);
+}
+
+/** `ingot node upgrade --unattended`. */
+async function upgradeUnattended(context: CommandContext, options: UpgradeOptions): Promise<CommandResult> {
+  const settings = (await updateOfImage())?.unattended;
+  const node = await openNode(context);
+  if (settings === undefined) {
+    throw new IngotError('NODE_UNSUITED', 'the running image does not say that it updates by itself', {
+      hint: 'its declaration would, in `update.unattended`: a window at least',
+    });
+  }
+  const followed = await followedReference(node.engine);
+  const reference = settings.channel === undefined ? followed : withChannel(followed, settings.channel);
+  const location = parseLocation(reference, '/');
+  await using registries = await openRegistries(context, options);
+  await using source = await openSource(location, registries);
+  const result = await runUnattended(
+    node,
+    settings,
+    {
+      ...{ ...options, reference, location, source, isImplied: true },
+      openPlace: (place) => registries.source(place),
+    },
+    {
+      ...unattendedHost(context),
+      restart: async () => {
+        const [target] = await node.engine.deployments();
+        if (target === undefined) throw new IngotError('NODE_FAILED', 'there is no deployment to start');
+        await restartInto(node, target, await judgeRestart(node, target), true);
+      },
+    },
+  );
+  return renderUnattendedResult(result);
 }
 
 /** The one that starts next: just staged, or found so. */

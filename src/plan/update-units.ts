@@ -1,0 +1,65 @@
+/** The units with which a node updates by itself: `update.unattended` of its declaration. */
+import { UNIT_FOLDER, type UnattendedUpdates, UPDATE_SERVICE, UPDATE_TIMER } from '../spec/update-schema.ts';
+import { parseUpdateWindow, windowCalendar } from '../spec/update-window.ts';
+import type { PlannedUnit } from './plan.ts';
+
+export interface UnitFile {
+  readonly path: string;
+  readonly content: string;
+}
+
+/** Between the windows: so often does a node that downloads ahead look for what is new. */
+const AHEAD_CALENDAR = '*-*-* 00/4:00:00';
+
+export function updateUnitFiles(unattended: UnattendedUpdates): readonly UnitFile[] {
+  return [
+    { path: `${UNIT_FOLDER}/${UPDATE_SERVICE}`, content: renderUpdateService() },
+    { path: `${UNIT_FOLDER}/${UPDATE_TIMER}`, content: renderUpdateTimer(unattended) },
+  ];
+}
+
+export function updateUnits(): readonly PlannedUnit[] {
+  return [{ name: UPDATE_TIMER, enabled: true, masked: false, origin: 'update' }];
+}
+
+function renderUpdateTimer({ window, randomDelaySeconds, download }: UnattendedUpdates): string {
+  const windows = window.flatMap((text) => {
+    const parsed = parseUpdateWindow(text);
+    return parsed === undefined ? [] : [windowCalendar(parsed)];
+  });
+  const calendars = [...windows, ...(download === 'ahead' ? [AHEAD_CALENDAR] : [])];
+  return `[Unit]
+Description=Updates of this node's system
+
+[Timer]
+${calendars.map((calendar) => `OnCalendar=${calendar}`).join('\n')}
+RandomizedDelaySec=${randomDelaySeconds}
+AccuracySec=1min
+# A window that opened while the node was off may still be open.
+Persistent=true
+
+[Install]
+WantedBy=timers.target
+`;
+}
+
+function renderUpdateService(): string {
+  return `[Unit]
+Description=Update of this node's system
+Documentation=man:systemd.timer(5)
+Wants=network-online.target
+# A system that is not known to be good is not to be replaced: what it could go back to would be gone.
+After=network-online.target boot-complete.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/bin/ingot node upgrade --unattended
+# It may wait for as long as the window is open.
+TimeoutStartSec=infinity
+# What came of it is in the node's journal. A registry that is away does not make the machine a degraded one, which a
+# check of its health may ask for.
+SuccessExitStatus=1
+Nice=10
+IOSchedulingClass=idle
+`;
+}
