@@ -13,30 +13,27 @@ import type { Descriptor } from '../oci/schema.ts';
 import { fetchPackages } from '../packages/fetch.ts';
 import type { Mirrors } from '../packages/mirror.ts';
 import { INITRAMFS } from '../plan/plan-initramfs.ts';
-import type { Plan, PlannedImage, PlanStep } from '../plan/plan.ts';
+import type { Plan, PlanStep } from '../plan/plan.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
 import type { Reporter, Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
+import type { GrowingArchives } from './archive/growing-archives.ts';
 import { packChunks, type PackedChunk } from './archive/pack.ts';
 import { Packers } from './archive/packers.ts';
 import { chunksByPath } from './debian/package-files.ts';
-import { describeBaseLayers, fetchBaseLayers, unpackBase } from './image-base/base-tree.ts';
-import { makeSealOnImageTree, makeSettleTree } from './image-base/steps.ts';
+import { describeBaseLayers, fetchBaseLayers } from './image-base/base-tree.ts';
+import { fillTree, imageOf, openerOf } from './fill-tree.ts';
 import { assembleImage } from './image.ts';
 import { packagesOf, stepsToMake } from './missing-steps.ts';
 import { keepTrees, restoreTrees } from './cached-trees.ts';
-import { makeInitramfsTree } from './initramfs/initramfs-tree.ts';
 import { findLayers, keepLayers, type LayerCaches } from './layer-cache.ts';
 import { dateByLock } from './lagging-clock.ts';
-import { makeModulesTree } from './modules/modules-tree.ts';
 import type { ModuleSigner } from './modules/signature.ts';
 import { findPackedLayer, packedBytes, recordPackedLayer, type PackedLayer } from './packed-layer.ts';
 import { RootFs } from './root-fs.ts';
-import { makeInstallTree } from './rpm/install-tree.ts';
 import { rpmChunksByPath } from './rpm/package-files.ts';
 import type { BelowTree } from './overlay.ts';
-import { leftOutOf, makeBaseTree, makeSealTree, makeUnpackTree } from './steps.ts';
-import { ensureRoot } from './tools-tree.ts';
+import { leftOutOf } from './steps.ts';
 import { settleTimes } from './tree-times.ts';
 import { Timeline, type PathPart } from './timeline.ts';
 import { openTreeStore, type TreeStore } from './trees.ts';
@@ -149,6 +146,11 @@ async function buildSteps(
   const signal =
     options.signal === undefined ? failure.signal : AbortSignal.any([options.signal, failure.signal]);
   await using packers = new Packers();
+  const begun = new Map<string, GrowingArchives>();
+  await using cleanup = new AsyncDisposableStack();
+  cleanup.defer(async () => {
+    for (const archives of begun.values()) await archives[Symbol.asyncDispose]();
+  });
   const run: StepRun = {
     ...options,
     signal,
@@ -158,6 +160,8 @@ async function buildSteps(
     filling: pLimit(Math.max(2, availableParallelism())),
     packers,
     making: new Map(),
+    found,
+    begun,
   };
   const results = await Promise.allSettled(
     plan.steps.map(async (step): Promise<BuiltStep> => {
@@ -198,7 +202,7 @@ async function buildSteps(
   });
 }
 
-interface StepRun extends BuildOptions {
+export interface StepRun extends BuildOptions {
   readonly trees: TreeStore;
   readonly timeline: Timeline;
   readonly steps: ReadonlyMap<string, PlanStep>;
@@ -208,6 +212,10 @@ interface StepRun extends BuildOptions {
   readonly packers: Packers;
   /** Trees under way in this build, by step name. */
   readonly making: Map<string, Promise<string>>;
+  /** Steps whose blobs the store has. */
+  readonly found: ReadonlyMap<string, PackedLayer>;
+  /** What was begun of a step's blobs while its tree was made, by step name. */
+  readonly begun: Map<string, GrowingArchives>;
 }
 
 async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<PackedLayer> {
@@ -238,11 +246,21 @@ async function buildLayer(step: PlanStep, stage: Stage, run: StepRun): Promise<P
       drop: leftOutOf(step, tree, baseTree),
       signal,
       packers: run.packers,
+      growing: run.begun.get(step.name),
+      onGrown: (chunk, result) => {
+        run.reporter.debug(
+          result === 'taken'
+            ? `${step.name}: ${chunk} was archived while it was unpacked`
+            : `${step.name}: ${chunk} is packed from the tree: ${result.why}`,
+        );
+      },
       onProgress: (bytes) => {
         stage.progress(bytes, undefined, 'bytes', 'packing');
       },
     }),
   );
+  await run.begun.get(step.name)?.[Symbol.asyncDispose]();
+  run.begun.delete(step.name);
   const layer = { chunks };
   await recordPackedLayer(store, step.key, layer);
   const entries = chunks.reduce((sum, chunk) => sum + chunk.entries, 0);
@@ -265,19 +283,6 @@ async function takeBaseLayers(step: PlanStep, stage: Stage, run: StepRun): Promi
   await recordPackedLayer(run.store, step.key, layer);
   stage.detail(`${formatBytes(packedBytes(layer))}, ${formatCount(layer.chunks.length, 'layer')}`);
   return layer;
-}
-
-function imageOf({ name, image }: PlanStep): PlannedImage {
-  if (image === undefined) throw new TypeError(`the step ${name} has no image`);
-  return image;
-}
-
-/** Asked only for layers that the store lacks. */
-function openerOf({ openBase }: BuildOptions): NonNullable<BuildOptions['openBase']> {
-  return (reference) => {
-    if (openBase === undefined) throw new TypeError(`nobody can open ${reference}`);
-    return openBase(reference);
-  };
 }
 
 /** The step's tree, made once in this build however many ask. */
@@ -321,52 +326,6 @@ async function makeTree(step: PlanStep, run: StepRun): Promise<string> {
       },
     ),
   );
-}
-
-function fillTree(
-  root: string,
-  step: PlanStep,
-  below: readonly BelowTree[],
-  run: StepRun,
-): Promise<void> {
-  switch (step.kind) {
-    case 'base':
-      return makeBaseTree(root, step, run);
-    case 'image-base':
-      return unpackBase(root, imageOf(step), { ...run, openBase: openerOf(run) });
-    case 'settle':
-      return makeSettleTree(root, step, imageOf(step), below, run);
-    case 'unpack':
-      return makeUnpackTree(root, step, below, run);
-    case 'install':
-      return installRpms(root, step, below, run);
-    case 'modules':
-      return makeModulesTree(root, step, {
-        ...run,
-        created: new Date(run.plan.epoch * 1000),
-        signer: run.moduleSigner,
-      });
-    case 'initramfs':
-      return makeInitramfsTree(root, step, run.plan.kernelRelease, below, run);
-    case 'seal':
-      if (run.plan.seal.family !== undefined) {
-        return makeSealOnImageTree(root, step, run.plan.seal, below, run);
-      }
-      return makeSealTree(root, step, run.plan.seal, below, run);
-  }
-}
-
-async function installRpms(
-  root: string,
-  step: PlanStep,
-  below: readonly BelowTree[],
-  run: StepRun,
-): Promise<void> {
-  const { rpm } = step;
-  if (rpm === undefined) throw new TypeError(`the step ${step.name} has no rpm`);
-  const created = new Date(run.plan.epoch * 1000);
-  const tools = await ensureRoot(rpm.tools, { ...run, created, title: 'Prepare rpm' });
-  await makeInstallTree(root, step, rpm, below, { ...run, tools: tools.path });
 }
 
 /** Packages of every tree that has to be made, in one go and before any work. */

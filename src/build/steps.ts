@@ -8,6 +8,7 @@ import { INITRAMFS } from '../plan/plan-initramfs.ts';
 import type { PlannedTree, SealInput } from '../plan/plan.ts';
 import type { Reporter } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
+import type { GrowingArchives } from './archive/growing-archives.ts';
 import { allowServices, bootstrapRoot, forbidServices } from './debian/bootstrap.ts';
 import { compileBytecode } from './debian/bytecode.ts';
 import { DATABASE, loadDatabase, type DpkgDatabase } from './debian/database.ts';
@@ -33,6 +34,8 @@ export interface StepOptions {
   readonly scriptSilenceMs?: number | undefined;
   /** Bytes from which packages of a layer are unpacked side by side (`unpackPackages`). */
   readonly standInsFrom?: number | undefined;
+  /** Makes archives of them meanwhile (`makeUnpackTree`). */
+  readonly growing?: GrowingArchives | undefined;
   readonly locate?: ((path: readonly (string | number)[]) => Location) | undefined;
 }
 

@@ -20,8 +20,8 @@ export interface PlanChunk {
   /** Files in it that no package owns, relative to the root. */
   readonly paths?: readonly string[];
   /**
-   * Time of its directories and of what the build itself wrote, seconds. Without it, that of the newest of its
-   * packages' files: its bytes then depend on these packages alone.
+   * Time of its directories and of what the build itself wrote, seconds. Without it, that of the first file of its
+   * packages: its bytes then depend on these packages alone.
    */
   readonly epoch?: number;
   /** Of its packages just the files of so many bytes and more; the others are in another chunk. */

@@ -73,7 +73,7 @@ describe('divideEntries', () => {
     });
   });
 
-  test('dates a chunk by the newest of its own files, unless it is told the time', () => {
+  test('dates a chunk by the first of its own files, unless it is told the time', () => {
     const { times } = divide([
       directory('d'),
       file('d/a1', 7),
@@ -82,6 +82,28 @@ describe('divideEntries', () => {
       file('d/d2'),
       file('d/e', 40),
     ]);
-    expect(times).toEqual([50, 30, 0]);
+    expect(times).toEqual([50, 7, 0]);
+  });
+
+  test('has links and the package database last', () => {
+    const symlink: TreeEntry = {
+      entry: { ...common, path: 'usr/lib/a1', type: 'symlink', target: 'b1', mtime: 3 },
+      dated: true,
+    };
+    const { paths, times } = divide([
+      directory('usr'),
+      directory('usr/lib'),
+      symlink,
+      file('usr/lib/b1', 9),
+      directory('usr/lib/sysimage'),
+      file('usr/lib/sysimage/list1', 2),
+      link('usr/lib/y1', 'usr/lib/a1'),
+      file('usr/lib/z1', 4),
+    ]);
+    expect(paths['one']).toEqual([
+      ...['usr', 'usr/lib', 'usr/lib/b1', 'usr/lib/z1'],
+      ...['usr/lib/a1', 'usr/lib/sysimage', 'usr/lib/sysimage/list1', 'usr/lib/y1'],
+    ]);
+    expect(times[1]).toBe(9);
   });
 });

@@ -4,11 +4,16 @@
  * A directory is in every chunk that has something below it, always with the same owner and mode, so that each
  * chunk stands alone. Removals are in the first chunk: an opaque directory would hide what chunks before it
  * brought. All names of a hard-linked file are in one chunk, since a layer can link to its own files only.
+ *
+ * Links and the package database come last in a chunk, and its time is that of its first file: so an archive can be
+ * begun by what comes first in a package, before anything else of it is known (growing-archive.ts).
  */
 import type { TreeEntry } from './tree-walk.ts';
 
 /** The first chunk: it takes what is in no other. */
 const FIRST = 0;
+/** Where images have their package database. */
+const DATABASES = 'usr/lib/sysimage';
 
 export interface Division {
   readonly chunks: readonly ChunkOptions[];
@@ -18,7 +23,7 @@ export interface Division {
 
 export interface ChunkOptions {
   readonly name: string;
-  /** Time of directories and of what the build made, seconds; without it, that of the newest other entry. */
+  /** Time of directories and of what the build made, seconds; without it, that of the first other entry. */
   readonly epoch?: number | undefined;
   /** Of zstd; without it, that of all. */
   readonly level?: number | undefined;
@@ -73,12 +78,27 @@ export function divideEntries(entries: Iterable<TreeEntry>, division: Division):
     for (const chunk of typeof chunks === 'number' ? [chunks] : chunks) contents[chunk]?.push(entry);
   }
   return division.chunks.map((chunk, index) => {
-    const own = contents[index] ?? [];
-    return { ...chunk, entries: own, time: chunk.epoch ?? newestTime(own) };
+    const own = inOrder(contents[index] ?? []);
+    return { ...chunk, entries: own, time: chunk.epoch ?? firstTime(own) };
   });
 }
 
+/** As packages have them: links after all else. What dpkg writes down is last. */
+function inOrder(entries: readonly TreeEntry[]): TreeEntry[] {
+  const late = new Set<string>();
+  for (const { entry } of entries) {
+    const isLate =
+      entry.type === 'symlink' ||
+      (entry.type === 'hardlink' && late.has(entry.target)) ||
+      entry.path === DATABASES ||
+      entry.path.startsWith(`${DATABASES}/`);
+    if (isLate) late.add(entry.path);
+  }
+  const isLate = ({ entry }: TreeEntry): boolean => late.has(entry.path);
+  return [...entries.filter((entry) => !isLate(entry)), ...entries.filter(isLate)];
+}
+
 /** Zero when the build made everything. */
-function newestTime(entries: readonly TreeEntry[]): number {
-  return entries.reduce((newest, { entry, dated }) => (dated ? Math.max(newest, entry.mtime) : newest), 0);
+function firstTime(entries: readonly TreeEntry[]): number {
+  return entries.find(({ dated }) => dated)?.entry.mtime ?? 0;
 }

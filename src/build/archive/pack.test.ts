@@ -61,7 +61,7 @@ describe('packTree', () => {
     expect(layer.uncompressedSize).toBe(FRAME_BYTES);
   });
 
-  test('lists depth first in byte order, without the root and without ./', async () => {
+  test('lists depth first in byte order, links last, without the root and without ./', async () => {
     await mkdir(join(tree, 'b/inner'), { recursive: true });
     await writeFile(join(tree, 'b/inner/z'), '');
     await writeFile(join(tree, 'b.d'), '');
@@ -74,9 +74,9 @@ describe('packTree', () => {
       'b/',
       'b/inner/',
       'b/inner/z',
-      'b/link',
       'b.d',
       'é',
+      'b/link',
     ]);
   });
 

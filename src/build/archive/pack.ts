@@ -6,6 +6,7 @@ import { hexOf, type Digest } from '../../digest.ts';
 import { errnoOf, IngotError } from '../../errors.ts';
 import { syncDirectory, type Store } from '../../store/store.ts';
 import { divideEntries, type ChunkEntries, type Division, undivided } from './divide.ts';
+import type { GrowingArchives } from './growing-archives.ts';
 import type { LayerBlob } from './layer-blob.ts';
 import { Packers, type PackJob, type PackJobOptions } from './packers.ts';
 import { walkTree } from './tree-walk.ts';
@@ -41,6 +42,10 @@ export interface PackOptions {
   readonly onProgress?: ((bytes: number) => void) | undefined;
   /** Default: threads of its own. */
   readonly packers?: Packers | undefined;
+  /** Blobs of chunks that were begun before the tree was there. */
+  readonly growing?: GrowingArchives | undefined;
+  /** Told what came of those. */
+  readonly onGrown?: ((chunk: string, result: 'taken' | { readonly why: string }) => void) | undefined;
 }
 
 /**
@@ -79,7 +84,11 @@ export async function packChunks(
         options.onProgress?.(total);
       };
       try {
-        return await packChunk(store, { level: options.level, ...chunk }, packers, { signal, onProgress });
+        const whole = { ...chunk, level: chunk.level ?? options.level };
+        const grown = await takeGrown(store, whole, { ...options, signal });
+        if (grown === undefined) return await packChunk(store, whole, packers, { signal, onProgress });
+        onProgress(grown.uncompressedSize);
+        return grown;
       } catch (error) {
         failure.abort(error); // the first one's reason stays
         throw error;
@@ -91,6 +100,23 @@ export async function packChunks(
     if (result.status === 'rejected') throw result.reason;
     return result.value;
   });
+}
+
+async function takeGrown(
+  store: Store,
+  chunk: ChunkEntries,
+  { growing, onGrown, signal }: PackOptions,
+): Promise<PackedChunk | undefined> {
+  const { name, entries } = chunk;
+  const onNone = (why: string): void => {
+    onGrown?.(name, { why });
+  };
+  const finished = await growing?.finish(chunk, { signal, onNone });
+  if (finished === undefined) return undefined;
+  const { blob, path } = finished;
+  await keepBlob(store, path, hexOf(blob.digest), blob.size);
+  onGrown?.(name, 'taken');
+  return { name, mediaType: LAYER_MEDIA_TYPE, ...blob, entries: entries.length };
 }
 
 /** Packs all of `tree` into one blob. */

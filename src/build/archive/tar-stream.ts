@@ -23,59 +23,96 @@ export interface BlockSink {
  * @throws IngotError BUILD_FAILED when a file changes while it is read, or cannot be archived.
  */
 export function streamEntries(entries: Iterable<TreeEntry>, time: number, block: Buffer, sink: BlockSink): void {
-  const cursor = { block, used: 0 };
-  for (const { entry, dated, source } of entries) {
-    append(cursor, sink, renderTarEntry(dated ? entry : { ...entry, mtime: time }));
-    if (source !== undefined) {
-      appendContents(cursor, sink, entry.path, source);
-      const padding = paddingOf(source.size);
-      if (padding > 0) append(cursor, sink, ZEROS.subarray(0, padding));
-    }
-  }
-  append(cursor, sink, ZEROS);
-  if (cursor.used > 0) sink.take(block.subarray(0, cursor.used));
+  const stream = new ArchiveStream(block, sink);
+  for (const entry of entries) stream.add(entry, time);
+  stream.end();
 }
 
 /** Two empty blocks end an archive. */
 const ZEROS = Buffer.alloc(2 * TAR_BLOCK);
 
-interface Cursor {
-  readonly block: Buffer;
-  used: number;
-}
+/** An archive on its way into a sink. */
+export class ArchiveStream {
+  #block: Buffer;
+  readonly #sink: BlockSink;
+  #used = 0;
 
-function append(cursor: Cursor, sink: BlockSink, bytes: Buffer): void {
-  for (let taken = 0; taken < bytes.length;) {
-    const copied = bytes.copy(cursor.block, cursor.used, taken);
-    taken += copied;
-    advance(cursor, sink, copied);
+  constructor(block: Buffer, sink: BlockSink) {
+    this.#block = block;
+    this.#sink = sink;
   }
-}
 
-function advance(cursor: Cursor, sink: BlockSink, written: number): void {
-  cursor.used += written;
-  if (cursor.used < cursor.block.length) return;
-  sink.take(cursor.block);
-  cursor.used = 0;
-}
+  /** An entry with its contents, which are read. Throws as `streamEntries` does. */
+  add(tree: TreeEntry, time: number): void {
+    this.append(renderTreeEntry(tree, time));
+    if (tree.source !== undefined) this.#addContents(tree.entry.path, tree.source);
+  }
 
-function appendContents(cursor: Cursor, sink: BlockSink, path: string, source: FileSource): void {
-  const { size, inode, mtimeMs } = source;
-  if (size === 0) return;
-  const file = openContents(path, source.absolute);
-  try {
-    for (let left = size; left > 0;) {
-      const room = Math.min(cursor.block.length - cursor.used, left);
-      const read = readSync(file, cursor.block, cursor.used, room, null);
-      if (read === 0) throw changed(path);
-      left -= read;
-      advance(cursor, sink, read);
+  append(bytes: Buffer): void {
+    for (let taken = 0; taken < bytes.length;) {
+      const copied = bytes.copy(this.#block, this.#used, taken);
+      taken += copied;
+      this.#advance(copied);
     }
-    const after = fstatSync(file);
-    if (after.size !== size || after.ino !== inode || after.mtimeMs !== mtimeMs) throw changed(path);
-  } finally {
-    closeSync(file);
   }
+
+  /**
+   * Contents of `size` bytes, and what fills their last block.
+   *
+   * @param read puts some of them into what it is given, at least one, and says how many
+   */
+  fill(size: number, read: (room: Buffer) => number): void {
+    for (let left = size; left > 0;) {
+      const count = read(this.#block.subarray(this.#used, Math.min(this.#block.length, this.#used + left)));
+      left -= count;
+      this.#advance(count);
+    }
+    this.append(ZEROS.subarray(0, paddingOf(size)));
+  }
+
+  end(): void {
+    this.append(ZEROS);
+    if (this.#used > 0) this.#sink.take(this.#block.subarray(0, this.#used));
+  }
+
+  /** Gives the block back for the time being. Nothing may be added until `resume`. */
+  pause(): void {
+    this.#block = Buffer.from(this.#block.subarray(0, this.#used));
+  }
+
+  /** @param block of the size of the first one */
+  resume(block: Buffer): void {
+    this.#block.copy(block);
+    this.#block = block;
+  }
+
+  #advance(written: number): void {
+    this.#used += written;
+    if (this.#used < this.#block.length) return;
+    this.#sink.take(this.#block);
+    this.#used = 0;
+  }
+
+  #addContents(path: string, { absolute, size, inode, mtimeMs }: FileSource): void {
+    if (size === 0) return;
+    const file = openContents(path, absolute);
+    try {
+      this.fill(size, (room) => {
+        const read = readSync(file, room);
+        if (read === 0) throw changed(path);
+        return read;
+      });
+      const after = fstatSync(file);
+      if (after.size !== size || after.ino !== inode || after.mtimeMs !== mtimeMs) throw changed(path);
+    } finally {
+      closeSync(file);
+    }
+  }
+}
+
+/** Its header. @param time of what has none of its own, seconds */
+export function renderTreeEntry({ entry, dated }: TreeEntry, time: number): Buffer {
+  return renderTarEntry(dated ? entry : { ...entry, mtime: time });
 }
 
 function openContents(path: string, absolute: string): number {

@@ -9,8 +9,12 @@
  * no pax. What is otherwise is for dpkg to judge.
  */
 import { isUtf8 } from 'node:buffer';
-import { closeSync, constants, openSync, readSync, writeSync } from 'node:fs';
+import { closeSync, constants, fstatSync, openSync, readSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
+
+import type { GrowingJob } from '../archive/growing-archive-worker.ts';
+import type { GrowingFile } from '../archive/growing-archive.ts';
+import type { TarEntry } from '../archive/tar-header.ts';
 
 /** Smaller files stay in the stand-in: taking one aside costs more than dpkg's copying it. */
 export const ASIDE_BYTES = 64 * 1024;
@@ -35,6 +39,8 @@ export interface StandInJob {
   readonly folder: string;
   /** What all marks begin with: nothing that is in any package. */
   readonly secret: string;
+  /** The archive that is made of the package meanwhile, if one is. */
+  readonly archive?: GrowingJob | undefined;
 }
 
 /** A file that was put aside. */
@@ -50,12 +56,22 @@ export interface AsideFile {
 /** Why a package has no stand-in: dpkg gets the package itself. */
 export class UnfitPackage extends Error {}
 
+/** Sees what is in a package as it comes, in its order, without the root directory. */
+export interface PackageWatcher {
+  /** Whether it takes contents of a file of so many bytes. */
+  wants(size: number): boolean;
+  /** A folder, a link, or a file with its contents. */
+  onEntry(entry: TarEntry, contents?: Buffer): void;
+  /** A file whose contents come from now on. It has to close it. */
+  onFile(entry: TarEntry & { readonly type: 'file' }, file: GrowingFile): void;
+}
+
 /**
  * @param onListening called when the pipe has a reader
  * @throws UnfitPackage for what dpkg reads otherwise or not at all, and for what ends early; the system's error for what
  *   cannot be read or written
  */
-export function makeStandIn(job: StandInJob, onListening: () => void): AsideFile[] {
+export function makeStandIn(job: StandInJob, onListening: () => void, watcher?: PackageWatcher): AsideFile[] {
   using source = new Descriptor(job.pipe, constants.O_RDONLY);
   onListening();
   using target = new Descriptor(job.standIn, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL);
@@ -63,7 +79,7 @@ export function makeStandIn(job: StandInJob, onListening: () => void): AsideFile
   const header = target.position;
   target.write(dataHeader(0));
   const input = new PipeReader(source.fd);
-  const aside = divertFiles(input, target, job);
+  const aside = divertFiles(input, target, job, watcher);
   writeFully(target.fd, dataHeader(target.position - header - AR_HEADER), header);
   input.drain();
   return aside;
@@ -105,9 +121,15 @@ function dataHeader(size: number): Buffer {
 }
 
 /** Copies the archive of a package's files, but for the contents of large ones. */
-function divertFiles(input: PipeReader, target: Descriptor, job: StandInJob): AsideFile[] {
+function divertFiles(
+  input: PipeReader,
+  target: Descriptor,
+  job: StandInJob,
+  watcher: PackageWatcher | undefined,
+): AsideFile[] {
   const aside: AsideFile[] = [];
   let longName: Buffer | undefined;
+  let longTarget: Buffer | undefined;
   for (;;) {
     const header = input.take(BLOCK);
     if (header[0] === 0) break;
@@ -121,39 +143,94 @@ function divertFiles(input: PipeReader, target: Descriptor, job: StandInJob): As
       target.write(header);
       target.write(name);
       if (type === 'L') longName = name.subarray(0, size);
+      else longTarget = name.subarray(0, size);
       continue;
     }
+    const path = textOf(longName ?? nameIn(header));
+    const common = commonOf(header, path);
     if (type === '0' || type === '\0') {
-      const path = textOf(longName ?? nameIn(header));
       // Before POSIX, a directory was a file whose name ends so.
       if (path.endsWith('/')) throw new UnfitPackage(`${path} is a directory of the old kind`);
+      const entry = { ...common, type: 'file', size } as const;
       if (size < ASIDE_BYTES) {
         target.write(header);
-        input.copy(size + padding, target);
+        if (watcher?.wants(size) === true) {
+          const contents = input.take(size);
+          target.write(contents);
+          watcher.onEntry(entry, contents);
+          input.copy(padding, target);
+        } else {
+          input.copy(size + padding, target);
+        }
       } else {
         const file = join(job.folder, String(aside.length));
         const mark = `${job.secret} ${aside.length}\n`;
         target.write(withSize(header, mark.length));
         target.write(Buffer.concat([Buffer.from(mark), Buffer.alloc(BLOCK - mark.length)]));
-        putAside(input, size, file);
+        putAside(input, size, file, watcher && ((growing) => { watcher.onFile(entry, growing); }));
         input.take(padding);
         aside.push({ path, file, mark });
       }
     } else if (type === '1' || type === '2' || type === '5') {
       if (size !== 0) throw new UnfitPackage('a link or directory in it has contents');
       target.write(header);
+      if (type === '5') {
+        if (common.path !== '') watcher?.onEntry({ ...common, type: 'directory' });
+      } else {
+        const to = textOf(longTarget ?? header.subarray(157, 257));
+        const link = type === '1' ? ({ type: 'hardlink', target: plainPath(to) } as const) : ({ type: 'symlink', target: to } as const);
+        watcher?.onEntry({ ...common, ...link });
+      }
     } else {
       throw new UnfitPackage(`it has an entry of type ${JSON.stringify(type)}`);
     }
     longName = undefined;
+    longTarget = undefined;
   }
   target.write(Buffer.alloc(2 * BLOCK));
   return aside;
 }
 
-function putAside(input: PipeReader, size: number, path: string): void {
+/** What dpkg makes of it may differ, such as an owner that it knows by name. */
+function commonOf(header: Buffer, path: string): Pick<TarEntry, 'path' | 'mode' | 'uid' | 'gid' | 'mtime'> {
+  const [mode = 0, uid = 0, gid = 0, mtime = 0] = [
+    header.subarray(100, 108),
+    header.subarray(108, 116),
+    header.subarray(116, 124),
+    header.subarray(136, 148),
+  ].map(octal);
+  return { path: plainPath(path), mode: mode & 0o7777, uid, gid, mtime };
+}
+
+/** As entries of a layer have it. */
+function plainPath(path: string): string {
+  return path.replace(/^\.?\/+/, '').replace(/\/+$/, '');
+}
+
+function putAside(
+  input: PipeReader,
+  size: number,
+  path: string,
+  watch: ((file: GrowingFile) => void) | undefined,
+): void {
   using file = new Descriptor(path, constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL);
-  input.copy(size, file);
+  if (watch === undefined) {
+    input.copy(size, file);
+    return;
+  }
+  const progress = new SharedArrayBuffer(BigInt64Array.BYTES_PER_ELEMENT);
+  const counter = new BigInt64Array(progress);
+  const tell = (bytes: number): void => {
+    Atomics.store(counter, 0, BigInt(bytes));
+    Atomics.notify(counter, 0);
+  };
+  watch({ fd: openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW), inode: fstatSync(file.fd).ino, progress });
+  try {
+    input.copy(size, file, tell);
+  } catch (error) {
+    tell(-1);
+    throw error;
+  }
 }
 
 function assertSum(header: Buffer): void {
@@ -253,11 +330,13 @@ class PipeReader {
     return bytes;
   }
 
-  copy(length: number, target: Descriptor): void {
+  /** @param onBytes told how many were copied */
+  copy(length: number, target: Descriptor, onBytes?: (bytes: number) => void): void {
     for (let left = length; left > 0;) {
       const part = this.#next(left);
       target.write(part);
       left -= part.length;
+      onBytes?.(length - left);
     }
   }
 

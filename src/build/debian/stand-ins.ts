@@ -32,10 +32,11 @@ import type { Reporter } from '../../report/events.ts';
 import type { Store } from '../../store/store.ts';
 import { dpkgDebFsysTarArgv } from '../../tools/dpkg.ts';
 import { mkfifoArgv } from '../../tools/mkfifo.ts';
+import type { GrowingArchives, GrowingThread } from '../archive/growing-archives.ts';
 import type { RootFs } from '../root-fs.ts';
 import { runInSandbox, type SandboxOptions } from '../sandbox.ts';
 import { packageInside } from './bootstrap.ts';
-import type { StandInAnswer, StandInListening } from './stand-in-worker.ts';
+import type { StandInAnswer, StandInListening, StandInThreadData } from './stand-in-worker.ts';
 import type { AsideFile, StandInJob } from './stand-in.ts';
 
 /** Each has a decompressor that takes all cores as long as there is work for them. */
@@ -45,6 +46,8 @@ export interface StandInOptions {
   readonly store: Store;
   readonly reporter: Reporter;
   readonly signal?: AbortSignal | undefined;
+  /** Makes archives of them meanwhile. */
+  readonly growing?: GrowingArchives | undefined;
 }
 
 /** A mark is not where the package has the file. */
@@ -114,7 +117,7 @@ export class StandIns implements AsyncDisposable {
     sandbox: SandboxOptions,
     options: StandInOptions,
   ): Promise<void> {
-    const { store, reporter, signal } = options;
+    const { store, reporter, signal, growing } = options;
     const secret = `ingot ${randomUUID()}`;
     const jobs = packages.map((file, id) => {
       const folder = join(this.#folder, String(id));
@@ -125,6 +128,7 @@ export class StandIns implements AsyncDisposable {
         standIn: join(this.#folder, standInName(file)),
         folder,
         secret: `${secret} ${id}`,
+        archive: growing?.jobOf(file.name),
       };
       return { file, job };
     });
@@ -133,12 +137,14 @@ export class StandIns implements AsyncDisposable {
     jobs.sort((one, other) => other.file.size - one.file.size);
     const threads = Math.min(SIDE_BY_SIDE, availableParallelism(), jobs.length);
     const work = async (): Promise<void> => {
-      await using thread = new StandInThread();
+      const follower = packages.some(({ name }) => growing?.jobOf(name) !== undefined) ? growing?.hire() : undefined;
+      await using thread = new StandInThread(follower);
       for (let next = jobs.shift(); next !== undefined; next = jobs.shift()) {
         const { file, job } = next;
         const answer = await makeOne(thread, file, job, sandbox, signal);
         if ('aside' in answer) {
           this.#files.set(file.name, answer.aside);
+          if (follower !== undefined) growing?.note(file.name, follower);
           continue;
         }
         reporter.debug(`dpkg unpacks ${file.name} as it is: ${answer.unfit}`);
@@ -193,10 +199,18 @@ async function makeOne(
 
 /** One thread of stand-in-worker.ts, for one job at a time. */
 class StandInThread implements AsyncDisposable {
-  readonly #worker = new Worker(
-    new URL(`./stand-in-worker${extname(import.meta.filename)}`, import.meta.url),
-    { env: {}, execArgv: [] },
-  );
+  readonly #worker: Worker;
+
+  constructor(follower: GrowingThread | undefined) {
+    this.#worker = new Worker(new URL(`./stand-in-worker${extname(import.meta.filename)}`, import.meta.url), {
+      env: {},
+      execArgv: [],
+      workerData: { follower: follower?.port } satisfies StandInThreadData,
+      transferList: follower === undefined ? [] : [follower.port],
+      // Those that the follower has not read yet outlive this thread.
+      trackUnmanagedFds: false,
+    });
+  }
 
   /** `listening` settles when the thread has its end of the pipe, or will never have it. */
   make(job: StandInJob): { readonly listening: Promise<void>; readonly answer: Promise<StandInAnswer> } {

@@ -2,6 +2,7 @@
 import type { LockedPackage } from '../../packages/package.ts';
 import type { Store } from '../../store/store.ts';
 import { dpkgUnpackArgv } from '../../tools/dpkg.ts';
+import type { GrowingArchives } from '../archive/growing-archives.ts';
 import type { RootFs } from '../root-fs.ts';
 import type { SandboxOptions } from '../sandbox.ts';
 import { packageInside } from './bootstrap.ts';
@@ -16,6 +17,8 @@ export interface UnpackOptions extends DpkgOptions {
   readonly store: Store;
   /** Bytes of package files from which they get stand-ins; Infinity for none. */
   readonly standInsFrom?: number | undefined;
+  /** Makes archives of packages with stand-ins while they are unpacked. */
+  readonly growing?: GrowingArchives | undefined;
 }
 
 /**
