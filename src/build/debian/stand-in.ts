@@ -21,6 +21,8 @@ export const ASIDE_BYTES = 64 * 1024;
 
 const BLOCK = 512;
 const PIPE_BYTES = 256 * 1024;
+/** Who follows is woken for so many bytes, and reads them at once. */
+const TOLD_BYTES = 1024 * 1024;
 /** What stands before the files of a package, its control part above all. */
 const MAX_BEFORE_DATA = 32 * 1024 * 1024;
 const MAX_NAME = 64 * 1024;
@@ -330,13 +332,17 @@ class PipeReader {
     return bytes;
   }
 
-  /** @param onBytes told how many were copied */
+  /** @param onBytes told now and then how many were copied, and at the end */
   copy(length: number, target: Descriptor, onBytes?: (bytes: number) => void): void {
+    let untold = 0;
     for (let left = length; left > 0;) {
       const part = this.#next(left);
       target.write(part);
       left -= part.length;
+      untold += part.length;
+      if (untold < TOLD_BYTES && left > 0) continue;
       onBytes?.(length - left);
+      untold = 0;
     }
   }
 
