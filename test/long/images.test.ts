@@ -160,7 +160,8 @@ describe.each(Object.entries(IMAGES))('%s', (name, { programs, modules, librarie
     const file = join(root.path, 'usr/lib/modules', kernelRelease, 'initramfs.img');
     for await (const { path } of readInitramfs(file, () => false)) paths.push(path);
     expect(paths.length).toBeGreaterThan(100);
-    const ofGpus = /\/(?:firmware\/(?:amdgpu|i915|nvidia|xe)|modules\/.*\/(?:amdgpu|i915|nvidia[^/]*|xe)\.ko)/;
+    const ofGpus =
+      /\/(?:firmware\/(?:amdgpu|i915|nvidia|xe)|modules\/.*\/(?:amdgpu|i915|nvidia[^/]*|xe)\.ko)/;
     expect(paths.filter((path) => ofGpus.test(path))).toEqual([]);
   });
 
