@@ -14,7 +14,7 @@ import type { Reporter } from '../report/events.ts';
 import { syncDirectory, type Store } from '../store/store.ts';
 import { qemuImgConvertArgv, type DiskFormat } from '../tools/qemu-img.ts';
 import type { ToolsRoot } from '../tools/tools-root.ts';
-import { deployImage } from './deploy.ts';
+import { deployImage, STATEROOT } from './deploy.ts';
 import { DiskTools, asDiskFailure } from '../ostree/disk-tools.ts';
 import { compressedBytes, type InstallableImage } from '../ostree/import-image.ts';
 import { defaultDiskSize, layOutDisk, MIB, minimumDiskSize, newDiskIdentity } from './layout.ts';
@@ -30,6 +30,8 @@ export interface CreateDiskOptions {
   readonly size?: number | undefined;
   /** Text of a file with provisioning data, for the first start. */
   readonly seed?: string | undefined;
+  /** Puts what else the node has from the start below a folder with its `var`. */
+  readonly fill?: ((folder: string) => Promise<void>) | undefined;
   readonly store: Store;
   readonly toolsRoot: ToolsRoot;
   readonly reporter: Reporter;
@@ -62,6 +64,7 @@ export async function createDisk(options: CreateDiskOptions): Promise<CreatedDis
   await using cleanup = new AsyncDisposableStack();
   const scratch = cleanup.use(await store.scratch('disk'));
   const system = await deployImage(image, scratch.path, identity, tools, reporter, options.seed);
+  await options.fill?.(join(system.sysroot, 'ostree/deploy', STATEROOT));
 
   const [rootBytes, bootBytes] = await Promise.all([treeBytes(system.sysroot), treeBytes(system.boot)]);
   checkSize(options.size, minimumDiskSize(rootBytes));

@@ -5,9 +5,15 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
-import { BOUND_PATH, BOUND_STORE } from '../../src/plan/bound.ts';
+import { placeBound } from '../../src/node/bound/place-bound.ts';
+import type { ImageSource } from '../../src/oci/image-transfer.ts';
+import type { ImageReference } from '../../src/oci/reference.ts';
+import { RegistryAccess } from '../../src/oci/registry/access.ts';
+import { BOUND_PATH, BOUND_STORE, parseBound } from '../../src/plan/bound.ts';
 import { run } from '../../src/proc/run.ts';
+import { silentReporter } from '../../src/report/events.ts';
 import type { Lock } from '../../src/resolve/lock.ts';
+import { Store } from '../../src/store/store.ts';
 import { BootedNode } from '../support/booted-node.ts';
 import { pushContainer, pushModel } from '../support/bound-content.ts';
 import { TEST_FOLDER, TEST_STORE } from '../support/built-image.ts';
@@ -120,6 +126,34 @@ async function readModel(path: string): Promise<string> {
 
 const sha256 = (content: string | Buffer): string => createHash('sha256').update(content).digest('hex');
 
+test('what cannot be pinned is refused, all of it at once, and no lock is written', async () => {
+  const wrong = join(scratch, 'wrong.yaml');
+  await pushModel(scratch, `${host}/ai/no-image:1`, { file: 'x' });
+  await writeFile(
+    wrong,
+    `name: wrong
+base: debian@13
+kernel: cloud
+agent: true
+containers:
+  - { name: gone, image: '${host}/ai/server:gone' }
+  - { name: artifact, image: '${host}/ai/no-image:1' }
+models:
+  - { name: image, artifact: '${host}/ai/server:1.0' }
+  - { name: unreachable, artifact: 'localhost:9/ai/tiny:1' }
+`,
+  );
+  const { exitCode, stderr } = await ingot(['--store', TEST_STORE, 'lock', wrong, ...insecure()]);
+  expect(exitCode).toBe(1);
+  expect(stderr).toMatch(/error\[NOT_FOUND\][^\n]*\n[^\n]*wrong\.yaml:6:5/);
+  expect(stderr).toMatch(
+    /error\[IMAGE_INVALID\]: [^\n]*no image of a container[^\n]*\n[^\n]*wrong\.yaml:7:5/,
+  );
+  expect(stderr).toMatch(/error\[IMAGE_INVALID\]: [^\n]*is an index[^\n]*\n[^\n]*wrong\.yaml:9:5/);
+  expect(stderr).toMatch(/error\[REGISTRY_UNREACHABLE\][^\n]*\n[^\n]*wrong\.yaml:10:5/);
+  await expect(stat(lockPathOf(wrong))).rejects.toThrow(/ENOENT/);
+});
+
 describe('from a lock to a node and back', () => {
   let first: Lock;
   let one: { readonly version: string; readonly digest: string };
@@ -208,6 +242,15 @@ describe('from a lock to a node and back', () => {
     for (const name of ['server', 'other']) {
       expect((await podmanHas(await quadletImage(name))).exitCode).toBe(0);
     }
+    // A container's files: layers of the store, which is read-only, and one of its own over them.
+    const podman = `podman --storage-opt=additionalimagestore=${BOUND_STORE}`;
+    const look = [
+      `id=$(${podman} create --pull=never --network=none "$0" true)`,
+      `cat "$(${podman} mount "$id")/usr/share/version"`,
+      `${podman} rm --force "$id" > /run/removed`,
+    ];
+    const seen = await node.exec(['sh', '-ec', look.join('\n'), await quadletImage('server')]);
+    expect(seen.stdout, seen.stderr).toBe('server 1');
     const modes = await node.exec([
       'sh',
       '-c',
@@ -273,5 +316,29 @@ describe('from a lock to a node and back', () => {
     expect((await podmanHas(await quadletImage('server'))).exitCode).toBe(0);
     const models = await readdir(node.path('/var/lib/ingot/models'));
     expect(models.filter((name) => !name.endsWith('.json'))).toHaveLength(1);
+  });
+
+  test('what a disk brought is there without a registry', async () => {
+    const content = parseBound(await readFile(node.path(BOUND_PATH), 'utf8'));
+    if (content === undefined) throw new Error('nothing is bound');
+    for (const path of ['ostree/bootc', 'ostree/ingot/containers']) {
+      await rm(join(node.sysroot, path), { recursive: true });
+    }
+    for (const name of ['models', 'bound', 'store']) {
+      await rm(node.path(`/var/lib/ingot/${name}`), { recursive: true });
+    }
+    expect(await bound()).toMatchObject({ exitCode: 1, complete: false });
+    const store = await Store.open(TEST_STORE);
+    await using access = await RegistryAccess.open({ env: {}, insecure: [host] });
+    const open = (place: ImageReference): ImageSource => access.source(place);
+    await placeBound(content, join(node.sysroot, 'ostree/deploy/default'), {
+      ...{ open, store, reporter: silentReporter },
+    });
+    await registry[Symbol.asyncDispose]();
+    expect(await bound('--pull', ...insecure())).toMatchObject({ exitCode: 0, complete: true });
+    expect(await readModel('config/tokens.json')).toBe(sha256('{"v":1}'));
+    expect((await podmanHas(await quadletImage('server'))).exitCode).toBe(0);
+    // What Podman has unpacked is not kept twice.
+    expect(await readdir(node.path('/var/lib/ingot/store/blobs/sha256'))).toEqual([]);
   });
 });

@@ -6,17 +6,22 @@ import { createDisk, requireDiskPlace } from '../../disk/create-disk.ts';
 import { type CreatedInstaller, createInstaller } from '../../disk/installer/create-installer.ts';
 import { describeRule, type TargetRule } from '../../disk/installer/target.ts';
 import { IngotError } from '../../errors.ts';
+import { boundOfOffer } from '../../node/bound/bound-content.ts';
+import type { OpenPlace } from '../../node/bound/bound-store.ts';
+import { placeBound } from '../../node/bound/place-bound.ts';
 import { type InstallableImage, installableImage } from '../../ostree/import-image.ts';
+import type { BoundContent } from '../../plan/bound.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { prepareImage } from '../prepare-image.ts';
+import { addRegistryOptions, lazyRegistries, type RegistryOptions } from '../registry-options.ts';
 import { readSeed } from '../provision/read-seed.ts';
 import { parseSize } from '../size.ts';
 import { parseTargetRule } from '../target-rule.ts';
 import { useStore } from '../use-store.ts';
 
-interface DiskOptions {
+interface DiskOptions extends RegistryOptions {
   readonly output: string;
   readonly format: DiskFormat | 'iso';
   readonly size?: number;
@@ -24,12 +29,13 @@ interface DiskOptions {
   readonly installTo?: TargetRule;
   readonly wipe?: true;
   readonly then: 'reboot' | 'power-off';
+  readonly bound?: true;
   readonly variant?: string;
   readonly lock?: string;
 }
 
 export function diskCommand(bind: Bind): Command {
-  return new Command('disk')
+  const command = new Command('disk')
     .description(
       'Install an image to a disk file that boots on UEFI machines, with Secure Boot too, or make an installer of it.',
     )
@@ -59,8 +65,13 @@ export function diskCommand(bind: Bind): Command {
         .choices(['reboot', 'power-off'])
         .default('reboot'),
     )
+    .option(
+      '--bound',
+      'put the containers and models of the image on the disk, for a first start without network',
+    )
     .option('--variant <name>', 'a variant of the declaration')
-    .option('--lock <file>', 'the lock of a declaration; for an image, the lock whose tools install it')
+    .option('--lock <file>', 'the lock of a declaration; for an image, the lock whose tools install it');
+  return addRegistryOptions(command)
     .addHelpText(
       'after',
       `
@@ -68,6 +79,7 @@ Examples:
   ingot disk oci:build/debian-minimal --output node.raw
   ingot disk images/debian-minimal.yaml --output node.qcow2 --format qcow2 --size 20GiB
   dd if=node.raw of=/dev/sdX bs=4M conv=fsync
+  ingot disk oci:build/llm-node --output node.raw --bound
   ingot disk images/debian-minimal.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
 
 Needs root. Uses no loop device and no mount. The file gets its name when it is whole.
@@ -98,8 +110,23 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
       cwd,
     );
   }
+  const content = boundOfImage(installable);
+  if (content !== undefined && options.bound !== true) {
+    reporter.info(
+      'containers and models of the image are pulled when the node starts first; --bound puts them on the disk',
+    );
+  }
+  await using registries = lazyRegistries(context, options);
   const made = await createDisk({
     image: installable,
+    ...(content !== undefined &&
+      options.bound === true && {
+        fill: async (folder: string) => {
+          const access = await registries.open();
+          const open: OpenPlace = (place) => access.source(place);
+          await placeBound(content, folder, { open, store, reporter, signal });
+        },
+      }),
     output,
     format: options.format,
     size: options.size,
@@ -126,8 +153,14 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
   };
 }
 
+/** What belongs to the image; undefined where nothing does. */
+function boundOfImage({ manifest, name }: InstallableImage): BoundContent | undefined {
+  const content = boundOfOffer({ manifest, reference: name });
+  return content.containers.length + content.models.length === 0 ? undefined : content;
+}
+
 /** @throws IngotError USAGE for options of the other kind of output */
-function requireFitting({ format, size, installTo, wipe, then }: DiskOptions): void {
+function requireFitting({ format, size, installTo, wipe, then, bound }: DiskOptions): void {
   const alone = [
     installTo === undefined ? undefined : '--install-to',
     wipe === undefined ? undefined : '--wipe',
@@ -135,6 +168,9 @@ function requireFitting({ format, size, installTo, wipe, then }: DiskOptions): v
   ].filter((option) => option !== undefined);
   if (format !== 'iso' && alone.length > 0) {
     throw new IngotError('USAGE', `${alone.join(', ')}: for installers alone`, { hint: 'give --format iso' });
+  }
+  if (format === 'iso' && bound === true) {
+    throw new IngotError('USAGE', '--bound is for disks: an installed node pulls when it starts first');
   }
   if (format === 'iso' && size !== undefined) {
     throw new IngotError('USAGE', '--size is for disks: an installer takes the disk as it is');

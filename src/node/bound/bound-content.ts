@@ -5,7 +5,10 @@ import type { Deployment, OfferedImage } from '../engine.ts';
 import { type BoundStore, type CollectedBound, NOTHING_BOUND } from './bound-store.ts';
 
 /** @throws IngotError UPDATE_REFUSED for an image that says it in a way that this Ingot does not know */
-export function boundOfOffer({ manifest, reference }: OfferedImage): BoundContent {
+export function boundOfOffer({
+  manifest,
+  reference,
+}: Pick<OfferedImage, 'manifest' | 'reference'>): BoundContent {
   const text = manifest.annotations?.[BOUND_ANNOTATION];
   if (text === undefined) return NOTHING_BOUND;
   const content = parseBound(text);

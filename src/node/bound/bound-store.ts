@@ -30,6 +30,8 @@ export interface BoundStoreOptions {
   /** Undefined where the engine pulls containers itself, as bootc does. */
   readonly containers: ContainerStore | undefined;
   readonly models: ModelStore;
+  /** Default: /var/lib/ingot/bound. */
+  readonly completeFolder?: string;
   /** Of the running image. */
   readonly policy: TrustPolicy | undefined;
   readonly reporter: Reporter;
@@ -75,9 +77,12 @@ export const NOTHING_BOUND: BoundContent = { containers: [], models: [] };
 
 export class BoundStore {
   readonly #options: BoundStoreOptions;
+  /** A name of a file here says which content is in place. */
+  readonly #complete: string;
 
   constructor(options: BoundStoreOptions) {
     this.#options = options;
+    this.#complete = options.completeFolder ?? COMPLETE_FOLDER;
   }
 
   /** @param beside what else is going to be written meanwhile */
@@ -103,7 +108,7 @@ export class BoundStore {
     const bytes = pulled + files;
     const room = await this.#room([
       // On its way, and beside it while Podman unpacks it.
-      { path: COMPLETE_FOLDER, neededBytes: pulled },
+      { path: this.#complete, neededBytes: pulled },
       { path: BOUND_STORE_PLACE, neededBytes: unpacked + pulled },
       { path: models.folder, neededBytes: files },
       beside,
@@ -151,7 +156,7 @@ export class BoundStore {
         }),
       );
     }
-    if (canImport) await writeFileAtomically(completePath(content), '');
+    if (canImport) await writeFileAtomically(join(this.#complete, hexOf(boundDigest(content))), '');
     else {
       reporter.warning(
         'this system has no Podman: the containers are pulled, and unpacked when the new one starts, before its services',
@@ -171,8 +176,8 @@ export class BoundStore {
     };
     await models.dropPulled();
     const kept = new Set(needed.map((content) => hexOf(boundDigest(content))));
-    for (const name of await namesIn(COMPLETE_FOLDER)) {
-      if (!kept.has(name)) await rm(join(COMPLETE_FOLDER, name), { force: true });
+    for (const name of await namesIn(this.#complete)) {
+      if (!kept.has(name)) await rm(join(this.#complete, name), { force: true });
     }
     return removed;
   }
@@ -233,11 +238,6 @@ export function requireBoundRoom({ room }: BoundPlan): void {
     `containers and models of the image take up to ${formatBytes(neededBytes)} below ${path}, and ${formatBytes(freeBytes)} are free`,
     { hint: '`ingot node gc` removes what no deployment needs' },
   );
-}
-
-/** Its name says which content is in place. */
-export function completePath(content: BoundContent): string {
-  return join(COMPLETE_FOLDER, hexOf(boundDigest(content)));
 }
 
 function describe(
