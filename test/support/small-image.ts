@@ -30,7 +30,10 @@ export async function packLayer(
 }
 
 /** Writes files below a folder: `{'etc/motd': 'hello'}`. */
-export async function writeTree(tree: string, files: Readonly<Record<string, string>>): Promise<void> {
+export async function writeTree(
+  tree: string,
+  files: Readonly<Record<string, string | Uint8Array>>,
+): Promise<void> {
   for (const [path, content] of Object.entries(files)) {
     await mkdir(join(tree, path, '..'), { recursive: true });
     await writeFile(join(tree, path), content);

@@ -134,7 +134,10 @@ function addUpdateOptions(command: Command): Command {
         ).choices(SOFT_REBOOT_CHOICES),
       )
       .option('--allow-downgrade', 'take an image whose version is older than the running one’s')
-      .option('--force', 'take one that is not for this machine’s GPUs, or that was not good here before'),
+      .option(
+        '--force',
+        'take one that is not for this machine’s GPUs, that was not good here before, or while this is on trial',
+      ),
   );
 }
 

@@ -25,6 +25,7 @@ import { printableName } from '../../report/printable.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { renderImageDifference } from '../diff/render-diff.ts';
 import { openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { isRunningOnTrial, requireProven } from './on-trial.ts';
 import { followedReference, lockNode, openNode, updateOfImage } from './open-node.ts';
 import { previewUpdate } from './preview-update.ts';
 import { describeDeployments } from './render-node.ts';
@@ -98,6 +99,7 @@ async function update(
     );
   }
   await using _lock = await lockNode(context);
+  if (options.downloadOnly !== true && options.force !== true) await requireProven(node);
   await using source = await openSource(location, registries);
   const finished = await runUpdate(node, {
     ...request,
@@ -122,6 +124,12 @@ async function upgradeUnattended(context: CommandContext, options: UpgradeOption
     throw new IngotError('NODE_UNSUITED', 'the running image does not say that it updates by itself', {
       hint: 'its declaration would, in `update.unattended`: a window at least',
     });
+  }
+  if (await isRunningOnTrial(node)) {
+    return {
+      json: { outcome: 'trial' },
+      text: 'the running system has not passed its checks yet: nothing is done',
+    };
   }
   const followed = await followedReference(node.engine);
   const reference = settings.channel === undefined ? followed : withChannel(followed, settings.channel);

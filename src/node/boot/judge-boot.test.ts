@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
 
-import { type BootFacts, describeBoot, judgeBoot, nextEnvironment, parseBackReason } from './judge-boot.ts';
+import {
+  type BootFacts,
+  describeBoot,
+  isOnTrial,
+  judgeBoot,
+  nextEnvironment,
+  parseBackReason,
+} from './judge-boot.ts';
 
 /** `new*` is booted; a name without id is a dash. */
 function facts(
@@ -156,6 +163,16 @@ test('status says what is counted', () => {
     back: 'tries',
   });
   expect(describeBoot(facts('-*', undefined))).toEqual({ blessed: false });
+});
+
+test.each([
+  ['an update that has not passed its checks yet', facts('two* one', { good_id: 'one' }), true],
+  ['one that has', facts('two* one', { good_id: 'two' }), false],
+  ['the only system', facts('one*', {}), false],
+  ['an older one, by hand', facts('two one*', { good_id: 'two' }), false],
+  ['one without an id', facts('-* one', { good_id: 'one' }), false],
+])('%s is on trial: %#', (_name, given, expected) => {
+  expect(isOnTrial(describeBoot(given))).toBe(expected);
 });
 
 test('the kernel command line says why GRUB went back', () => {

@@ -131,6 +131,11 @@ export function describeBoot({ entries, environment, back }: BootFacts): BootSta
   };
 }
 
+/** Whether what runs is first, not known to be good, and something else is. */
+export function isOnTrial({ id, blessed, good, next }: BootState): boolean {
+  return id !== undefined && !blessed && good !== undefined && next === undefined;
+}
+
 /** What GRUB put on the kernel command line. */
 export function parseBackReason(commandLine: string): BackReason | undefined {
   const word = /(?:^|\s)ingot\.back=(\S+)/.exec(commandLine)?.[1];

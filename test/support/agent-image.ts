@@ -1,0 +1,32 @@
+/** The shared image with Ingot on it: for machines that update themselves. */
+import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import { acquireFileLock } from '../../src/proc/file-lock.ts';
+import { writeFileAtomically } from '../../src/store/store.ts';
+import { builtImage, type BuiltImage, TEST_FOLDER } from './built-image.ts';
+import { ingotJson } from './cli.ts';
+
+/** Its layers but those of the agent are the shared image's, and its checks wait for a machine that is very slow. */
+export async function agentImage(): Promise<BuiltImage> {
+  const base = await builtImage();
+  const folder = join(TEST_FOLDER, 'agent-image');
+  await mkdir(folder, { recursive: true });
+  await using _building = await acquireFileLock(join(folder, 'lock'));
+  const declaration = join(folder, 'node.yaml');
+  const text = (await readFile(base.declaration, 'utf8')).replace(/^ {4}timeout: 5m$/m, '    timeout: 30m');
+  await writeFileAtomically(declaration, `${text}\nagent: true\n`);
+  await copyFile(base.declaration.replace('.yaml', '.lock.yaml'), join(folder, 'node.lock.yaml'));
+  await ingotJson(['--store', base.store, 'lock', declaration]);
+  const layout = join(folder, 'layout');
+  const built = await ingotJson(['--store', base.store, 'build', declaration, '--output', layout]);
+  const version = String(built['version']);
+  return {
+    ...base,
+    declaration,
+    layout,
+    version,
+    ref: `oci:${layout}:${version}`,
+    digest: String(built['digest']),
+  };
+}
