@@ -31,6 +31,19 @@ export default defineConfig({
         },
       },
       {
+        // Everything that boots machines, and nothing else: `npm run test:vm`. The first two are integration tests too.
+        test: {
+          name: 'vm',
+          include: ['test/integration/vm.test.ts', 'test/integration/*-vm.test.ts', 'test/vm/**/*.test.ts'],
+          testTimeout: 1_800_000,
+          hookTimeout: 1_800_000,
+          // A machine is emulated on a core of its own; two would only wait for each other.
+          fileParallelism: false,
+          sequence: { groupOrder: 2 },
+          maxWorkers: 1,
+        },
+      },
+      {
         // What takes the better part of an hour, or gigabytes: `npm run test:long`, and never by default.
         test: {
           name: 'long',
@@ -38,7 +51,7 @@ export default defineConfig({
           testTimeout: 7_200_000,
           hookTimeout: 900_000,
           fileParallelism: false,
-          sequence: { groupOrder: 2 },
+          sequence: { groupOrder: 3 },
           maxWorkers: 1,
         },
       },
