@@ -14,7 +14,11 @@ const Release = z.object({
 });
 const Issue = z.object({
   description: z.string().optional(),
-  releases: z.record(z.string(), Release),
+  // Written as a list where there are none.
+  releases: z.preprocess(
+    (value) => (Array.isArray(value) && value.length === 0 ? {} : value),
+    z.record(z.string(), Release),
+  ),
 });
 /** One source package's member of the export. */
 export const TrackerPackage = z.record(z.string(), Issue);
