@@ -1,6 +1,6 @@
 /** What an image is made of, told of a real one and held against what dpkg and the lock say. */
 import { mkdirSync, mkdtempSync, readFileSync } from 'node:fs';
-import { rm } from 'node:fs/promises';
+import { mkdir, rm, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Spec, Validation } from '@cyclonedx/cyclonedx-library';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -10,6 +10,7 @@ import type { Component } from '../../src/sbom/bill.ts';
 import { builtImage, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
 import { run } from '../../src/proc/run.ts';
+import { debsbomPackages } from '../support/debsbom.ts';
 import { readSpdx } from '../support/spdx-rules.ts';
 import { spdxComplaints } from '../support/spdx-tools.ts';
 import { unpackImage } from '../support/unpack-image.ts';
@@ -56,6 +57,21 @@ it('has the packages that dpkg has, with the sources that dpkg names', async () 
   expect(components.map((one) => `${one.name} ${one.sha256 ?? ''} ${one.layer ?? ''}`).sort()).toEqual(
     locked.sort(),
   );
+});
+
+it('names the packages by the addresses that debsbom gives them', async () => {
+  const root = join(folder, 'for-debsbom');
+  await unpackImage(image.layout, image.version, root);
+  // Where a booted node has it.
+  await mkdir(join(root, 'var/lib'), { recursive: true });
+  await symlink('../../usr/lib/sysimage/dpkg', join(root, 'var/lib/dpkg'));
+  const theirs = await debsbomPackages(root);
+  const { components } = (await sbom(image.ref)) as unknown as { components: readonly Component[] };
+  const ours = components.filter(({ kind }) => kind === 'package').map(({ purl = '' }) => purl);
+  // Ours say the release besides.
+  expect(ours.every((purl) => purl.includes('distro=trixie'))).toBe(true);
+  expect(ours.map((purl) => purl.replace(/&distro=[^&]*/, '')).sort()).toEqual([...theirs].sort());
+  expect(theirs.length).toBeGreaterThan(150);
 });
 
 it('finds the layer of a package in the image itself, without a lock', async () => {
