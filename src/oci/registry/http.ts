@@ -4,10 +4,13 @@
  * redirect and knows no credentials: both are decided by the caller. Messages name no address beyond host and port,
  * since paths and queries may carry tickets.
  */
-import http from 'node:http';
-import https from 'node:https';
+import type http from 'node:http';
 
 import { errnoOf, IngotError } from '../../errors.ts';
+
+// Imported, these would bring all of undici along for names that they export besides: a quarter of the time to start.
+const { Agent, request: requestPlain } = process.getBuiltinModule('node:http');
+const { Agent: SecureAgent, request: requestSecure } = process.getBuiltinModule('node:https');
 
 export interface RequestBody {
   readonly length: number;
@@ -126,8 +129,8 @@ export class HttpClient implements AsyncDisposable {
     readonly outgoing: http.ClientRequest;
     readonly answer: Promise<http.IncomingMessage>;
   } {
-    const client = url.protocol === 'https:' ? https : http;
-    const outgoing = client.request(url, {
+    const send = url.protocol === 'https:' ? requestSecure : requestPlain;
+    const outgoing = send(url, {
       method,
       agent,
       timeout: idleMs,
@@ -171,9 +174,9 @@ export class HttpClient implements AsyncDisposable {
 
   async #makeAgent(url: URL): Promise<http.Agent> {
     const options = { keepAlive: true, maxSockets: 16, proxyEnv: { ...this.#proxies } };
-    if (url.protocol !== 'https:') return new http.Agent(options);
+    if (url.protocol !== 'https:') return new Agent(options);
     const { ca, cert, key } = await this.#tlsOf(url.host);
-    return new https.Agent({
+    return new SecureAgent({
       ...options,
       ...(ca !== undefined && { ca: [...ca] }),
       ...(cert !== undefined && { cert }),
