@@ -15,7 +15,7 @@ import type { Stage } from '../report/events.ts';
 import { hashFiles } from '../store/hashing.ts';
 import { markUsed } from '../store/sound-blob.ts';
 import type { Store } from '../store/store.ts';
-import { Downloader, TransferError, type TransferFault } from './download.ts';
+import type { Downloader, TransferFault } from './download.ts';
 import type { Mirrors } from './mirror.ts';
 import { formatOf, type LockedPackage } from './package.ts';
 
@@ -67,6 +67,8 @@ export async function fetchPackages(
   await requireSpace(options.store, total);
 
   const concurrency = options.concurrency ?? 8;
+  // With it comes Node's HTTP, a twentieth of the time to start: most builds have their packages.
+  const { Downloader } = await import('./download.ts');
   using downloader = new Downloader(concurrency, options.mirrors.proxies);
   await using scratch = await options.store.scratch('fetch');
   // Our own controller: a full disk ends the other transfers too.
@@ -152,6 +154,7 @@ class Fetcher {
       } catch (error) {
         this.#bytes = Math.max(0, this.#bytes - own);
         if (this.#signal.aborted) return { package: item, fault: 'transient', reason: 'interrupted' };
+        const { TransferError } = await import('./download.ts');
         if (!(error instanceof TransferError)) throw error;
         const failure = { package: item, fault: error.fault, reason: error.message };
         // Damage may come from a cache or a cut on the way: worth one more look.

@@ -13,14 +13,15 @@ import { archiveMirrors } from '../../packages/rpm/archive-mirrors.ts';
 import { formatBytes, formatSeconds, formatTable } from '../../report/format.ts';
 import type { BuildVerification } from '../verify-build.ts';
 import type { LayerCache } from '../../build/layer-cache.ts';
-import { RegistryLayerCache } from '../../publish/registry-layer-cache.ts';
+import type { RegistryAccess } from '../../oci/registry/access.ts';
+import type { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { baseSource } from '../base-image.ts';
 import { writeLastPlan } from '../last-plan.ts';
 import { loadModuleSigner } from '../module-key.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
 import { scriptSilenceMs } from '../script-silence.ts';
-import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { addRegistryOptions, collect, lazyRegistries, type RegistryOptions } from '../registry-options.ts';
 import { useStore } from '../use-store.ts';
 
 interface BuildOptions extends RegistryOptions {
@@ -113,9 +114,10 @@ export async function buildDeclaration(
   const { store } = inUse;
   if (prepared.agent !== undefined) await storeAgent(store, prepared.agent);
   const { cacheFrom = [], cacheTo = [] } = options;
-  await using registries = await openRegistries(context, options);
-  const openCache = (text: string): LayerCache => RegistryLayerCache.open(text, registries, store);
-  const caches = { from: cacheFrom.map(openCache), to: cacheTo.map(openCache) };
+  await using registries = lazyRegistries(context, options);
+  const openCaches = (names: readonly string[]): Promise<LayerCache[]> =>
+    Promise.all(names.map(async (name) => openCache(name, await registries.open(), store)));
+  const caches = { from: await openCaches(cacheFrom), to: await openCaches(cacheTo) };
   const image = await buildImage({
     plan,
     store,
@@ -126,7 +128,7 @@ export async function buildDeclaration(
     openBase: baseSource(spec, {
       cwd,
       store,
-      registries: () => Promise.resolve(registries),
+      registries: registries.open,
       reporter,
       signal,
     }),
@@ -155,6 +157,11 @@ export async function buildDeclaration(
     layout,
     ref: `oci:${shown.startsWith('..') ? layout : shown}:${plan.version}`,
   };
+}
+
+async function openCache(name: string, registries: RegistryAccess, store: Store): Promise<LayerCache> {
+  const { RegistryLayerCache } = await import('../../publish/registry-layer-cache.ts'); // most builds have none
+  return RegistryLayerCache.open(name, registries, store);
 }
 
 async function build(context: CommandContext, file: string, options: BuildOptions): Promise<CommandResult> {
