@@ -5,8 +5,8 @@
  * read-only, and just the capabilities that installing packages takes. They can't see the host's files, load a
  * module, mount, or change the clock.
  */
-import type { MountNamespace } from '../proc/mount-namespace.ts';
-import { run, type Argv, type RunOptions, type RunResult } from '../proc/run.ts';
+import { MountNamespace } from '../proc/mount-namespace.ts';
+import type { Argv, RunOptions, RunResult } from '../proc/run.ts';
 import { bubblewrapArgv, type Bind } from '../tools/bubblewrap.ts';
 
 /** What dpkg, sysusers and dracut need: owners, modes, file capabilities, device nodes in an initramfs. */
@@ -72,5 +72,16 @@ export async function runInSandbox(
     },
   });
   const start = { label: program[0].replace(/^.*\//, ''), ...options };
-  return sandbox.namespace === undefined ? run(argv, start) : sandbox.namespace.run(argv, start);
+  return runSandboxed(argv, start, sandbox.namespace);
+}
+
+/**
+ * Runs bubblewrap where nothing of it outlives us. It makes its child, ties itself to its parent's life, and then lets
+ * the child go on: killed in between, it would leave a child that waits for ever. The kernel ends what is in a namespace
+ * whose holder is gone, in whatever state.
+ */
+export async function runSandboxed(argv: Argv, options: RunOptions, namespace?: MountNamespace): Promise<RunResult> {
+  if (namespace !== undefined) return namespace.run(argv, options);
+  await using own = await MountNamespace.open({ signal: options.signal });
+  return await own.run(argv, options);
 }

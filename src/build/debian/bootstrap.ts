@@ -9,6 +9,7 @@ import { join } from 'node:path';
 import pLimit from 'p-limit';
 
 import type { LockedPackage } from '../../packages/package.ts';
+import { MountNamespace } from '../../proc/mount-namespace.ts';
 import { runPiped } from '../../proc/pipe.ts';
 import type { Argv } from '../../proc/run.ts';
 import type { Reporter } from '../../report/events.ts';
@@ -115,13 +116,15 @@ async function extractAll(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   const limit = pLimit(2);
-  await Promise.all(
+  await using namespace = await MountNamespace.open({ signal }); // where no sandbox outlives us
+  const extract: Argv = [...namespace.enterArgv, ...extractInside(root)];
+  // Nobody may write there any more when this is over.
+  const results = await Promise.allSettled(
     packages.map((file) =>
-      limit(() =>
-        runPiped(dpkgDebFsysTarArgv(store.packagePath(file.sha256)), extractInside(root), { signal }),
-      ),
+      limit(() => runPiped(dpkgDebFsysTarArgv(store.packagePath(file.sha256)), extract, { signal })),
     ),
   );
+  for (const result of results) if (result.status === 'rejected') throw result.reason;
 }
 
 const TREE_INSIDE = '/tree';

@@ -5,10 +5,10 @@
 import { chown, mkdir } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
-import { run, type Argv, type RunOptions, type RunResult } from '../../proc/run.ts';
+import type { Argv, RunOptions, RunResult } from '../../proc/run.ts';
 import { bubblewrapArgv } from '../../tools/bubblewrap.ts';
 import { asUserArgv } from '../../tools/setpriv.ts';
-import { PACKAGES_INSIDE } from '../sandbox.ts';
+import { PACKAGES_INSIDE, runSandboxed } from '../sandbox.ts';
 
 /** The scratch folder as programs see it: always the same, since compilers write paths into what they make. */
 export const BUILD_INSIDE = '/run/ingot/build';
@@ -70,5 +70,5 @@ export async function runCompiling(
       ...env,
     },
   });
-  return run(argv, { label: program[0].replace(/^.*\//, ''), shown: program, ...options });
+  return runSandboxed(argv, { label: program[0].replace(/^.*\//, ''), shown: program, ...options });
 }
