@@ -1,5 +1,5 @@
 /** Images of a few files, packed by GNU tar: what reading and comparing images can meet, in a second. */
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 
@@ -21,6 +21,8 @@ export async function packLayer(
 ): Promise<SmallLayer> {
   const tree = await mkdtemp(join(scratch, 'tree-'));
   const archive = `${tree}.tar`;
+  // It is the root directory of what gets the layer, and a folder for temporary files is for its owner alone.
+  await chmod(tree, 0o755);
   await fill(tree);
   const stable = ['--sort=name', '--format=pax', '--numeric-owner', '--owner=0', '--group=0', '--mtime=@0'];
   await run(['tar', '-C', tree, ...stable, '--pax-option=delete=atime,delete=ctime', '-cf', archive, '.']);
