@@ -7,7 +7,7 @@ import type { Digest } from '../digest.ts';
 import { makePlan } from '../plan/make-plan.ts';
 import type { Plan } from '../plan/plan.ts';
 import { checkLock, requireFresh } from '../resolve/check-lock.ts';
-import { refuseDownloaders } from '../resolve/downloads.ts';
+import { describeDownloader, downloadersIn, refuseDownloaders } from '../resolve/downloads.ts';
 import type { Lock } from '../resolve/lock.ts';
 import type { ParsedSpec } from '../spec/node-image.ts';
 import { Builder, requireBuildable } from './builder.ts';
@@ -55,6 +55,7 @@ export async function preparePlan(
   const facts = { ...(await new Builder(context).factsFor(spec.image, catalog)), ...patchDigests(known) };
   requireFresh(checkLock(lock, spec.image, catalog, facts), lockFile, file);
   if (options.toBuild === true) refuseDownloaders(lock, spec);
+  else for (const one of downloadersIn(lock)) reporter.warning(describeDownloader(one));
   const modules = known === undefined ? undefined : await moduleFacts(lock, known, options.signer);
   const builder = await builderDigest();
   const rootBuilder = await rootBuilderDigest();

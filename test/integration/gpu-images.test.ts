@@ -78,6 +78,11 @@ describe('the images of the product', () => {
     await lockImage('debian-nvidia-torch', file);
     const lock = join(folder, 'debian-nvidia-torch.lock.yaml');
     const env = { INGOT_STORE: join(folder, 'store') };
+    const planned = await ingot(['plan', file, '--lock', lock], { env, cwd: folder });
+    expect(planned.exitCode, planned.stderr).toBe(0);
+    expect(planned.stderr).toMatch(
+      /warning: runtime-pytorch-cuda: nvidia-cudnn 9\.\S+ downloads cuDNN from NVIDIA/,
+    );
     const { exitCode, stderr } = await ingot(['build', file, '--lock', lock], { env, cwd: folder });
     expect(exitCode, stderr).toBe(2);
     expect(stderr).toMatch(
