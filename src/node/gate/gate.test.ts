@@ -124,6 +124,15 @@ describe('with a GPU', () => {
     expect(await verdicts()).toEqual({ 'gpu-driver': true, 'gpu-answers': true, 'gpu-fabric': true });
   });
 
+  test('and CUDA and Python in the image, a kernel must run', async () => {
+    await driver('echo "00000000:41:00.0, NVIDIA H200, Completed, Success"');
+    await file('usr/lib/x86_64-linux-gnu/libcuda.so.1', '');
+    await script('usr/bin/python3', 'case "$3" in *combine*) echo 1 of 1 GPUs;; esac; exit 4');
+    expect(await verdicts()).toMatchObject({ 'gpu-answers': true, 'gpu-kernel': false });
+    await script('usr/bin/python3', 'exit 0');
+    expect(await verdicts()).toMatchObject({ 'gpu-kernel': true });
+  });
+
   test('that fell off the bus, nvidia-smi fails', async () => {
     await driver('echo "Unable to determine the device handle"; exit 255');
     expect(await verdicts()).toEqual({ 'gpu-driver': true, 'gpu-answers': false, 'gpu-fabric': false });

@@ -11,6 +11,7 @@ import { errnoOf, IngotError } from '../../errors.ts';
 import { type Argv, run } from '../../proc/run.ts';
 import { HEALTH_FILE, parseHealthFile } from '../../ostree/health-file.ts';
 import type { HostGpu } from '../host-gpus.ts';
+import { gpuKernelArgv } from './gpu-kernel.ts';
 import {
   judgeAnswers,
   judgeDriver,
@@ -193,6 +194,8 @@ async function gpuChecks({ gpus, root = '/', signal }: GateOptions): Promise<Gat
     timeoutSeconds: GPU_SECONDS,
     run: work,
   });
+  const python = join(root, 'usr/bin/python3');
+  const canRunKernel = (await canRun(python)) && (await libraryNames(root)).includes('libcuda.so.1');
   return [
     check('gpu-driver', async () => {
       const version = await readIfThere(join(root, 'proc/driver/nvidia/version'));
@@ -201,6 +204,9 @@ async function gpuChecks({ gpus, root = '/', signal }: GateOptions): Promise<Gat
     }),
     check('gpu-answers', (timeoutMs) => query(timeoutMs, (text) => judgeAnswers(onBus, parseSmiGpus(text)))),
     check('gpu-fabric', (timeoutMs) => query(timeoutMs, (text) => judgeFabric(parseSmiGpus(text)))),
+    ...(canRunKernel
+      ? [check('gpu-kernel', (timeoutMs) => ask(gpuKernelArgv(python), timeoutMs, signal))]
+      : []),
     check('gpu-log', async (timeoutMs) => {
       const argv = ['journalctl', '--dmesg', '--boot', '--output=cat', '--no-pager'] as const;
       const log = await ask(argv, timeoutMs, signal);
