@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
 
 import { digestOf } from '../digest.ts';
-import type { Lock } from '../resolve/lock.ts';
+import type { CatalogLayer } from '../catalog/layer.ts';
+import type { Lock, LockedLayer } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import {
   boundBlobs,
@@ -10,6 +11,7 @@ import {
   boundOf,
   boundService,
   type BoundContent,
+  layerQuadlets,
   parseBound,
   renderBound,
 } from './bound.ts';
@@ -108,6 +110,26 @@ describe('what belongs to an image', () => {
       `ConditionPathExists=!/var/lib/ingot/bound/${boundDigest(content()).slice(7)}\n`,
     );
     expect(health.run).toBe('ingot node bound');
+  });
+});
+
+describe('the quadlet of a layer', () => {
+  const definition = { quadlet: '[Container]\nImage={image}\n' } as CatalogLayer;
+  const layer = { name: 'runtime-x' } as LockedLayer;
+  const textOf = (one: Lock): string => {
+    const [file] = layerQuadlets(definition, layer, one);
+    return file !== undefined && 'content' in file ? file.content : '';
+  };
+
+  it('is for the store of bound images where an agent pulls, and for a registry elsewhere', () => {
+    const [, container] = lock.containers ?? [];
+    if (container === undefined) throw new TypeError('no container of a layer');
+    const bound = { ...lock, containers: [{ ...container, manifest: digestOf('own'), blobs: [LAYER] }] };
+    expect(textOf(bound)).toContain(`Image=reg.example.com/x@${digestOf('own')}\nPull=never\n`);
+    const { agent: _agent, ...without } = bound;
+    expect(textOf(without)).toBe(`[Container]\nImage=reg.example.com/x@${container.digest}\n`);
+    expect(textOf(lock)).toBe(textOf(without));
+    expect(layerQuadlets(definition, { ...layer, name: 'other' }, bound)).toEqual([]);
   });
 });
 

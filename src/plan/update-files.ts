@@ -9,5 +9,9 @@ export function updateFiles({ update }: NodeImage, { containers = [] }: Lock): r
   if (update === undefined) return [];
   const place = { mode: 0o644, user: 'root', group: 'root' };
   const units = update.unattended === undefined ? [] : updateUnitFiles(update.unattended);
-  return [...hostPolicyFiles(update, containers), ...units].map((file) => ({ ...file, ...place }));
+  // By the digest that was signed, and by that of the image itself, which bootc pulls where it is bound.
+  const pinned = containers.flatMap(({ image, digest, manifest = digest }) =>
+    [...new Set([digest, manifest])].map((one) => ({ image, digest: one })),
+  );
+  return [...hostPolicyFiles(update, pinned), ...units].map((file) => ({ ...file, ...place }));
 }

@@ -5,6 +5,7 @@ import { resolve } from 'node:path';
 import { testBoot } from '../../disk/boot-test.ts';
 import { installableImage, type InstallableImage } from '../../ostree/import-image.ts';
 import { ensureTestDisk } from '../../disk/test-disk.ts';
+import { BOUND_ANNOTATION } from '../../plan/bound.ts';
 import { requireWritableFolder } from '../../proc/writable-place.ts';
 import type { Store } from '../../store/store.ts';
 import type { Accelerator } from '../../tools/qemu.ts';
@@ -122,6 +123,11 @@ async function installImage(
   const prepared = await prepareImage(context, store, argument, options);
   const { toolsRoot } = prepared;
   const image = installableImage(prepared.image);
+  if (image.manifest.annotations?.[BOUND_ANNOTATION] !== undefined) {
+    reporter.warning(
+      'the machine has no network to pull the containers and models of the image: test a disk of `ingot disk --bound`',
+    );
+  }
   return { image, toolsRoot, path: await ensureTestDisk({ image, store, toolsRoot, reporter, signal }) };
 }
 
