@@ -73,13 +73,15 @@ test(
 
     await node.ingotJson(`node switch ${await push(tampered.name)}`);
     expect(await node.restart()).toBe(1);
-    expect(await node.status()).toMatchObject({
+    const back = await node.status();
+    expect(back).toMatchObject({
       booted: { version: good.name },
       boot: { blessed: true, back: 'unloadable' },
-      updates: [
-        { version: tampered.name, outcome: 'settled', reason: 'its kernel could not be loaded' },
-        { version: good.name, outcome: 'good' },
-      ],
+    });
+    expect(back.updates[0]).toMatchObject({
+      version: tampered.name,
+      outcome: 'settled',
+      reason: 'its kernel could not be loaded',
     });
     expect(node.vm.console.find(/bad shim signature|invalid signature/)).toBeDefined();
   },
