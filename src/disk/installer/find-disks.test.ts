@@ -48,6 +48,7 @@ test('disks are described by what kernel and udev say, and the rest is left out'
     'S:disk/by-id/x\nE:ID_BUS=usb\nE:ID_SERIAL_SHORT=U=1\n',
   );
   await mkdir(join(folders.dev, 'disk/by-id'), { recursive: true });
+  await mkdir(join(folders.dev, 'disk/by-path/pci-0000:00:06.0-part/by-uuid'), { recursive: true });
   await symlink('../../nvme0n1', join(folders.dev, 'disk/by-id/nvme-EXAMPLE_N1'));
 
   expect(await findDisks(join(folders.dev, 'sda'), folders)).toEqual([

@@ -70,12 +70,23 @@ async function linksByDevice(dev: string): Promise<Map<string, string[]>> {
   const found = new Map<string, string[]>();
   for (const kind of ['by-id', 'by-path']) {
     for (const name of (await listIfThere(join(dev, 'disk', kind))).sort()) {
-      const target = basename(await readlink(join(dev, 'disk', kind, name)));
+      const target = await linkedName(join(dev, 'disk', kind, name));
+      if (target === undefined) continue;
       const link = join('/dev/disk', kind, name);
       found.set(target, [...(found.get(target) ?? []), link]);
     }
   }
   return found;
+}
+
+/** udev has folders between its links too, and takes links away while we look. */
+async function linkedName(path: string): Promise<string | undefined> {
+  try {
+    return basename(await readlink(path));
+  } catch (error) {
+    if (!['EINVAL', 'ENOENT'].includes(errnoOf(error) ?? '')) throw error;
+    return undefined;
+  }
 }
 
 /** udev's database; its format is that of `E:KEY=VALUE` lines. */
