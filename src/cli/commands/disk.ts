@@ -11,6 +11,7 @@ import type { OpenPlace } from '../../node/bound/bound-store.ts';
 import { placeBound } from '../../node/bound/place-bound.ts';
 import { type InstallableImage, installableImage } from '../../ostree/import-image.ts';
 import type { BoundContent } from '../../plan/bound.ts';
+import { findProgram, toolMissing } from '../../proc/find-program.ts';
 import { formatBytes } from '../../report/format.ts';
 import type { DiskFormat } from '../../tools/qemu-img.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
@@ -93,6 +94,8 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
   const output = resolve(cwd, options.output);
   await requireDiskPlace(output);
   requireFitting(options);
+  // A long build comes before its first use.
+  if (options.format === 'iso' && (await findProgram('xorriso')) === undefined) throw toolMissing('xorriso');
   const { provision } = options;
   const seed =
     provision === undefined ? undefined : await readSeed(resolve(cwd, provision), provision, reporter);
