@@ -5,6 +5,7 @@
 import { chmod, mkdir, readdir, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
+import { RootFs } from '../build/root-fs.ts';
 import { IngotError } from '../errors.ts';
 import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import type { Reporter } from '../report/events.ts';
@@ -35,6 +36,9 @@ export interface DeployedSystem {
   readonly identity: DiskIdentity;
 }
 
+/** What applies it: the agent's unit. */
+const PROVISIONER = '/usr/lib/systemd/system/ingot-provision.service';
+
 /** Where the first start of a node finds the provisioning data that came with its disk. */
 export const SEED_FILE = '/var/lib/ingot/provision/seed';
 
@@ -42,6 +46,7 @@ export const SEED_FILE = '/var/lib/ingot/provision/seed';
  * Imports and deploys `image` below `folder`, which is empty. Errors as `importImage`.
  *
  * @param seed provisioning data for the first start
+ * @throws IngotError USAGE for an image that would not apply them
  */
 export async function deployImage(
   image: InstallableImage,
@@ -90,6 +95,7 @@ export async function deployImage(
     const deployment = join(sysroot, deploymentPath);
     await asDiskFailure(writeMountTable(join(deployment, 'etc', 'fstab'), identity));
     if (seed !== undefined) {
+      await requireProvisioner(deployment);
       await asDiskFailure(writeSeed(join(sysroot, 'ostree', 'deploy', STATEROOT), seed));
     }
     await writeBootMenu({ boot: join(sysroot, 'boot'), deployment }, tools);
@@ -137,6 +143,14 @@ async function writeMountTable(path: string, identity: DiskIdentity): Promise<vo
   // Not in place: the file may be a hard link into the repository.
   await rm(path, { force: true });
   await writeFile(path, renderMountTable(identity), { mode: 0o644, flag: 'wx' });
+}
+
+/** @throws IngotError USAGE for an image whose first start would pass over provisioning data */
+async function requireProvisioner(deployment: string): Promise<void> {
+  if (await new RootFs(deployment).exists(PROVISIONER)) return;
+  throw new IngotError('USAGE', 'nothing in this image applies provisioning data', {
+    hint: 'the agent does: declare `agent: true`, or leave --provision out',
+  });
 }
 
 /** It may hold secrets: nobody but root reads it. */

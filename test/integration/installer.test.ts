@@ -21,6 +21,8 @@ import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image
 import { ingot, ingotJson } from '../support/cli.ts';
 import { testTools } from '../support/derived-image.ts';
 import { leftBehind } from '../support/leftovers.ts';
+import { addNextImage } from '../support/next-image.ts';
+import { writeTree } from '../support/small-image.ts';
 import { emptyLoopDevice } from '../support/loop-device.ts';
 
 const DISK_BYTES = 3 * GIB;
@@ -37,8 +39,14 @@ beforeAll(async () => {
   scratch = await mkdtemp(join(TEST_FOLDER, 'installer-'));
   iso = join(scratch, 'mit Leerzeichen & ümlaut=.iso');
   await writeFile(join(scratch, 'provision.yaml'), 'instance: one\nhostname: installed\n');
+  const layout = join(scratch, 'layout');
+  await run(['cp', '--archive', base.layout, layout]);
+  const { name } = await addNextImage(layout, base.version, scratch, {
+    name: '20991231.1',
+    fill: (tree) => writeTree(tree, { 'usr/lib/systemd/system/ingot-provision.service': '[Unit]\n' }),
+  });
   made = await ingotJson([
-    ...['--store', base.store, 'disk', base.ref, '--output', iso, '--format', 'iso'],
+    ...['--store', base.store, 'disk', `oci:${layout}:${name}`, '--output', iso, '--format', 'iso'],
     ...['--install-to', 'only', '--provision', join(scratch, 'provision.yaml')],
   ]);
 });
@@ -267,6 +275,9 @@ test('options that do not belong together are refused before anything is built',
     expect(stderr).toMatch(message);
     expect(exitCode).toBe(2);
   }
+  const unheard = await ingot([...disk, '--provision', join(scratch, 'provision.yaml')]);
+  expect(unheard.stderr).toMatch(/error\[USAGE\]: nothing in this image applies.*\n.*agent: true/);
+  expect(unheard.exitCode).toBe(2);
   await writeFile(join(scratch, 'wrong.yaml'), 'hostname: A_B\n');
   const { exitCode, stderr } = await ingot([...disk, '--provision', join(scratch, 'wrong.yaml')]);
   expect(stderr).toMatch(/error\[PROVISION_INVALID\].*\n +--> .*wrong\.yaml:1:11/);

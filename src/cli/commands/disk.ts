@@ -81,7 +81,7 @@ Examples:
   ingot disk images/debian-minimal.yaml --output node.qcow2 --format qcow2 --size 20GiB
   dd if=node.raw of=/dev/sdX bs=4M conv=fsync
   ingot disk oci:build/llm-node --output node.raw --bound
-  ingot disk images/debian-minimal.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
+  ingot disk images/debian-agent.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
 
 Needs root. Uses no loop device and no mount. The file gets its name when it is whole.
 `,
