@@ -1,7 +1,8 @@
 /** `ingot node install`: what an installer medium runs on the machine that it was put into. */
-import { readFile } from 'node:fs/promises';
+import { readFile, writeFile } from 'node:fs/promises';
 import { resolve } from 'node:path';
 
+import { LAST_VERB_FILE } from '../../disk/installer/boot-files.ts';
 import { askWhichDisk, Consoles } from '../../disk/installer/consoles.ts';
 import { findDisks, findMediums } from '../../disk/installer/find-disks.ts';
 import { findMedium } from '../../disk/installer/find-medium.ts';
@@ -91,15 +92,18 @@ function renderInstalled(installed: Installed, { image }: Medium): CommandResult
   };
 }
 
-/** A machine that starts from its medium first would otherwise start it again and again. */
+/**
+ * Says what becomes of the machine; the installer's unit does it. One that starts from its medium first would otherwise
+ * start it again and again.
+ */
 async function endMachine(
   installed: Installed,
   medium: Medium,
   words: string,
-  { reporter, signal }: CommandContext,
+  { reporter }: CommandContext,
 ): Promise<void> {
   const verb = installed.state === 'already' || medium.then === 'power-off' ? 'poweroff' : 'reboot';
   reporter.info(`${words}; ${verb === 'reboot' ? 'restarting' : 'switching off'}`);
+  await writeFile(LAST_VERB_FILE, verb);
   await new Promise((done) => setTimeout(done, LAST_WORDS_MS));
-  await run(['systemctl', '--no-block', verb], { signal });
 }

@@ -7,6 +7,9 @@ import { AGAIN_ARGUMENT, MEDIUM_ARGUMENT } from './medium.ts';
 
 export const INSTALL_TARGET = 'ingot-install.target';
 
+/** Where the installer leaves what becomes of the machine: `reboot` or `poweroff`. */
+export const LAST_VERB_FILE = '/run/ingot-install-verb';
+
 /** Names on the medium, as GRUB sees them. */
 export const BOOT_FOLDER = '/ingot';
 
@@ -82,6 +85,8 @@ export function renderInstallService(): string {
     'Type=oneshot',
     'Environment=NO_COLOR=1',
     'ExecStart=/usr/local/sbin/ingot node install --booted',
+    // Not by the installer itself, which would be ended in the middle of its last words.
+    `ExecStartPost=/bin/sh -c 'exec systemctl --no-block "$(cat ${LAST_VERB_FILE})"'`,
     'StandardOutput=kmsg',
     'StandardError=kmsg',
     // Shown on consoles whatever the kernel's own threshold there is.
