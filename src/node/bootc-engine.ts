@@ -6,7 +6,7 @@
 import { readdir, statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { isDigest } from '../digest.ts';
+import { type Digest, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
@@ -38,6 +38,7 @@ import {
   ostreeUndeployArgv,
   parseOstreeStatus,
 } from '../tools/ostree.ts';
+import { offerIn } from './offer-in.ts';
 import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, StageOptions } from './engine.ts';
 
 export interface BootcEngineOptions {
@@ -105,6 +106,13 @@ export class BootcEngine implements Engine {
   async isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean> {
     const { staged } = (await this.#host()).status;
     return staged?.downloadOnly === true && staged.image?.imageDigest === image.digest;
+  }
+
+  async fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined> {
+    const { staged } = (await this.#host()).status;
+    if (staged?.ostree === undefined || !(await this.isFetched({ digest }))) return undefined;
+    const { checksum } = staged.ostree;
+    return offerIn(await readCommitMetadata(this.#repo, checksum, this.#tools), reference, digest);
   }
 
   async requireDownload(image: OfferedImage): Promise<void> {

@@ -98,6 +98,8 @@ export interface Engine {
   fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void>;
   /** Whether `fetch` has nothing to do. */
   isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean>;
+  /** An image that is here and not staged; undefined when it is not, or does not say all that must be known of it. */
+  fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined>;
   /** Prepares the image to start next, in the place of what was staged before. */
   stage(image: OfferedImage, options: StageOptions): Promise<Deployment>;
   /** Lets it start next. What is staged is given up. */

@@ -10,7 +10,7 @@ import { run } from '../proc/run.ts';
 import { isWithoutLogind, listInhibitorsArgv, parseInhibitors } from '../tools/busctl.ts';
 
 export interface Inhibitor {
-  readonly kind: 'gpu' | 'lock' | 'file' | 'clock';
+  readonly kind: 'gpu' | 'lock' | 'file' | 'clock' | 'trial';
   /** The program, or the file. */
   readonly who: string;
   readonly why: string;

@@ -45,6 +45,8 @@ export const JournalEntry = z.object({
   /** Of the error, where there was one. */
   code: z.string().optional(),
   bytes: z.number().optional(),
+  /** A signature was wanted, and was there. */
+  signed: z.boolean().optional(),
   /** How a restart goes. */
   restart: z.enum(['soft', 'full']).optional(),
   seconds: z.number().optional(),

@@ -32,6 +32,7 @@ import {
   nextKernelArguments,
 } from './boot-entries.ts';
 import { requireBootRoom } from './boot-room.ts';
+import { offerIn } from './offer-in.ts';
 import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
 import { asNodeFailure, HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
@@ -118,6 +119,11 @@ export class OstreeEngine implements Engine {
     // Blobs go when they are imported, so what lies there at once is the largest of them.
     const largest = missing.reduce((most, { size }) => Math.max(most, size), 0);
     return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + largest + SPARE_BYTES, freeBytes };
+  }
+
+  async fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined> {
+    if (!(await this.isFetched({ digest }))) return undefined;
+    return offerIn(await readCommitMetadata(REPO, imageRef(digest), this.#tools), reference, digest);
   }
 
   requireDownload(): Promise<void> {

@@ -32,6 +32,7 @@ let did: string[];
 let inhibitors: (() => readonly Inhibitor[]) | undefined;
 let staged: Deployment | undefined;
 let offered: string;
+let isOnTrial: boolean;
 
 beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'ingot-unattended-'));
@@ -40,6 +41,7 @@ beforeEach(async () => {
   inhibitors = undefined;
   staged = undefined;
   offered = '2';
+  isOnTrial = false;
 });
 afterEach(async () => {
   await rm(folder, { recursive: true });
@@ -119,6 +121,7 @@ const host: UnattendedHost = {
     if (found.length > 0) now = new Date(now.getTime() + 30 * MINUTE);
     return Promise.resolve(found);
   },
+  isOnTrial: () => Promise.resolve(isOnTrial),
   lock: () => Promise.resolve({ [Symbol.asyncDispose]: () => Promise.resolve() }),
   restart: () => Promise.resolve(void did.push('restart')),
   pollMs: 1,
@@ -197,6 +200,23 @@ test('by a clock that is wrong no window is open', async () => {
   await runAt('1970-01-01T02:20:00Z');
   expect(did).toEqual([]);
   expect(await events()).toEqual(['waiting']);
+});
+
+test('a system that has not passed its checks yet is not replaced', async () => {
+  isOnTrial = true;
+  expect(await runAt('2026-11-30T02:10:00Z')).toMatchObject({
+    outcome: 'waiting',
+    inhibitors: [{ kind: 'trial', who: '1', why: 'it has not passed its checks yet' }],
+  });
+  expect(did).toEqual([]);
+});
+
+test('what is downloaded is not written down again', async () => {
+  for (const hour of ['06', '10', '14']) {
+    expect(await runAt(`2026-11-29T${hour}:00:00Z`)).toMatchObject({ outcome: 'downloaded' });
+  }
+  expect(did).toEqual(['fetch']);
+  expect(await events()).toEqual(['started', 'downloaded']);
 });
 
 test('a refusal is written down once, however often the timer asks', async () => {

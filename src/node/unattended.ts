@@ -30,6 +30,8 @@ export interface UnattendedHost {
   /** As IANA names it. */
   readonly timeZone: string;
   readonly inhibitors: () => Promise<readonly Inhibitor[]>;
+  /** Nobody knows yet whether the running system is good. */
+  readonly isOnTrial: () => Promise<boolean>;
   /** Held while the system is changed, and not while something is waited for. */
   readonly lock: () => Promise<AsyncDisposable>;
   readonly restart: () => Promise<void>;
@@ -64,10 +66,10 @@ export async function runUnattended(
     inhibitors: readonly Inhibitor[] = [],
   ): UnattendedResult => ({ outcome, window: state(), inhibitors, update });
 
-  const clock = judgeClock(requireBooted(await node.engine.deployments()), host.now());
-  if (clock !== undefined) {
-    await tellWaiting(node, request, [clock]);
-    return answer('waiting', undefined, [clock]);
+  const early = await tooEarly(node, host);
+  if (early !== undefined) {
+    await tellWaiting(node, request, [early]);
+    return answer('waiting', undefined, [early]);
   }
   if (!state().isOpen && settings.download === 'window') return answer('closed');
   const ahead = await lookAhead(node, request, host);
@@ -113,6 +115,18 @@ async function lookAhead(
 async function locked<T>(host: UnattendedHost, work: () => Promise<T>): Promise<T> {
   await using _lock = await host.lock();
   return await work();
+}
+
+/** What no waiting helps against here: the next run is to find it gone. */
+async function tooEarly({ engine }: NodeContext, host: UnattendedHost): Promise<Inhibitor | undefined> {
+  const booted = requireBooted(await engine.deployments());
+  if (!(await host.isOnTrial())) return judgeClock(booted, host.now());
+  // Staging would push out what the node goes back to when it is not.
+  return {
+    kind: 'trial',
+    who: booted.version ?? 'the running system',
+    why: 'it has not passed its checks yet',
+  };
 }
 
 /** No window means anything by a clock that is wrong; one that has lost its battery begins long ago. */

@@ -89,22 +89,7 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
     stage.detail(`${found.version}, ${verdict.verdict}`);
     return { offer: found, trust: verdict };
   });
-  const refusals = judgeOffer(offer, {
-    ...options,
-    booted,
-    gpus: node.gpus,
-    architecture: node.architecture,
-    bad: badDigests((await node.journal.read()).entries),
-  });
-  if (refusals.length > 0) {
-    const flags = refusals.map(({ flag }) => flag);
-    const known = [...new Set(flags.filter((flag) => flag !== undefined))];
-    throw new IngotError('UPDATE_REFUSED', refusals.map(({ message }) => message).join('; '), {
-      ...(flags.includes(undefined) || known.length === 0
-        ? {}
-        : { hint: `${known.join(' and ')} take${known.length === 1 ? 's' : ''} it all the same` }),
-    });
-  }
+  await requireAcceptable(node, offer, booted, options);
   const plan = await engine.planFetch(offer);
   const bound = await node.bound.plan(boundOfOffer(offer), {
     path: '/sysroot',
@@ -116,6 +101,30 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
   const state =
     first?.digest !== offer.digest || !isFollowed ? 'available' : first.isBooted ? 'current' : 'staged';
   return { image: offer, booted, trust, plan, bound, state };
+}
+
+/** @throws IngotError UPDATE_REFUSED with everything that speaks against it but its signature */
+export async function requireAcceptable(
+  node: NodeContext,
+  offer: OfferedImage,
+  booted: Deployment,
+  options: Pick<UpdateOptions, 'allowDowngrade' | 'force'>,
+): Promise<void> {
+  const refusals = judgeOffer(offer, {
+    ...options,
+    booted,
+    gpus: node.gpus,
+    architecture: node.architecture,
+    bad: badDigests((await node.journal.read()).entries),
+  });
+  if (refusals.length === 0) return;
+  const flags = refusals.map(({ flag }) => flag);
+  const known = [...new Set(flags.filter((flag) => flag !== undefined))];
+  throw new IngotError('UPDATE_REFUSED', refusals.map(({ message }) => message).join('; '), {
+    ...(flags.includes(undefined) || known.length === 0
+      ? {}
+      : { hint: `${known.join(' and ')} take${known.length === 1 ? 's' : ''} it all the same` }),
+  });
 }
 
 export interface RunUpdateOptions extends UpdateOptions {
@@ -144,6 +153,11 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
     requireRoom(plan);
     requireBoundRoom(prepared.bound);
     if (options.isDownloadOnly === true) await engine.requireDownload(image);
+    if (options.isDownloadOnly === true && options.isUnattended === true && prepared.bound.bytes === 0) {
+      // It was written down when it was.
+      if (await engine.isFetched(image))
+        return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
+    }
     await journal.append({ update, event: 'started', ...told });
     await reporter.stage('Pull and import', async (stage) => {
       if (await engine.isFetched(image)) {
@@ -156,35 +170,18 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
     const content = boundOfOffer(image);
     await node.bound.fetch(content, options.openPlace);
     const bytes = plan.bytes + prepared.bound.bytes;
-    await journal.append({ update, event: 'downloaded', ...told, bytes, seconds: seconds() });
+    const signed = trust.verdict === 'signed';
+    await journal.append({ update, event: 'downloaded', ...told, bytes, signed, seconds: seconds() });
     if (options.isDownloadOnly === true) {
       return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
     }
-    const deployment = await reporter.stage('Stage', () =>
-      engine.stage(image, { isSignatureWanted: trust.verdict === 'signed' }),
-    );
-    const { bootId } = deployment;
-    await journal.append({
-      update,
-      event: 'staged',
-      ...told,
-      ...(bootId !== undefined && { bootId }),
-      seconds: seconds(),
-    });
-    // What the staged one has pushed out. That it is staged stands, whatever comes of this.
-    try {
-      await engine.collect(new Set([image.digest]));
-      await collectBound(node.bound, await engine.deployments(), [content]);
-    } catch (error) {
-      if (!(error instanceof IngotError)) throw error;
-      reporter.warning(`old images were not removed: ${error.message}`);
-    }
+    const deployment = await stageImage(node, image, trust, { update, ...told, seconds });
     return { ...prepared, done: 'staged', seconds: seconds(), deployment };
   } catch (error) {
     if (error instanceof IngotError && error.code !== 'NODE_UNSUITED') {
       const { code, message } = error;
       const event = code === 'UPDATE_REFUSED' ? 'refused' : code === 'INTERRUPTED' ? 'interrupted' : 'failed';
-      const last = (await journal.read()).entries.at(-1);
+      const last = (await journal.read().catch(() => undefined))?.entries.at(-1);
       const isRepeated = last?.event === event && last.reason === message && last.digest === told.digest;
       if (isRepeated && options.isUnattended === true) throw error;
       // A journal that cannot be written, on a disk that is full, must not hide why.
@@ -192,6 +189,34 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
     }
     throw error;
   }
+}
+
+/** What is here becomes what starts next, and what it has pushed out goes. */
+export async function stageImage(
+  { engine, journal, reporter, bound }: NodeContext,
+  image: OfferedImage,
+  trust: Pick<TrustVerdict, 'verdict'>,
+  { seconds, ...told }: Pick<JournalEntry, 'update' | 'reference'> & { readonly seconds: () => number },
+): Promise<Deployment> {
+  const deployment = await reporter.stage('Stage', () =>
+    engine.stage(image, { isSignatureWanted: trust.verdict === 'signed' }),
+  );
+  const { bootId } = deployment;
+  await journal.append({
+    ...told,
+    event: 'staged',
+    ...(bootId !== undefined && { bootId }),
+    seconds: seconds(),
+  });
+  // That it is staged stands, whatever comes of this.
+  try {
+    await engine.collect(new Set([image.digest]));
+    await collectBound(bound, await engine.deployments(), [boundOfOffer(image)]);
+  } catch (error) {
+    if (!(error instanceof IngotError)) throw error;
+    reporter.warning(`old images were not removed: ${error.message}`);
+  }
+  return deployment;
 }
 
 /** @throws IngotError NODE_UNSUITED */

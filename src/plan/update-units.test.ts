@@ -32,6 +32,6 @@ test('one that downloads in its window comes then alone', () => {
 
 test('the service runs as long as it must, and a failure is told elsewhere', () => {
   expect(service?.content).toMatch(/^ExecStart=\/usr\/bin\/ingot node upgrade --unattended$/m);
-  expect(service?.content).toMatch(/^TimeoutStartSec=infinity$/m);
+  expect(service?.content).toMatch(/^Type=exec$/m);
   expect(service?.content).toMatch(/^SuccessExitStatus=1$/m);
 });

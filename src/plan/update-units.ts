@@ -48,14 +48,12 @@ function renderUpdateService(): string {
 Description=Update of this node's system
 Documentation=man:systemd.timer(5)
 Wants=network-online.target
-# A system that is not known to be good is not to be replaced: what it could go back to would be gone.
-After=network-online.target boot-complete.target
+After=network-online.target
 
 [Service]
-Type=oneshot
+# It may wait for as long as the window is open, and a start that is not over until then would never be judged.
+Type=exec
 ExecStart=/usr/bin/ingot node upgrade --unattended
-# It may wait for as long as the window is open.
-TimeoutStartSec=infinity
 # What came of it is in the node's journal. A registry that is away does not make the machine a degraded one, which a
 # check of its health may ask for.
 SuccessExitStatus=1

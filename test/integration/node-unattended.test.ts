@@ -1,5 +1,5 @@
 /** Updates that a node makes by itself, on a node that is real but for its kernel and init. Needs root. */
-import { mkdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
@@ -71,6 +71,19 @@ test('outside of its window it downloads, or does nothing, and follows the chann
     unattended: { open: false, timeZone: expect.any(String) as string, inhibitors: [], channel: 'beta' },
     updates: [{ outcome: 'downloaded', version: second.name }],
   });
+});
+
+test('what was downloaded is staged without its source, and only once', async () => {
+  const layout = join(machine.scratch, 'layout');
+  await rename(layout, `${layout}-away`);
+  expect(await machine.node.ingotJson(['node', 'upgrade', '--from-downloaded'])).toMatchObject({
+    ...{ done: 'staged', offered: { digest: second.digest }, reference: `oci:${GIVEN}/layout:beta` },
+  });
+  await rename(`${layout}-away`, layout);
+  const again = await machine.node.ingot(['node', 'upgrade', '--from-downloaded']);
+  expect(again.exitCode).toBe(1);
+  expect(again.stderr).toMatch(/error\[NOT_FOUND\]: nothing that was downloaded waits/);
+  expect((await machine.node.exec(['ostree', 'admin', 'undeploy', '0'])).exitCode).toBe(0);
 });
 
 test('in its window it waits for what is in the way, says so, and goes on when that is over', async () => {

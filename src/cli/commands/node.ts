@@ -82,12 +82,22 @@ function upgradeCommand(bind: Bind): Command {
     )
     .option('--apply', 'restart into it at once')
     .option('--exit-code', 'with --check: exit 1 when there is an update')
-    .option('--channel <tag>', 'follow another tag of the same repository from now on')
+    .addOption(
+      new Option('--from-downloaded', 'stage what was downloaded last, and ask no registry').conflicts([
+        'check',
+        'downloadOnly',
+      ]),
+    )
+    .addOption(
+      new Option('--channel <tag>', 'follow another tag of the same repository from now on').conflicts(
+        'fromDownloaded',
+      ),
+    )
     .addOption(
       new Option(
         '--unattended',
         'as the image says for updates by themselves: in their window, when nothing is in the way',
-      ).conflicts(['check', 'downloadOnly', 'apply', 'channel']),
+      ).conflicts(['check', 'downloadOnly', 'apply', 'channel', 'fromDownloaded']),
     );
   return addUpdateOptions(command)
     .addHelpText(

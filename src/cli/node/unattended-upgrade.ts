@@ -14,7 +14,7 @@ import { lockNode, updateOfImage } from './open-node.ts';
 
 const POLL_MS = 15_000;
 
-export function unattendedHost(context: CommandContext): Omit<UnattendedHost, 'restart'> {
+export function unattendedHost(context: CommandContext): Omit<UnattendedHost, 'restart' | 'isOnTrial'> {
   const { now, signal } = context;
   return {
     now,

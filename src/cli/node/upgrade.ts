@@ -18,6 +18,7 @@ import {
   prepareUpdate,
   runUpdate,
 } from '../../node/update.ts';
+import { stageDownloaded } from '../../node/stage-downloaded.ts';
 import { runUnattended, withChannel } from '../../node/unattended.ts';
 import { openSource, parseLocation } from '../../publish/location.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
@@ -38,6 +39,7 @@ export interface UpgradeOptions extends RegistryOptions {
   readonly softReboot?: SoftRebootChoice;
   readonly exitCode?: true;
   readonly channel?: string;
+  readonly fromDownloaded?: true;
   readonly unattended?: true;
   readonly allowDowngrade?: true;
   readonly force?: true;
@@ -49,6 +51,7 @@ export async function upgrade(context: CommandContext, options: UpgradeOptions):
   }
   requireApply(options);
   if (options.unattended === true) return upgradeUnattended(context, options);
+  if (options.fromDownloaded === true) return upgradeFromDownloaded(context, options);
   const { engine } = await openNode(context);
   const followed = await followedReference(engine);
   if (options.channel !== undefined) return update(context, withChannel(followed, options.channel), options);
@@ -108,6 +111,26 @@ async function update(
     isDownloadOnly: options.downloadOnly,
   });
   if (finished.done === 'downloaded' || finished.state === 'current') return renderFinished(finished);
+  return await finish(node, finished, options);
+}
+
+/** `ingot node upgrade --from-downloaded`. */
+async function upgradeFromDownloaded(
+  context: CommandContext,
+  options: UpgradeOptions,
+): Promise<CommandResult> {
+  const node = await openNode(context);
+  await using _lock = await lockNode(context);
+  if (options.force !== true) await requireProven(node);
+  return await finish(node, await stageDownloaded(node, options), options);
+}
+
+/** What is staged is told, or started. */
+async function finish(
+  node: NodeContext,
+  finished: FinishedUpdate,
+  options: UpgradeOptions,
+): Promise<CommandResult> {
   const target = await deploymentOf(node, finished);
   const restart = await judgeRestart(node, target);
   if (options.apply !== true) return renderFinished(finished, restart);
@@ -125,12 +148,6 @@ async function upgradeUnattended(context: CommandContext, options: UpgradeOption
       hint: 'its declaration would, in `update.unattended`: a window at least',
     });
   }
-  if (await isRunningOnTrial(node)) {
-    return {
-      json: { outcome: 'trial' },
-      text: 'the running system has not passed its checks yet: nothing is done',
-    };
-  }
   const followed = await followedReference(node.engine);
   const reference = settings.channel === undefined ? followed : withChannel(followed, settings.channel);
   const location = parseLocation(reference, '/');
@@ -145,6 +162,7 @@ async function upgradeUnattended(context: CommandContext, options: UpgradeOption
     },
     {
       ...unattendedHost(context),
+      isOnTrial: () => isRunningOnTrial(node),
       restart: async () => {
         const [target] = await node.engine.deployments();
         if (target === undefined) throw new IngotError('NODE_FAILED', 'there is no deployment to start');
