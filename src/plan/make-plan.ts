@@ -355,7 +355,7 @@ function sealInput(
     units: [
       ...layerUnits,
       ...(bound === undefined ? [] : [bound.unit]),
-      ...(image.update?.unattended === undefined ? [] : updateUnits()),
+      ...(image.update?.unattended === undefined ? [] : updateUnits(image.update.unattended)),
       ...declaredUnits,
     ],
     kernelArguments: [...layerArguments, { origin: 'declaration', values: image.kernelArguments }].filter(

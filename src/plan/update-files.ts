@@ -3,15 +3,13 @@ import type { Lock } from '../resolve/lock.ts';
 import type { NodeImage } from '../spec/node-image.ts';
 import { hostPolicyFiles } from '../trust/host-policy.ts';
 import type { PlannedText } from './plan.ts';
-import { updateUnitFiles } from './update-units.ts';
 
 export function updateFiles({ update }: NodeImage, { containers = [] }: Lock): readonly PlannedText[] {
   if (update === undefined) return [];
   const place = { mode: 0o644, user: 'root', group: 'root' };
-  const units = update.unattended === undefined ? [] : updateUnitFiles(update.unattended);
   // By the digest that was signed, and by that of the image itself, which bootc pulls where it is bound.
   const pinned = containers.flatMap(({ image, digest, manifest = digest }) =>
     [...new Set([digest, manifest])].map((one) => ({ image, digest: one })),
   );
-  return [...hostPolicyFiles(update, pinned), ...units].map((file) => ({ ...file, ...place }));
+  return hostPolicyFiles(update, pinned).map((file) => ({ ...file, ...place }));
 }

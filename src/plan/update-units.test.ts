@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 
-import { updateUnitFiles } from './update-units.ts';
+import { updateUnits } from './update-units.ts';
 
-const [service, timer] = updateUnitFiles({
+const [service, timer] = updateUnits({
   window: ['Sat,Sun 02:00-04:00', '12:00-12:30'],
   randomDelaySeconds: 1200,
   download: 'ahead',
@@ -10,8 +10,8 @@ const [service, timer] = updateUnitFiles({
 });
 
 test('the timer comes when a window opens, and between them to look ahead', () => {
-  expect(timer?.path).toBe('/usr/lib/systemd/system/ingot-update.timer');
-  expect(timer?.content.split('\n').filter((line) => /^(?:On|Randomized|Persistent)/.test(line))).toEqual([
+  expect(timer).toMatchObject({ name: 'ingot-update.timer', enabled: true });
+  expect(timer?.content?.split('\n').filter((line) => /^(?:On|Randomized|Persistent)/.test(line))).toEqual([
     'OnCalendar=Sat,Sun *-*-* 02:00:00',
     'OnCalendar=*-*-* 12:00:00',
     'OnCalendar=*-*-* 00/4:00:00',
@@ -21,13 +21,13 @@ test('the timer comes when a window opens, and between them to look ahead', () =
 });
 
 test('one that downloads in its window comes then alone', () => {
-  const [, alone] = updateUnitFiles({
+  const [, alone] = updateUnits({
     window: ['02:00-04:00'],
     randomDelaySeconds: 0,
     download: 'window',
     apply: 'stage',
   });
-  expect(alone?.content.match(/^OnCalendar=.*$/gm)).toEqual(['OnCalendar=*-*-* 02:00:00']);
+  expect(alone?.content?.match(/^OnCalendar=.*$/gm)).toEqual(['OnCalendar=*-*-* 02:00:00']);
 });
 
 test('the service runs as long as it must, and a failure is told elsewhere', () => {

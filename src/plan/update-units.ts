@@ -1,25 +1,17 @@
 /** The units with which a node updates by itself: `update.unattended` of its declaration. */
-import { UNIT_FOLDER, type UnattendedUpdates, UPDATE_SERVICE, UPDATE_TIMER } from '../spec/update-schema.ts';
+import { type UnattendedUpdates, UPDATE_SERVICE, UPDATE_TIMER } from '../spec/update-schema.ts';
 import { parseUpdateWindow, windowCalendar } from '../spec/update-window.ts';
 import type { PlannedUnit } from './plan.ts';
-
-export interface UnitFile {
-  readonly path: string;
-  readonly content: string;
-}
 
 /** Between the windows: so often does a node that downloads ahead look for what is new. */
 const AHEAD_CALENDAR = '*-*-* 00/4:00:00';
 
-export function updateUnitFiles(unattended: UnattendedUpdates): readonly UnitFile[] {
+export function updateUnits(unattended: UnattendedUpdates): readonly PlannedUnit[] {
+  const own = { masked: false, origin: 'update' };
   return [
-    { path: `${UNIT_FOLDER}/${UPDATE_SERVICE}`, content: renderUpdateService() },
-    { path: `${UNIT_FOLDER}/${UPDATE_TIMER}`, content: renderUpdateTimer(unattended) },
+    { name: UPDATE_SERVICE, content: renderUpdateService(), ...own },
+    { name: UPDATE_TIMER, content: renderUpdateTimer(unattended), enabled: true, ...own },
   ];
-}
-
-export function updateUnits(): readonly PlannedUnit[] {
-  return [{ name: UPDATE_TIMER, enabled: true, masked: false, origin: 'update' }];
 }
 
 function renderUpdateTimer({ window, randomDelaySeconds, download }: UnattendedUpdates): string {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { updateUnitFiles } from '../../src/plan/update-units.ts';
+import { updateUnits } from '../../src/plan/update-units.ts';
 import type { UnattendedUpdates } from '../../src/spec/update-schema.ts';
 import { GIVEN } from '../support/booted-node.ts';
 import type { CliResult } from '../support/cli.ts';
@@ -129,23 +129,20 @@ test('a job on a GPU is seen through what it has open', async () => {
 
 describe('the units', () => {
   test('are what systemd takes', async () => {
-    const files = updateUnitFiles({
+    const files = updateUnits({
       ...{ window: ['Sat,Sun 02:00-04:00', 'Mon..Fri 22:30-01:00', OPEN], randomDelaySeconds: 3600 },
       ...{ download: 'ahead', apply: 'restart' },
     });
     const folder = machine.node.path('/run/units/x').slice(0, -2);
     await mkdir(folder, { recursive: true });
-    for (const { path, content } of files) {
-      await writeFile(
-        join(folder, path.split('/').at(-1) ?? ''),
-        content.replace('/usr/bin/ingot', '/usr/bin/true'),
-      );
+    for (const { name, content = '' } of files) {
+      await writeFile(join(folder, name), content.replace('/usr/bin/ingot', '/usr/bin/true'));
     }
-    const names = files.map(({ path }) => `/run/units/${path.split('/').at(-1) ?? ''}`);
+    const names = files.map(({ name }) => `/run/units/${name}`);
     expect(await machine.node.exec(['systemd-analyze', 'verify', '--man=no', ...names])).toEqual({
       ...{ exitCode: 0, stdout: '', stderr: '' },
     });
-    const calendars = files[1]?.content.match(/^OnCalendar=.*$/gm)?.map((line) => line.slice(11)) ?? [];
+    const calendars = files[1]?.content?.match(/^OnCalendar=.*$/gm)?.map((line) => line.slice(11)) ?? [];
     expect(calendars).toHaveLength(4);
     for (const calendar of calendars) {
       const { exitCode } = await machine.node.exec(['systemd-analyze', 'calendar', calendar]);
