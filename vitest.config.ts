@@ -55,6 +55,18 @@ export default defineConfig({
           maxWorkers: 1,
         },
       },
+      {
+        // Machines that lose their power, one after the other, for hours: `npm run test:chaos`, and never by default.
+        test: {
+          name: 'chaos',
+          include: ['test/chaos/**/*.test.ts'],
+          testTimeout: 86_400_000,
+          hookTimeout: 7_200_000,
+          fileParallelism: false,
+          sequence: { groupOrder: 3 },
+          maxWorkers: 1,
+        },
+      },
     ],
   },
 });

@@ -10,6 +10,9 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { run } from '../../src/proc/run.ts';
 import { type BootedNode, GIVEN } from '../support/booted-node.ts';
 import { builtImage, TEST_FOLDER } from '../support/built-image.ts';
+import { CrashImage } from '../support/crash/crash-image.ts';
+import { chooseCrashPoints, seededRandom } from '../support/crash/crash-points.ts';
+import { goOn } from '../support/crash/go-on.ts';
 import { changeInitramfs, recordUpdate, type Recording } from '../support/crash/record-update.ts';
 import { renderReplay, replayCrashes } from '../support/crash/replay-crashes.ts';
 import { testTools } from '../support/derived-image.ts';
@@ -23,13 +26,17 @@ const SEED = Number(process.env['INGOT_TEST_SEED'] ?? Math.floor(Math.random() *
 let scratch: string;
 let toolsRoot: ToolsRoot;
 let recording: Recording;
+let given: string;
+/** Of the image that the disk begins with. */
+let version: string;
 
 beforeAll(async () => {
   const base = await builtImage();
   const tools = await testTools(base);
   ({ toolsRoot } = tools);
   scratch = await mkdtemp(join(TEST_FOLDER, 'crash-'));
-  const given = join(scratch, 'given');
+  given = join(scratch, 'given');
+  ({ version } = base);
   const layout = join(given, 'layout');
   await mkdir(given);
   await run(['cp', '--archive', '--link', base.layout, layout]);
@@ -97,6 +104,29 @@ test('power may go at any write of an update', async () => {
   for (const { starts } of replay.outcomes) {
     expect(starts.filter((name) => name === 'bad').length).toBeLessThan(4);
     expect(['old', 'new']).toContain(starts.at(-1));
+  }
+});
+
+test('a node goes on from a disk that lost its power, and takes the next update', async () => {
+  const offered = await addNextImage(join(given, 'layout'), version, scratch, {
+    name: '20991231.4',
+    fill: (tree) => writeTree(tree, { 'usr/share/fourth': 'yes' }),
+  });
+  const folder = join(scratch, 'go-on');
+  await mkdir(folder);
+  await using image = await CrashImage.open(recording.before, recording.log, folder);
+  const random = seededRandom(SEED);
+  for (const phase of ['update', 'finalise', 'settle']) {
+    const index = recording.marks.findIndex((mark) => mark.phase === phase);
+    const [from = 0, to = from] = recording.marks.slice(index, index + 2).map(({ at }) => at);
+    const [point] = chooseCrashPoints(image.entries, { from, to, count: 1 }, random);
+    if (point === undefined) throw new Error('one point');
+    await image.rebuild(point);
+    const { partitions } = recording;
+    const reference = `oci:${GIVEN}/layout:${offered.name}`;
+    const went = await goOn({ disk: join(folder, 'point.raw'), partitions, folder, given, reference });
+    expect([version, '20991231.2']).toContain(went.started);
+    expect(went.updated).toBe(offered.name);
   }
 });
 

@@ -76,6 +76,10 @@ export async function recordUpdate(
   const names: string[] = [];
   const stop = async (): Promise<void> => {
     for (const name of ['boot', 'sysroot']) await disk.namespace.run(['umount', join(machine, name)]);
+  };
+  const keep = async (name: string): Promise<void> => {
+    if (names.includes(name)) return;
+    names.push(name);
     const copy = join(folder, `settled-${settled.length}.raw`);
     await run(['cp', '--sparse=always', current, copy]);
     settled.push(copy);
@@ -88,9 +92,9 @@ export async function recordUpdate(
       marks.push({ phase, at: await disk.mark() });
     },
     reboot: async (name) => {
-      names.push(name);
       await node.finalize();
       await stop();
+      await keep(name);
       await start();
       await node.powerCycle();
     },

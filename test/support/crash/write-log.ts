@@ -47,10 +47,11 @@ export async function readWriteLog(file: FileHandle): Promise<readonly LogEntry[
   return entries;
 }
 
-/** How many entries a log has that is being written. */
+/** How many entries a log has that is being written. Its header comes with the first of them. */
 export async function countEntries(path: string): Promise<number> {
   const file = await open(path);
   try {
+    if ((await file.stat()).size === 0) return 0;
     return parseHeader(await readAt(file, 0, 28)).count;
   } finally {
     await file.close();
