@@ -14,9 +14,11 @@ import { isDisk, prepareDisk, type PreparedDisk } from '../prepare-disk.ts';
 import { prepareImage } from '../prepare-image.ts';
 import { renderBootTest } from '../render-boot-test.ts';
 import { parseSize } from '../size.ts';
+import { testUpgradePath } from '../test-upgrade.ts';
 import { useStore } from '../use-store.ts';
 
-interface TestOptions {
+export interface TestOptions {
+  readonly from?: string;
   readonly timeout: number;
   readonly memory: number;
   readonly accelerator?: Accelerator;
@@ -33,6 +35,7 @@ export function testCommand(bind: Bind): Command {
       'Boot an image or a disk in a virtual machine, run its health checks, and say how the node is.',
     )
     .argument('<image>', 'oci:DIRECTORY[:NAME], a declaration, or a disk file, which is not changed')
+    .option('--from <image>', 'prove the way of a node that runs this image to the other one, and back')
     .addOption(
       new Option('--timeout <seconds>', 'how long starting may take')
         .argParser(parseSeconds)
@@ -57,10 +60,15 @@ Exit code 1 when the machine does not come up, or comes up and is not healthy. H
 no unit failed, the system is read-only, and every check of the image passes. Emulated machines get ten times the
 checks' time limits.
 
+With --from, the older image is booted and its /etc and /var are edited; it is updated to the other, which must pass its
+checks and have the edits; rolled back, and updated again. Both need an agent (\`agent: true\`). Nothing is published
+for it, and no network is used. Exit code 1 when anything of that does not go well.
+
 Examples:
   ingot test oci:build/debian-minimal
   ingot test node.raw --memory 2GiB --keep /tmp/node-test
   ingot test images/debian-minimal.yaml --json | jq .verdict
+  ingot test oci:build/debian-agent --from oci:build/debian-agent:20261122.1
 `,
     )
     .action(bind(test));
@@ -68,6 +76,9 @@ Examples:
 
 async function test(context: CommandContext, argument: string, options: TestOptions): Promise<CommandResult> {
   const { cwd, reporter, signal } = context;
+  if (options.from !== undefined) {
+    return await testUpgradePath(context, argument, { ...options, from: options.from });
+  }
   const keep = options.keep === undefined ? undefined : resolve(cwd, options.keep);
   if (keep !== undefined) await requireWritableFolder(keep);
   await using inUse = await useStore(context);
