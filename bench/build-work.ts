@@ -51,10 +51,13 @@ export interface BuildWork extends Variants {
 }
 
 /** The image, and the one that a new driver makes of it; their packages are in the store. */
-export async function prepareVariants(context: BenchContext): Promise<Variants> {
+export async function prepareVariants(
+  context: BenchContext,
+  declaration: string = DECLARATION,
+): Promise<Variants> {
   const { scratch, store } = context;
   for (const name of ['initial', 'driver']) await mkdir(join(scratch, name));
-  const initial = await lockInitial(join(scratch, 'initial'), context);
+  const initial = await lockInitial(join(scratch, 'initial'), declaration, context);
   return { store, initial, driver: await makeLater('driver', initial, join(scratch, 'driver'), context) };
 }
 
@@ -88,10 +91,10 @@ export async function prepareBuildWork(context: BenchContext): Promise<BuildWork
   };
 }
 
-async function lockInitial(folder: string, context: BenchContext): Promise<Variant> {
+async function lockInitial(folder: string, original: string, context: BenchContext): Promise<Variant> {
   const { reporter, store, env, signal } = context;
   const declaration = join(folder, 'image.yaml');
-  await copyFile(join(context.productRoot, DECLARATION), declaration);
+  await copyFile(join(context.productRoot, original), declaration);
   await runLock(context, [declaration], {});
   const { lock, plan } = await preparePlan(context, declaration);
   const mirrors = withRepositories(await loadMirrors(env, signal), lock.archives);

@@ -19,6 +19,7 @@ import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
 import { build } from './build.ts';
+import { node } from './node.ts';
 import { registry } from './registry.ts';
 import { resolve } from './resolve.ts';
 import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult } from './result.ts';
@@ -26,6 +27,7 @@ import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult }
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['base', base],
   ['build', build],
+  ['node', node],
   ['registry', registry],
   ['resolve', resolve],
 ]);

@@ -79,6 +79,14 @@ export class BootedNode {
     return node;
   }
 
+  /** A node that `deployImage` has made in `folder`, as it starts. */
+  static async open(folder: string, given: string): Promise<BootedNode> {
+    const node = new BootedNode(folder, '', given);
+    await mkdir(join(folder, 'run'), { recursive: true });
+    await node.powerCycle();
+    return node;
+  }
+
   /** A file of the node's, from here. */
   path(inside: string): string {
     if (inside.startsWith('/var/')) return join(this.sysroot, 'ostree/deploy/default', inside);
@@ -97,7 +105,7 @@ export class BootedNode {
 
   /** Runs a program on the node, whatever its exit code. */
   async exec(argv: Argv, binds: readonly string[] = []): Promise<CliResult> {
-    const { exitCode, stdout, stderr } = await run(this.#argv(argv, binds), {
+    const { exitCode, stdout, stderr } = await run(this.outsideArgv(argv, binds), {
       okExitCodes: ANY_EXIT,
       timeoutMs: 600_000,
     });
@@ -111,7 +119,7 @@ export class BootedNode {
 
   /** `ingot` on the node, for others to run; arguments go behind it. */
   get ingotProgram(): Argv {
-    return this.#argv(this.ingotArgv([]), []);
+    return this.outsideArgv(this.ingotArgv([]), []);
   }
 
   ingotArgv(args: readonly string[]): Argv {
@@ -183,8 +191,8 @@ export class BootedNode {
     return join('ostree/deploy/default/deploy', name);
   }
 
-  /** The node's program for others to run: bubblewrap's argument vector. */
-  #argv(argv: Argv, binds: readonly string[]): Argv {
+  /** A program on the node, for others to run: bubblewrap's argument vector. */
+  outsideArgv(argv: Argv, binds: readonly string[]): Argv {
     const sysroot = join(this.#folder, 'sysroot');
     // On a disk, ostree made deployments immutable, and has to undo that.
     const isDisk = this.#namespace !== undefined;

@@ -1,0 +1,18 @@
+/**
+ * Installs an image into a folder as `ingot disk` does before it writes file systems: layers imported, the image
+ * deployed, the boot menu written. Measured from outside. Arguments: layout and name, folder, tools root.
+ */
+import { randomUUID } from 'node:crypto';
+
+import { deployImage } from '../src/disk/deploy.ts';
+import { newDiskIdentity } from '../src/disk/layout.ts';
+import { resolveImage } from '../src/oci/layout.ts';
+import { DiskTools } from '../src/ostree/disk-tools.ts';
+import { installableImage } from '../src/ostree/import-image.ts';
+import { silentReporter } from '../src/report/events.ts';
+import { openToolsRoot } from '../src/tools/tools-root.ts';
+
+const [reference = '', folder = '', root = ''] = process.argv.slice(2);
+const image = installableImage(await resolveImage(reference));
+const tools = new DiskTools(await openToolsRoot(root));
+await deployImage(image, folder, newDiskIdentity(randomUUID), tools, silentReporter);
