@@ -152,7 +152,7 @@ test('a restart that something holds up leaves the running system as it is, and 
   const next = await offer('20991231.3', {});
   const before = await readFile(node.path('/run/ostree-booted'));
   await mkdir(node.path('/run/ingot'), { recursive: true });
-  await writeFile(node.path('/run/ingot/blessed'), '');
+  await writeFile(node.path('/run/ingot/blessed'), 'an id\n');
   const reference = `oci:${GIVEN}/layout:${next.name}`;
   const held = await node.ingot(['node', 'switch', reference, '--apply'], await systemctl('any'));
   expect(held.exitCode).toBe(1);
@@ -170,7 +170,7 @@ test('a restart that something holds up leaves the running system as it is, and 
   const required = await node.ingot(['node', 'upgrade', '--apply', '--soft-reboot', 'required'], binds);
   expect(required.stderr).toMatch(/error\[NODE_FAILED\].*systemctl/);
   expect(await readFile(node.path('/run/ostree-booted'))).toEqual(before);
-  expect(await runFile('ingot/blessed')).toBe('');
+  expect(await runFile('ingot/blessed')).toBe('an id\n');
   await expect(runFile('ingot/on-trial')).rejects.toThrow(/ENOENT/);
   expect(await status()).toMatchObject({
     booted: { version: base.version },

@@ -21,7 +21,7 @@ import { mountNextRoot } from './next-root.ts';
 const BOOTED_MARK = '/run/ostree-booted';
 /** GRUB does not count this start, so the units that end a bad one go by this, and not by the kernel's command line. */
 const TRIAL_MARK = '/run/ingot/on-trial';
-/** Of the system that runs before, and /run stays. */
+/** Says that what ran before is good, and /run stays. */
 const BLESSED_MARK = '/run/ingot/blessed';
 /** The first whose manual has soft reboots. */
 const FIRST_SYSTEMD = 254;
@@ -85,7 +85,7 @@ export class OstreeSoftReboot implements SoftReboot {
     ]);
     const moved = moveBootedMark(mark, from, next);
     await using root = await mountNextRoot(folder, sysroot, tools);
-    const isBlessed = (await lstat(BLESSED_MARK).catch(() => undefined)) !== undefined;
+    const blessed = await readFile(BLESSED_MARK).catch(() => undefined);
     try {
       await writeFile(BOOTED_MARK, moved);
       await mkdir(dirname(TRIAL_MARK), { recursive: true });
@@ -95,7 +95,7 @@ export class OstreeSoftReboot implements SoftReboot {
     } catch (error) {
       await writeFile(BOOTED_MARK, mark);
       await rm(TRIAL_MARK, { force: true });
-      if (isBlessed) await writeFile(BLESSED_MARK, '');
+      if (blessed !== undefined) await writeFile(BLESSED_MARK, blessed);
       throw error;
     }
     root.keep();
