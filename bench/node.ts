@@ -132,7 +132,7 @@ async function measureIngot(work: Work, folder: string, samples: Samples): Promi
   const install = await timed(context, [process.execPath, program, reference, machine, toolsRoot.path]);
   samples['first install'].push({ ...install.sample, bytes: work.allBytes });
 
-  const booted = await BootedNode.open(machine, work.given);
+  const booted = await BootedNode.adopt(machine, work.given);
   const update = async (args: readonly string[]): Promise<Sample> => {
     const { sample, stdout } = await timed(
       context,
@@ -192,7 +192,7 @@ async function measureOstree(work: Work, folder: string, samples: Samples): Prom
     { signal },
   );
 
-  const booted = await BootedNode.open(machine, work.given);
+  const booted = await BootedNode.adopt(machine, work.given);
   const pull = (ref: string): Argv => booted.outsideArgv(['sh', '-ec', `ostree pull bench '${ref}'`], []);
   const update = `ostree pull bench '${driver.ref}'; ostree admin deploy --stage --os=default 'bench:${driver.ref}'`;
   samples['driver changed'].push(await counted(booted.outsideArgv(['sh', '-ec', update], [])));

@@ -79,8 +79,8 @@ export class BootedNode {
     return node;
   }
 
-  /** A node that `deployImage` has made in `folder`, as it starts. */
-  static async open(folder: string, given: string): Promise<BootedNode> {
+  /** Starts what `deployImage`, or ostree itself, has made in `folder`. */
+  static async adopt(folder: string, given: string): Promise<BootedNode> {
     const node = new BootedNode(folder, '', given);
     await mkdir(join(folder, 'run'), { recursive: true });
     await node.powerCycle();
