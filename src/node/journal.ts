@@ -9,7 +9,7 @@ import { dirname } from 'node:path';
 import { z } from 'zod';
 
 import { DigestText } from '../digest.ts';
-import { errnoOf } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { syncDirectory, writeFileAtomically } from '../store/store.ts';
 
 const EVENTS = [
@@ -116,8 +116,13 @@ export class Journal {
     try {
       return await readFile(this.path);
     } catch (error) {
-      if (errnoOf(error) === 'ENOENT') return Buffer.alloc(0);
-      throw error;
+      const errno = errnoOf(error);
+      if (errno === 'ENOENT') return Buffer.alloc(0);
+      if (errno === undefined) throw error;
+      throw new IngotError('NODE_FAILED', `${this.path} cannot be read (${errno})`, {
+        hint: 'it is a file with a line for each thing that happened; move what is there away, and a new one begins',
+        cause: error,
+      });
     }
   }
 }

@@ -293,7 +293,7 @@ describe('a disk that is full', () => {
     await boot.fill(20 * MIB);
     const said = await node.ingot(offered);
     expect([said.exitCode, codeOf(said)]).toEqual([1, 'DISK_FULL']);
-    expect(said.stdout).toMatch(/kernel and initramfs take 3\d\.\d MiB in \/boot/);
+    expect(said.stdout).toMatch(/kernel and initramfs take 3\d MiB in \/boot/);
     await nothingStaged();
     await boot.empty();
     expect(JSON.parse((await node.ingot(offered)).stdout)).toMatchObject({ done: 'staged' });
@@ -332,7 +332,8 @@ test('a journal that is garbage is counted, and written on', async () => {
   await rm(path);
   await mkdir(path);
   // One that is no file at all.
-  expect((await node.ingot(['node', 'status'])).exitCode).toBe(2);
+  const said = await node.ingot(['node', 'status', '--json']);
+  expect([said.exitCode, codeOf(said)]).toEqual([1, 'NODE_FAILED']);
   await rm(path, { recursive: true });
   await writeFile(path, before);
 });
