@@ -105,6 +105,13 @@ describe('a document', () => {
     expect(related('CONTAINS')).not.toContain(sourceId);
   });
 
+  it('pins models by digest, and calls them what they are', () => {
+    const model = cyclone.components.find(({ type }) => type === 'machine-learning-model');
+    expect(model?.purl).toMatch(
+      /^pkg:oci\/tiny@sha256%3A[0-9a-f]{64}\?repository_url=registry\.example\.com\/models\/tiny&tag=q4$/,
+    );
+  });
+
   it('pins containers by digest', () => {
     const container = cyclone.components.find(({ type }) => type === 'container');
     expect(container?.purl).toMatch(

@@ -39,6 +39,15 @@ export function fullLock(): Lock {
         digest: digestOf('container'),
       },
     ],
+    models: [
+      {
+        name: 'tiny',
+        artifact: 'registry.example.com/models/tiny',
+        tag: 'q4',
+        digest: digestOf('model'),
+        files: [{ name: 'tiny.gguf', digest: digestOf('weights'), size: 7 }],
+      },
+    ],
     agent: {
       name: 'ingot',
       layer: 'base',
