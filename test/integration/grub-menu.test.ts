@@ -1,4 +1,4 @@
-/** Menus in the hands of GRUB's own parser. That GRUB does with them what is meant, machines show: node-vm.test.ts. */
+/** Menus in the hands of GRUB's own parser. That GRUB does with them what is meant, machines show: test/vm/. */
 import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';

@@ -1,7 +1,7 @@
 /**
  * What GRUB does with the menus that the image's `grub-mkconfig` writes: the part of its script language that they use,
  * its environment block, and how it goes on when an entry cannot be loaded (`fallback`, GRUB manual 16.1.5). Anything
- * else is an error. Machines hold it against GRUB itself: `test/integration/node-vm.test.ts`.
+ * else is an error. Machines hold it against GRUB itself: `test/vm/node-vm.test.ts`.
  */
 
 export interface GrubWorld {
