@@ -86,6 +86,7 @@ describe('command lines', () => {
     const incomplete = [
       'commander.missingArgument',
       'commander.missingMandatoryOptionValue',
+      'commander.optionMissingArgument',
       'commander.help',
     ];
     expect(complaint === undefined || incomplete.includes(complaint.code), complaint?.message).toBe(true);
