@@ -13,9 +13,11 @@ import {
 } from '../../node/boot/judge-boot.ts';
 import type { Deployment } from '../../node/engine.ts';
 import { readFailure } from '../../node/gate/last-verdict.ts';
+import { TRIAL_MARK } from '../../node/restart/ostree-soft-reboot.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { VERDICT_FILE } from './check.ts';
 import { lockNode, openNode } from './open-node.ts';
+import { readIfThere } from './read-if-there.ts';
 
 /**
  * Units that would restart a system on trial look for it, and `grub-mkconfig` for the id in it when GRUB's environment
@@ -35,6 +37,8 @@ export async function loadBootState(deployments: readonly Deployment[]): Promise
 
 /** Why GRUB did not start its first entry. */
 async function loadBackReason(): Promise<BackReason | undefined> {
+  // After a soft reboot the command line is that of the system before, which may be one that GRUB went back to.
+  if ((await readIfThere(TRIAL_MARK)) !== undefined) return undefined;
   return parseBackReason(await readFile(COMMAND_LINE, 'utf8'));
 }
 

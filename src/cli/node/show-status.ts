@@ -24,7 +24,9 @@ export async function showStatus(context: CommandContext): Promise<CommandResult
   const described = describeDeployments(deployments);
   const follows = followedOf(deployments);
   const updates = updatesIn(entries).slice(0, SHOWN_UPDATES);
-  const gate = await readVerdict(VERDICT_FILE);
+  const last = await readVerdict(VERDICT_FILE);
+  // A soft reboot is none to the kernel: the verdict may be of what ran before.
+  const gate = deployments.some(({ id, isBooted }) => isBooted && id === last?.deployment) ? last : undefined;
   const unattended = await describeUnattended(context);
   const one = (state: string): object => {
     const found = described.find((deployment) => deployment.state === state);

@@ -20,7 +20,7 @@ import { mountNextRoot } from './next-root.ts';
 
 const BOOTED_MARK = '/run/ostree-booted';
 /** GRUB does not count this start, so the units that end a bad one go by this, and not by the kernel's command line. */
-const TRIAL_MARK = '/run/ingot/on-trial';
+export const TRIAL_MARK = '/run/ingot/on-trial';
 /** Says that what ran before is good, and /run stays. */
 const BLESSED_MARK = '/run/ingot/blessed';
 /** The first whose manual has soft reboots. */
