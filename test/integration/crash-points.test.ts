@@ -96,7 +96,7 @@ test('power may go at any write of an update', async () => {
     folder,
     points: POINTS,
     seed: SEED,
-    wholeReads: 4,
+    wholeReads: POINTS / 10,
   });
   console.log(renderReplay(replay, SEED));
   expect(replay.outcomes.filter(({ complaints }) => complaints.length > 0)).toEqual([]);
