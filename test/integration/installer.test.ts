@@ -12,7 +12,7 @@ import { GIB, MIB } from '../../src/disk/layout.ts';
 import { IngotError } from '../../src/errors.ts';
 import { DiskTools } from '../../src/ostree/disk-tools.ts';
 import { run } from '../../src/proc/run.ts';
-import { silentReporter } from '../../src/report/events.ts';
+import { type Reporter, silentReporter } from '../../src/report/events.ts';
 import { debugfsArgv, e2fsckArgv } from '../../src/tools/mke2fs.ts';
 import { mtoolsListArgv, mtoolsTypeArgv, parseMtoolsList } from '../../src/tools/mtools.ts';
 import { parseSfdiskJson, sfdiskReadArgv, type GptTable } from '../../src/tools/sfdisk.ts';
@@ -134,6 +134,23 @@ async function install(
   });
 }
 
+/** Interrupts an installation when it has written so many pieces. */
+function stoppingAt(pieces: number, stop: AbortController): Reporter {
+  let written = 0;
+  return {
+    ...silentReporter,
+    stage: (title, work) =>
+      silentReporter.stage(title, (stage) =>
+        work({
+          ...stage,
+          progress: () => {
+            if (title === 'Write disk' && ++written === pieces) stop.abort();
+          },
+        }),
+      ),
+  };
+}
+
 async function tableOf(path: string): Promise<GptTable | undefined> {
   try {
     return parseSfdiskJson((await tools.run(sfdiskReadArgv(path), [{ path, device: true }])).stdout);
@@ -186,9 +203,16 @@ test('a disk becomes the machine’s own, and is not installed over', async () =
   // Started from the medium once more, also where it may wipe.
   expect(await install(path, { wipe: true })).toMatchObject({ state: 'already' });
   expect((await tableOf(path))?.uuid.toLowerCase()).toBe(identity.table);
-  const again = await install(path, { again: true, wipe: true });
-  expect(again).toMatchObject({ state: 'installed' });
-  expect((await tableOf(path))?.uuid.toLowerCase()).not.toBe(identity.table);
+  // Asked to, it begins anew.
+  const stop = new AbortController();
+  const again = install(path, {
+    again: true,
+    wipe: true,
+    signal: stop.signal,
+    reporter: stoppingAt(1, stop),
+  });
+  await expect(again).rejects.toMatchObject({ code: 'INTERRUPTED' });
+  expect(await tableOf(path)).toBeUndefined();
 });
 
 describe('nothing is written to a disk that', () => {
@@ -219,23 +243,8 @@ describe('nothing is written to a disk that', () => {
 test('cut short anywhere, a disk starts nothing, and the next run makes it whole', async () => {
   await using loop = await emptyLoopDevice(join(scratch, 'cut.raw'), DISK_BYTES);
   const stop = new AbortController();
-  let pieces = 0;
-  const reporter = {
-    ...silentReporter,
-    stage: <T>(title: string, work: Parameters<typeof silentReporter.stage<T>>[1]): Promise<T> =>
-      silentReporter.stage(title, (stage) =>
-        work({
-          ...stage,
-          progress: () => {
-            if (title === 'Write disk' && ++pieces === 100) stop.abort();
-          },
-        }),
-      ),
-  };
-  await expect(install(loop.path, { reporter, signal: stop.signal })).rejects.toMatchObject({
-    code: 'INTERRUPTED',
-  });
-  expect(pieces).toBe(100);
+  const stopped = install(loop.path, { signal: stop.signal, reporter: stoppingAt(100, stop) });
+  await expect(stopped).rejects.toMatchObject({ code: 'INTERRUPTED' });
   expect(await tableOf(loop.path)).toBeUndefined();
   // It is not empty, and this medium's own unfinished work.
   expect(await install(loop.path)).toMatchObject({ state: 'installed' });
