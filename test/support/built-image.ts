@@ -32,11 +32,19 @@ export interface BuiltImage {
  * others wait and find it, and nobody ever reads half a declaration.
  */
 export async function builtImage(name = 'debian-minimal', options: CliOptions = {}): Promise<BuiltImage> {
+  return buildDeclared(name, await readFile(join(PRODUCT_ROOT, `images/${name}.yaml`), 'utf8'), options);
+}
+
+/** The same for a declaration of a test's own. */
+export async function buildDeclared(
+  name: string,
+  text: string,
+  options: CliOptions = {},
+): Promise<BuiltImage> {
   const folder = join(TEST_FOLDER, name === 'debian-minimal' ? 'image' : name);
   await mkdir(folder, { recursive: true });
   const declaration = join(folder, `${name}.yaml`);
   await using _building = await acquireFileLock(join(folder, 'lock'));
-  const text = await readFile(join(PRODUCT_ROOT, `images/${name}.yaml`), 'utf8');
   const present = await readFile(declaration, 'utf8').catch(() => undefined);
   if (text !== present) await writeFileAtomically(declaration, text);
   const layout = join(folder, 'layout');
