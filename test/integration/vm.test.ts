@@ -146,3 +146,13 @@ test('a file that is no disk is an error before anything starts', async () => {
   const unready = Vm.start({ disk: join(scratch, 'none.raw'), toolsRoot, scratch });
   await expect(unready).rejects.toMatchObject({ code: 'DISK_FAILED' });
 });
+
+test('the way from one image to the next takes two images with agents, said before anything starts', async () => {
+  const disk = await emptyDisk();
+  const noImage = await ingot(['--store', base.store, 'test', disk, '--from', base.ref]);
+  expect(noImage.exitCode).toBe(2);
+  expect(noImage.stderr).toMatch(/error\[USAGE\]: .* is a disk/);
+  const noAgent = await ingot(['--store', base.store, 'test', base.ref, '--from', base.ref]);
+  expect(noAgent.exitCode).toBe(2);
+  expect(noAgent.stderr).toMatch(/error\[NODE_UNSUITED\]: without agent, .* cannot update itself/);
+});
