@@ -331,8 +331,12 @@ describe('the machine’s own mirror', () => {
     expect(choice?.value).toBe(`${kernel.version}, the package ${kernel.package}`);
     const others = choice?.alternatives ?? [];
     expect(others.length).toBeGreaterThan(0);
-    // Debian's 550.163.01-2 builds as it is up to some update of 6.12, and with a patch from there on.
-    const older = others.find(({ reasons, value }) => reasons.length === 0 && value.startsWith('6.12.'));
+    // Debian's 550.163.01-2 builds as it is up to some update of 6.12, and with a patch from there on. Mirrors forget the
+    // headers of older kernels, so there may be none left that needs no patch.
+    const possible = others.filter(
+      ({ value, verdict }) => value.startsWith('6.12.') && verdict !== 'refused',
+    );
+    const older = possible.find(({ reasons }) => reasons.length === 0) ?? possible.at(-1);
     expect(older).toBeDefined();
     expect(newest.stderr).toContain('only with the patch pci-resize-resource');
 
@@ -344,7 +348,8 @@ describe('the machine’s own mirror', () => {
     );
     const exact = await ingot(['lock', asked], { env });
     expect(exact).toMatchObject({ exitCode: 0 });
-    expect(exact.stderr).not.toContain('patch');
+    const needsPatch = older?.reasons.some((reason) => reason.includes('only with the patch')) === true;
+    expect(exact.stderr.includes('patch')).toBe(needsPatch);
     const lock = await readLock(join(folder, 'asked.lock.yaml'));
     expect(lock.kernel.version).toMatch(new RegExp(`^${version.replaceAll('.', String.raw`\.`)}-`));
     expect(lock.layers[1]?.packages.map(({ name }) => name)).toContain(lock.kernel.package);

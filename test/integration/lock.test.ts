@@ -72,10 +72,14 @@ describe('with the machine’s own mirror', () => {
 });
 
 /** Command lines of other processes that name `text`. */
+/** Those that have the text in their arguments or in their environment, which is how apt is told of its folders. */
 async function processesOf(text: string): Promise<string[]> {
   const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name) && name !== String(process.pid));
   const lines = await Promise.all(
-    pids.map((pid) => readFile(`/proc/${pid}/cmdline`, 'utf8').catch(() => '')),
+    pids.map(async (pid) => {
+      const files = ['cmdline', 'environ'].map((name) => readFile(`/proc/${pid}/${name}`, 'utf8'));
+      return (await Promise.all(files).catch(() => [])).join('');
+    }),
   );
   return lines.filter((line) => line.includes(text));
 }
