@@ -1,4 +1,6 @@
 /** The tree of each kind of step. */
+import { availableParallelism } from 'node:os';
+
 import type { PlannedImage, PlanStep } from '../plan/plan.ts';
 import { GrowingArchives } from './archive/growing-archives.ts';
 import type { BuildOptions, StepRun } from './build-image.ts';
@@ -45,8 +47,16 @@ export function fillTree(
   }
 }
 
+/**
+ * From so many cores on, packages are archived while they are unpacked. With fewer, decompressing takes all of them, and
+ * whatever is done beside it makes the tree later, which others wait for; nobody waits for blobs.
+ */
+const CORES_TO_GROW = 4;
+
 async function unpackAndGrow(root: string, step: PlanStep, below: readonly BelowTree[], run: StepRun): Promise<void> {
-  if (run.found.has(step.name)) return makeUnpackTree(root, step, below, run);
+  if (run.found.has(step.name) || availableParallelism() < CORES_TO_GROW) {
+    return makeUnpackTree(root, step, below, run);
+  }
   const { chunks, epoch } = step;
   const growing = await GrowingArchives.open(run.store, { chunks, epoch, level: run.plan.compressionLevel });
   run.begun.set(step.name, growing);
