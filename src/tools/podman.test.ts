@@ -35,7 +35,7 @@ test('images of a store are told by digest, with names or without', () => {
 });
 
 test('every command is about a store of its own', () => {
-  expect(podmanPullFolderArgv(STORE, '/work/image', '/work/policy.json').join(' ')).toBe(
-    'podman --root /store --runroot /run/store --storage-driver overlay pull --quiet --signature-policy /work/policy.json dir:/work/image',
+  expect(podmanPullFolderArgv(STORE, '/scratch/image', '/scratch/policy.json').join(' ')).toBe(
+    'podman --root /store --runroot /run/store --storage-driver overlay pull --quiet --signature-policy /scratch/policy.json dir:/scratch/image',
   );
 });
