@@ -56,10 +56,11 @@ export function canAsk(): boolean {
 /** @throws IngotError INTERRUPTED for Ctrl-C, USAGE for Ctrl-D and what is too long */
 export async function askPassword(question: string, signal?: AbortSignal): Promise<string> {
   const { stdin, stderr } = process;
-  stderr.write(question);
-  stdin.setRawMode(true);
   const typed: number[] = [];
+  // Before the question: who answers at once would see the answer, and Ctrl-C would reach the shell too.
+  stdin.setRawMode(true);
   try {
+    stderr.write(question);
     for (;;) {
       for (const byte of await nextBytes(signal)) {
         if (byte === RETURN || byte === LINE) return Buffer.from(typed).toString('utf8');
