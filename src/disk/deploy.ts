@@ -19,6 +19,7 @@ import {
 } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
 import { writeBootMenu } from './boot-loader.ts';
+import { makeComposefs } from './composefs.ts';
 import { asDiskFailure, type DiskTools } from '../ostree/disk-tools.ts';
 import { importImage, type InstallableImage } from '../ostree/import-image.ts';
 import type { DiskIdentity } from './layout.ts';
@@ -93,6 +94,7 @@ export async function deployImage(
     );
     const deploymentPath = await findDeployment(sysroot);
     const deployment = join(sysroot, deploymentPath);
+    await makeComposefs({ sysroot, deployment, ref }, tools.signal);
     await asDiskFailure(writeMountTable(join(deployment, 'etc', 'fstab'), identity));
     if (seed !== undefined) {
       await requireProvisioner(deployment);

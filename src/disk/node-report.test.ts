@@ -42,6 +42,10 @@ test('a node is judged by everything that it says', () => {
   expect(
     judgeNode({ ...FINE, state: 'starting', failedUnits: [{ name: 'slow.service', journal: '' }] }),
   ).toContain('slow.service has not finished');
+  expect(judgeNode({ ...FINE, isComposefs: true })).toEqual([]);
+  expect(judgeNode({ ...FINE, isComposefs: false })).toEqual([
+    'the root is no composefs, though its ostree makes one',
+  ]);
 });
 
 test('os-release values lose their quotes', () => {

@@ -1,5 +1,5 @@
 /** What a booted node says of itself. Everything is asked of the node or tried on it; nothing is assumed. */
-import { parseOstreeStatus, type OstreeDeployment } from '../tools/ostree.ts';
+import { parseOstreeFeatures, parseOstreeStatus, type OstreeDeployment } from '../tools/ostree.ts';
 import { parseBootTimes, parseUnitNames, type BootTimes } from '../tools/systemctl.ts';
 import type { Vm } from './vm/machine.ts';
 
@@ -30,6 +30,8 @@ export interface NodeReport {
   /** Places that must not be writable. */
   readonly writes: readonly WriteAttempt[];
   readonly deployment?: OstreeDeployment;
+  /** Whether the root is a composefs; undefined where the image's ostree makes none. */
+  readonly isComposefs?: boolean;
   readonly bootTimes: BootTimes;
 }
 
@@ -70,6 +72,8 @@ export async function askNode(vm: Vm, settleMs: number): Promise<NodeReport> {
   }
   const release = parseOsRelease(await ask('cat /etc/os-release'));
   const deployment = parseOstreeStatus(await ask('ostree admin status')).find(({ booted }) => booted);
+  const hasComposefs = parseOstreeFeatures(await ask('ostree --version')).includes('composefs');
+  const rootType = await ask('findmnt --noheadings --output FSTYPE --target /');
   const imageVersion = release.get('IMAGE_VERSION');
   return {
     state,
@@ -79,6 +83,8 @@ export async function askNode(vm: Vm, settleMs: number): Promise<NodeReport> {
     ...(imageVersion !== undefined && { imageVersion }),
     writes,
     ...(deployment !== undefined && { deployment }),
+    // A composefs is mounted by way of overlayfs.
+    ...(hasComposefs && { isComposefs: rootType === 'overlay' }),
     bootTimes: parseBootTimes(await ask('systemd-analyze time')),
   };
 }
@@ -105,5 +111,6 @@ export function judgeNode(report: NodeReport): string[] {
   }
   for (const { path, writable } of report.writes) if (writable) complaints.push(`${path} can be written to`);
   if (report.deployment === undefined) complaints.push('it is not booted from an ostree deployment');
+  if (report.isComposefs === false) complaints.push('the root is no composefs, though its ostree makes one');
   return complaints;
 }

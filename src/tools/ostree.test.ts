@@ -1,6 +1,12 @@
 import { expect, test } from 'vitest';
 
-import { ostreeCommitTreeArgv, ostreeDeployArgv, parseGVariantString, parseOstreeStatus } from './ostree.ts';
+import {
+  ostreeCommitTreeArgv,
+  ostreeDeployArgv,
+  parseGVariantString,
+  parseOstreeFeatures,
+  parseOstreeStatus,
+} from './ostree.ts';
 
 const A = '52ad1861519a95f880d04fdae56d7a27c0401fc091abc041c702478ed61b2ae0';
 const B = 'dc82a01fbb90d7deda12c1f1d4ae9e88ab6ac1cd0c3ddf04ba7dcc7bba7aa9c1';
@@ -97,4 +103,10 @@ test.each([
 
 test.each(['uint64 7', `'open`, '', `['a']`])('the metadata %s is no string', (text) => {
   expect(parseGVariantString(text)).toBeUndefined();
+});
+
+test('what ostree was built with', () => {
+  const text =
+    "libostree:\n Version: '2026.4'\n Git: 4d3f\n Features:\n  - inode64\n  - composefs\n  - p2p\n";
+  expect(parseOstreeFeatures(text)).toEqual(['inode64', 'composefs', 'p2p']);
 });

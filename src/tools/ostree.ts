@@ -76,6 +76,22 @@ export function ostreeCommitTreeArgv(repo: string, commit: OstreeCommitTree): Ar
   ];
 }
 
+/** Prints the version and, a line each, what it was built with. */
+export const ostreeVersionArgv: Argv = ['ostree', '--version'];
+
+/** Of `ostree --version`. */
+export function parseOstreeFeatures(text: string): readonly string[] {
+  return [...text.matchAll(/^\s+- (\S+)$/gm)].map(([, name]) => name ?? '');
+}
+
+/**
+ * Writes the composefs of a commit: the file that libostree, built with composefs, puts beside a deployment. ostree makes
+ * it in the working directory and links it to its name, so that is where it must be (2026.4).
+ */
+export function ostreeComposefsArgv(repo: string, ref: string, folder: string, name: string): Argv {
+  return ['env', `--chdir=${folder}`, 'ostree', 'checkout', '--composefs', `--repo=${repo}`, ref, name];
+}
+
 /** Fails when the revision has no such path. */
 export function ostreeListArgv(repo: string, revision: string, path: string): Argv {
   return ['ostree', 'ls', `--repo=${repo}`, revision, path];

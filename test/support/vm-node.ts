@@ -44,9 +44,9 @@ export class VmImages {
     this.layout = join(folder, 'layout');
   }
 
-  /** @param folder empty */
-  static async open(folder: string): Promise<VmImages> {
-    const base = await agentImage();
+  /** @param folder empty @param given with an agent; the shared one by default */
+  static async open(folder: string, given?: BuiltImage): Promise<VmImages> {
+    const base = given ?? (await agentImage());
     const { toolsRoot } = await testTools(base);
     const images = new VmImages(base, toolsRoot, folder);
     await run(['cp', '--archive', '--link', base.layout, images.layout]);
