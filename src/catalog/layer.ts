@@ -8,7 +8,15 @@
 import { z } from 'zod';
 
 import { parseDigest, type Digest } from '../digest.ts';
-import { FileMode, FilePath, HealthInput, KernelArgument, UnitName } from '../spec/schema.ts';
+import {
+  ASKS_ONE_WAY,
+  FileMode,
+  FilePath,
+  HealthFields,
+  KernelArgument,
+  SERVICE_ANSWERS,
+  UnitName,
+} from '../spec/schema.ts';
 import { secondsOf } from '../spec/normalise.ts';
 import { ConstraintError, parseConstraint, type Constraint } from './constraint.ts';
 
@@ -182,6 +190,12 @@ export const LayerInstall = z.strictObject({
     .array(PackagePattern)
     .default([])
     .describe('Debian packages. `{arch}` becomes the architecture of the image, such as arm64.'),
+  packagesWith: z
+    .strictObject({
+      cuda: z.array(PackagePattern).min(1).describe('Where the image has CUDA.'),
+    })
+    .optional()
+    .describe('Packages besides those, by what else the image has.'),
   components: z
     .array(z.string().regex(/^[a-z][a-z-]*$/, 'a component, such as non-free'))
     .optional()
@@ -221,9 +235,11 @@ export const RpmLayerRepository = z.strictObject({
 export type RpmLayerRepository = z.infer<typeof RpmLayerRepository>;
 
 const LayerHealth = z.array(
-  HealthInput.extend({
-    timeout: HealthInput.shape.timeout.unwrap().transform(secondsOf).prefault('30s'),
-  }),
+  HealthFields.extend({
+    timeout: HealthFields.shape.timeout.unwrap().transform(secondsOf).prefault('30s'),
+  })
+    .refine(...ASKS_ONE_WAY)
+    .refine(...SERVICE_ANSWERS),
 );
 
 /** What a layer installs on a base image with rpm packages. */

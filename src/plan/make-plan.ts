@@ -1,4 +1,5 @@
 /** Lock → Plan. Pure. */
+import { healthCheck } from '../spec/health-check.ts';
 import { posix } from 'node:path';
 
 import type { Catalog, CatalogLayer, LayerInstall, PackageFamily } from '../catalog/layer.ts';
@@ -337,11 +338,11 @@ function sealInput(
     values: installOf(layer, family)?.kernelArguments ?? [],
   }));
   const layerHealth = used.flatMap(({ name, layer }) =>
-    layer.definition.health.map((check) => ({
-      name: check.name,
-      run: name === lock.agent?.layer ? check.run.replaceAll('{version}', lock.agent.version) : check.run,
-      timeoutSeconds: check.timeout,
-    })),
+    layer.definition.health.map(({ timeout, ...check }) => {
+      const { run, ...rest } = healthCheck({ ...check, timeoutSeconds: timeout });
+      const isAgent = name === lock.agent?.layer;
+      return { ...rest, run: isAgent ? run.replaceAll('{version}', lock.agent?.version ?? '') : run };
+    }),
   );
   const content = boundOf(lock, image);
   const bound = content === undefined ? undefined : boundService(content);

@@ -126,7 +126,11 @@ class LayerStack {
 
   #put(name: string, { layer, offer }: ChosenLayer, below: readonly string[]): LayerRequest {
     const { kind, install } = layer.definition;
-    const own = install[this.#family]?.packages ?? [];
+    const withCuda = this.#choice.cuda.length === 0 ? undefined : install.debian?.packagesWith?.cuda;
+    const own = [
+      ...(install[this.#family]?.packages ?? []),
+      ...(this.#family === 'debian' ? (withCuda ?? []) : []),
+    ];
     const request: LayerRequest = {
       name,
       kind,

@@ -1,11 +1,13 @@
 import { describe, expect, it } from 'vitest';
 
 import { catalogOf, imageOf, layer, solutionOf, solved } from '../../test/support/resolve.ts';
-import type { CatalogLayer } from '../catalog/layer.ts';
+import type { CatalogLayer, LayerInstall } from '../catalog/layer.ts';
 import { digestOf } from '../digest.ts';
 import { checkLock } from './check-lock.ts';
+import type { Choice } from './choice.ts';
 import { choose, requireChoice } from './choose.ts';
 import { differenceOf } from './compare-locks.ts';
+import { layersOf } from './layers.ts';
 import type { AgentFacts } from './lock-agent.ts';
 import { parseLock, renderLock } from './lock-text.ts';
 import type { Lock } from './lock.ts';
@@ -163,4 +165,18 @@ it('refuses an agent that is not there on the release', () => {
   expect(problems).toEqual([
     { path: ['agent'], message: 'ingot is not there on debian@13', suggestions: [] },
   ]);
+});
+
+it('brings what it asks its GPUs with where the image has CUDA, and else not', () => {
+  const [base, kernel] = CATALOG.layers as readonly [CatalogLayer, CatalogLayer];
+  const debian = { ...AGENT.definition.install.debian, packagesWith: { cuda: ['python3'] } } as LayerInstall;
+  const asking = { ...AGENT, definition: { ...AGENT.definition, install: { debian } } };
+  const cuda = layer('cuda', 'runtime', ['libcudart12']);
+  const catalog = catalogOf(base, kernel, asking, cuda);
+  const packages = (choice: Partial<Choice>): unknown =>
+    layersOf(IMAGE, catalog, { ...requireChoice(IMAGE, CATALOG), ...choice }).find(
+      ({ kind }) => kind === 'agent',
+    )?.packages;
+  expect(packages({})).toEqual(['libc6']);
+  expect(packages({ cuda: [{ layer: cuda }] })).toEqual(['libc6', 'python3']);
 });

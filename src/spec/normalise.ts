@@ -1,4 +1,5 @@
 /** From the declaration as written to the NodeImage: short forms opened, defaults filled in. */
+import { healthCheck } from './health-check.ts';
 import { digestOfJson, type Digest } from '../digest.ts';
 import type { ContainerInput } from './bound-schema.ts';
 import {
@@ -82,11 +83,9 @@ export function normalise(input: NodeImageInput, release: string, options: Norma
       masked: unit.masked ?? false,
     })),
     kernelArguments: input.kernelArguments ?? [],
-    health: (input.health ?? []).map((check) => ({
-      name: check.name,
-      run: check.run,
-      timeoutSeconds: secondsOf(check.timeout ?? '30s'),
-    })),
+    health: (input.health ?? []).map(({ timeout = '30s', ...check }) =>
+      healthCheck({ ...check, timeoutSeconds: secondsOf(timeout) }),
+    ),
     ...(input.update !== undefined && {
       update: {
         source: input.update.source,

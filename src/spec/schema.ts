@@ -13,6 +13,8 @@ import { UpdateInput } from './update-schema.ts';
 
 /** Names of people's and services' accounts; systemd's strict form. */
 const ACCOUNT = /^[a-z_][a-z0-9_-]{0,30}$/;
+/** Without quotes and spaces: it becomes part of a script. */
+const LOOPBACK_ADDRESS = /^http:\/\/(?:127\.0\.0\.1|localhost):\d{1,5}(?:\/[!#-&(-~]*)?$/;
 const MAX_PATH = 1024;
 /** Lower numbers belong to packages, higher ones to the distribution. */
 const FIRST_ID = 1000;
@@ -269,15 +271,36 @@ export const UnitInput = z.strictObject({
     .describe('Text of the unit file, for a unit that no package brings.'),
 });
 
-export const HealthInput = z.strictObject({
+/** What `run` or `http` says must hold: one of the two. */
+export const HealthFields = z.strictObject({
   name: text(/^[a-z0-9][a-z0-9._-]{0,62}$/, 'lower-case letters, digits, and . _ -'),
-  run: text(/^[^\0]*\S[^\0]*$/, 'a shell command').describe(
-    'Shell command, run as root on the node; exit status 0 is healthy.',
+  run: text(/^[^\0]*\S[^\0]*$/, 'a shell command')
+    .optional()
+    .describe('Shell command, run as root on the node; exit status 0 is healthy.'),
+  http: text(LOOPBACK_ADDRESS, 'an address of the node itself, such as http://127.0.0.1:8000/health')
+    .optional()
+    .describe('Instead of `run`: an address of the node itself that must answer with a status of 2xx.'),
+  service: UnitName.optional().describe(
+    'With `http`: the unit that answers. It is not asked where its own conditions keep it from running.',
   ),
   timeout: text(/^[1-9]\d{0,4}[sm]$/, 'a time such as 60s or 2m')
     .optional()
     .describe('Default: 30s.'),
 });
+
+type HealthKeys = Pick<z.infer<typeof HealthFields>, 'run' | 'http' | 'service'>;
+
+/** For refinements, with what they say. */
+export const ASKS_ONE_WAY = [
+  ({ run, http }: HealthKeys): boolean => (run === undefined) !== (http === undefined),
+  'needs either run or http',
+] as const;
+export const SERVICE_ANSWERS = [
+  ({ run, service }: HealthKeys): boolean => run === undefined || service === undefined,
+  'has a service, which goes with http and not with run',
+] as const;
+
+export const HealthInput = HealthFields.refine(...ASKS_ONE_WAY).refine(...SERVICE_ANSWERS);
 
 export const ModelInput = z.strictObject({
   name: BoundName.describe('What it is called.'),

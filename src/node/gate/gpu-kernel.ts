@@ -1,7 +1,7 @@
 /**
  * A small program that a GPU must run to be good: it adds numbers, and the sums are looked at. A driver that is loaded
  * and answers may still be one on which no kernel runs. The program speaks to `libcuda.so.1` alone, through Python's
- * ctypes: images that have CUDA and Python run it, others do not have the check.
+ * ctypes. The agent's layer brings Python where the image has CUDA; an image without Python does not have the check.
  */
 import type { Argv } from '../../proc/run.ts';
 
