@@ -15,6 +15,7 @@ import { hashTrees } from '../store/hashing.ts';
 import { markUsed } from '../store/sound-blob.ts';
 import { writeFileAtomically, type Store } from '../store/store.ts';
 import { readTreeRecord, TREE_RECORD, type TreeRecord } from '../store/tree-record.ts';
+import { syncFileSystemArgv } from '../tools/sync.ts';
 
 export interface TreeOptions {
   readonly signal?: AbortSignal | undefined;
@@ -48,7 +49,7 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
   let writing: Promise<unknown> = Promise.resolve();
   /** Whether or not it works: at the end it is done again, and then it has to. */
   const beginToWrite = (signal: AbortSignal | undefined): void => {
-    writing = writing.then(() => run(['sync', '--file-system', store.root], { signal })).catch(() => undefined);
+    writing = writing.then(() => run(syncFileSystemArgv(store.root), { signal })).catch(() => undefined);
   };
   const folderOf = (key: Digest): string => store.path('trees', hexOf(key));
 
@@ -92,7 +93,7 @@ export async function openTreeStore(store: Store): Promise<TreeStore> {
     async sync(signal) {
       if (unsynced.size === 0) return;
       await writing;
-      await run(['sync', '--file-system', store.root], { signal });
+      await run(syncFileSystemArgv(store.root), { signal });
       for (const [folder, { record, contents }] of unsynced) {
         const hex = await contents;
         const text = { ...record, synced: true, ...(hex !== undefined && { contents: hex }) };

@@ -2,28 +2,31 @@
  * OCI layers into an ostree repository.
  *
  * Each layer becomes a commit of its own, named by its digest, so that a node which has a layer never fetches or
- * reads it again. The layers are then laid over each other as hard links and committed as one bootable tree.
+ * reads it again. The commit of the image is made of theirs: its files are objects that are there, and only directories
+ * that several layers fill are new.
  */
-import { chmod, chown, lstat, realpath, rename } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
-import { basename, join } from 'node:path';
+import { basename } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 import pLimit from 'p-limit';
 
-import { RootFs } from '../build/root-fs.ts';
 import type { Digest } from '../digest.ts';
-import { errnoOf, IngotError } from '../errors.ts';
+import { IngotError } from '../errors.ts';
 import { layerContents } from '../oci/layer-contents.ts';
 import type { ResolvedImage } from '../oci/layout.ts';
 import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
 import type { Stage } from '../report/events.ts';
-import { ostreeCheckoutOverArgv, ostreeCommitArchiveArgv, ostreeCommitTreeArgv } from '../tools/ostree.ts';
+import { ostreeCommitArchiveArgv, ostreeSetRefArgv } from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
 import { renderCommitMetadata } from './commit-metadata.ts';
 import { asDiskFailure, type OstreeTools } from './disk-tools.ts';
 import { loadKernelArguments } from './kernel-arguments.ts';
-import { imageRef, layerRef, readLayerRecord, writeLayerRecord } from './layer-record.ts';
-import { DirectoryHeaders, type LayerDirectories, TarDirectoryReader } from './tar-directories.ts';
+import { imageRef, layerRef, readBranch, readLayerRecord, writeLayerRecord } from './layer-record.ts';
+import { type LayerDirectories, TarDirectoryReader } from './tar-directories.ts';
+import { MergedTree } from './tree/merged-tree.ts';
+import { checksumOf, renderCommit } from './tree/tree-objects.ts';
+import { type TreeReader, TreeView } from './tree/tree-view.ts';
+import { writeObjects } from './tree/write-objects.ts';
 
 export interface ImageLayer {
   /** Of the blob, which is a plain, gzip or zstd archive. */
@@ -92,7 +95,7 @@ export interface ImportedImage {
 }
 
 export interface ImportPlace {
-  /** An empty place for `merged` on the repository's file system. */
+  /** What the programs see: the repository, or a folder above it. */
   readonly folder: string;
   readonly repo: string;
   /** Writes so that a power loss leaves nothing half there: a node's own repository. Default: false. */
@@ -128,8 +131,7 @@ export async function importLayer(
 }
 
 /**
- * Imports an image into the repository at `repo`. The layers are merged beside it, in `folder`: in the repository's
- * own `tmp`, ostree takes a tree for abandoned, since the directories it writes are as old as 1970.
+ * Imports an image into the repository at `repo`.
  *
  * @throws IngotError DISK_FAILED when the image is not one that boots from ostree, DIGEST_MISMATCH, DISK_FULL,
  *   INTERRUPTED.
@@ -140,16 +142,12 @@ export async function importImage(
   tools: OstreeTools,
   stage?: Stage,
 ): Promise<ImportedImage> {
-  const { folder, repo, isDurable = false } = place;
-  const capabilities = { capabilities: FILE_OWNER_CAPABILITIES };
-  const tree = join(folder, 'merged');
-  // One bind for both: hard links do not cross mounts, not even two of one file system.
-  const work = { path: folder };
-  const directories = new DirectoryHeaders();
+  const { repo, isDurable = false } = place;
+  const tree = new MergedTree(repo);
   const total = compressedBytes(image);
   let done = 0;
   let over = false;
-  // Side by side, ahead of the checkouts, which follow the order of the layers.
+  // Side by side, ahead of the merge, which follows the order of the layers.
   const limit = pLimit(Math.max(2, availableParallelism()));
   const imports = image.layers.map((layer) =>
     limit(async () => (over ? undefined : importLayer(layer, place, tools))),
@@ -160,8 +158,7 @@ export async function importImage(
       stage?.progress(done, total, 'bytes');
       const layer = await imports[index];
       if (layer === undefined) throw new TypeError('a layer was left out before anything failed');
-      directories.lay(layer);
-      await tools.run(ostreeCheckoutOverArgv(repo, layerRef(descriptor.digest), tree), [work], capabilities);
+      tree.lay(await asDiskFailure(readBranch(repo, layerRef(descriptor.digest))), layer);
       done += descriptor.size;
     }
   } finally {
@@ -169,24 +166,27 @@ export async function importImage(
     await Promise.allSettled(imports);
   }
   stage?.progress(total, total, 'bytes');
-  await asDiskFailure(restoreDirectoryHeaders(tree, directories));
-  await checkBootable(tree, image.name);
-  const kernelArguments = await loadKernelArguments(tree);
+  const view = new TreeView(tree, repo);
+  const kernel = await checkBootable(view, image.name);
+  const kernelArguments = await loadKernelArguments(view);
   // A deployment merges the image's defaults, which ostree keeps in /usr/etc, with the machine's own /etc.
-  await rename(join(tree, 'etc'), join(tree, 'usr', 'etc'));
+  tree.move(['etc'], ['usr', 'etc']);
   const ref = imageRef(image.digest);
-  await tools.run(
-    ostreeCommitTreeArgv(repo, {
-      ref,
-      directory: tree,
-      subject: `${image.name} ${image.version}`,
-      timestamp: image.created,
-      metadata: renderCommitMetadata(image, kernelArguments),
-      isDurable,
-    }),
-    [work],
-    capabilities,
-  );
+  const { made, ...root } = tree.objects();
+  const bytes = renderCommit({
+    ...root,
+    subject: `${image.name} ${image.version}`,
+    timestamp: image.created,
+    texts: renderCommitMetadata(image, kernelArguments),
+    kernel,
+    refs: [ref],
+  });
+  const commit = { kind: 'commit', checksum: checksumOf(bytes), bytes } as const;
+  // What a commit needs is there before it is, and it before its name.
+  await writeObjects(repo, made, isDurable, tools);
+  await writeObjects(repo, [commit], isDurable, tools);
+  const name = ostreeSetRefArgv(repo, ref, commit.checksum.toString('hex'));
+  await tools.run(name, [{ path: repo }], { capabilities: FILE_OWNER_CAPABILITIES });
   return { ref, kernelArguments };
 }
 
@@ -212,42 +212,21 @@ async function readDirectories(
   }
 }
 
-async function restoreDirectoryHeaders(tree: string, directories: DirectoryHeaders): Promise<void> {
-  const root = await realpath(tree);
-  for (const [path, header] of directories.all) {
-    const absolute = join(tree, path);
-    let now;
-    try {
-      now = await lstat(absolute);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') continue;
-      throw error;
-    }
-    const same = now.uid === header.uid && now.gid === header.gid && (now.mode & 0o7777) === header.mode;
-    if (same || !now.isDirectory()) continue;
-    // A link of the image must not lead us out of its tree.
-    if ((await realpath(absolute)) !== join(root, path)) continue;
-    // Changing the owner clears setgid, so the mode comes second.
-    await chown(absolute, header.uid, header.gid);
-    await chmod(absolute, header.mode);
-  }
-}
-
 /**
  * What ostree and our boot loader ask of an image, each said in words rather than as ostree's first assertion. Seen
  * as the node will see it: a link of the image leads nowhere on this machine.
+ *
+ * @returns the release of its kernel
  */
-export async function checkBootable(tree: string, name: string): Promise<void> {
+export async function checkBootable(fs: TreeReader, name: string): Promise<string> {
   const problems: string[] = [];
-  const fs = new RootFs(tree);
   // Files of our own are renamed into and written below these two.
   for (const folder of ['etc', 'usr']) {
-    const status = await lstat(join(tree, folder)).catch(() => undefined);
-    if (status?.isDirectory() !== true) problems.push(`/${folder} is missing, or no directory`);
+    if ((await fs.kindOf(`/${folder}`)) !== 'directory')
+      problems.push(`/${folder} is missing, or no directory`);
   }
   if (await fs.exists('/usr/etc')) problems.push('/usr/etc exists: defaults belong into /etc');
-  const link = await lstat(join(tree, 'ostree')).catch(() => undefined);
-  if (link?.isSymbolicLink() !== true) problems.push('/ostree is not a link to sysroot/ostree');
+  if ((await fs.kindOf('/ostree')) !== 'link') problems.push('/ostree is not a link to sysroot/ostree');
   if (!(await fs.exists('/sysroot'))) problems.push('/sysroot is missing');
   if (!(await fs.exists('/usr/sbin/grub-mkconfig'))) problems.push('/usr/sbin/grub-mkconfig is missing');
   if (!(await fs.exists('/boot'))) problems.push('/boot is missing');
@@ -263,7 +242,7 @@ export async function checkBootable(tree: string, name: string): Promise<void> {
   else if (!(await fs.exists(`/usr/lib/modules/${kernel}/initramfs.img`))) {
     problems.push(`no initramfs at /usr/lib/modules/${kernel}/initramfs.img`);
   }
-  if (problems.length === 0) return;
+  if (problems.length === 0 && kernel !== undefined) return kernel;
   throw new IngotError('DISK_FAILED', `${name} cannot be installed: ${problems.join('; ')}`, {
     hint: 'images that `ingot build` made have what is needed',
   });

@@ -3,17 +3,25 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
+import { TreeRepository } from '../../test/support/tree-repository.ts';
 import { KERNEL_ARGUMENTS_FOLDER, loadKernelArguments, parseKernelArguments } from './kernel-arguments.ts';
 
+let scratch: string;
 let tree: string;
 
 beforeEach(async () => {
-  tree = await mkdtemp(join(tmpdir(), 'ingot-kargs-'));
+  scratch = await mkdtemp(join(tmpdir(), 'ingot-kargs-'));
+  tree = join(scratch, 'tree');
+  await mkdir(tree);
 });
 
 afterEach(async () => {
-  await rm(tree, { recursive: true });
+  await rm(scratch, { recursive: true });
 });
+
+async function argumentsOf(folder: string): Promise<string[]> {
+  return loadKernelArguments(new TreeRepository(join(scratch, 'repo')).view(folder));
+}
 
 test('arguments come in file order, for this architecture', async () => {
   const folder = join(tree, KERNEL_ARGUMENTS_FOLDER);
@@ -22,11 +30,11 @@ test('arguments come in file order, for this architecture', async () => {
   await writeFile(join(folder, '10-a.toml'), 'kargs = ["console=tty0"]\nmatch-architectures = ["x86_64"]\n');
   await writeFile(join(folder, '15-c.toml'), 'kargs = ["arm"]\nmatch-architectures = ["aarch64"]\n');
   await writeFile(join(folder, 'README'), 'not read');
-  expect(await loadKernelArguments(tree)).toEqual(['console=tty0', 'console=ttyS0,115200', 'quiet']);
+  expect(await argumentsOf(tree)).toEqual(['console=tty0', 'console=ttyS0,115200', 'quiet']);
 });
 
 test('an image without the folder asks for nothing', async () => {
-  expect(await loadKernelArguments(tree)).toEqual([]);
+  expect(await argumentsOf(tree)).toEqual([]);
 });
 
 test('links are followed inside the image, never on this machine', async () => {
@@ -35,10 +43,10 @@ test('links are followed inside the image, never on this machine', async () => {
   const outside = `${tree}.toml`;
   await writeFile(outside, 'kargs = ["of-this-machine"]\n');
   await symlink(outside, join(folder, '10-out.toml'));
-  await expect(loadKernelArguments(tree)).rejects.toMatchObject({ code: 'DISK_FAILED' });
+  await expect(argumentsOf(tree)).rejects.toMatchObject({ code: 'DISK_FAILED' });
   await mkdir(join(tree, dirname(outside)), { recursive: true });
   await writeFile(join(tree, outside), 'kargs = ["of-the-image"]\n');
-  expect(await loadKernelArguments(tree)).toEqual(['of-the-image']);
+  expect(await argumentsOf(tree)).toEqual(['of-the-image']);
   await rm(outside);
 });
 

@@ -7,8 +7,8 @@ import { join } from 'node:path';
 import { parse } from 'smol-toml';
 import { z } from 'zod';
 
-import { RootFs } from '../build/root-fs.ts';
 import { IngotError } from '../errors.ts';
+import type { TreeReader } from './tree/tree-view.ts';
 
 export const KERNEL_ARGUMENTS_FOLDER = 'usr/lib/bootc/kargs.d';
 
@@ -37,9 +37,11 @@ export function parseKernelArguments(text: string, file: string, architecture: s
   return architectures === undefined || architectures.includes(architecture) ? kargs : [];
 }
 
-/** Reads the arguments of the image tree at `tree`; its links are followed inside of it alone. */
-export async function loadKernelArguments(tree: string, architecture = 'x86_64'): Promise<string[]> {
-  const fs = new RootFs(tree);
+/** Reads the arguments of an image's tree. */
+export async function loadKernelArguments(
+  fs: Pick<TreeReader, 'list' | 'readTextIfPresent'>,
+  architecture = 'x86_64',
+): Promise<string[]> {
   const all: string[] = [];
   for (const name of await fs.list(KERNEL_ARGUMENTS_FOLDER)) {
     if (!name.endsWith('.toml')) continue;

@@ -44,6 +44,11 @@ export async function hasBranch(repo: string, ref: string): Promise<boolean> {
   return (await stat(branchPath(repo, ref)).catch(() => undefined))?.isFile() === true;
 }
 
+/** The commit that a branch names, 64 hex digits. @throws the file system's error when there is none */
+export async function readBranch(repo: string, ref: string): Promise<string> {
+  return (await readFile(branchPath(repo, ref), 'utf8')).trim();
+}
+
 export async function writeLayerRecord(repo: string, digest: Digest, layer: LayerDirectories): Promise<void> {
   const directories = layer.directories.map(({ path, header }) => [
     path,

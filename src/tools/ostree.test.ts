@@ -1,12 +1,6 @@
 import { expect, test } from 'vitest';
 
-import {
-  ostreeCommitTreeArgv,
-  ostreeDeployArgv,
-  parseGVariantString,
-  parseOstreeFeatures,
-  parseOstreeStatus,
-} from './ostree.ts';
+import { ostreeDeployArgv, parseGVariantString, parseOstreeFeatures, parseOstreeStatus } from './ostree.ts';
 
 const A = '52ad1861519a95f880d04fdae56d7a27c0401fc091abc041c702478ed61b2ae0';
 const B = 'dc82a01fbb90d7deda12c1f1d4ae9e88ab6ac1cd0c3ddf04ba7dcc7bba7aa9c1';
@@ -21,19 +15,6 @@ test('all kernel arguments of one name are kept', () => {
   expect(argv).toContain('--karg-append=console=tty0');
   expect(argv).toContain('--karg-append=console=ttyS0');
   expect(argv.at(-1)).toBe('image');
-});
-
-test('a commit carries its metadata', () => {
-  const argv = ostreeCommitTreeArgv('/r', {
-    ref: 'x',
-    directory: '/d',
-    subject: 's',
-    timestamp: 7,
-    metadata: { version: '1' },
-  });
-  expect(argv).toEqual(
-    expect.arrayContaining(['--timestamp=@7', '--add-metadata-string=version=1', '--bootable']),
-  );
 });
 
 test('the status of ostree 2025.2 is understood', () => {

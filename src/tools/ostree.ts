@@ -32,48 +32,9 @@ export function ostreeCommitArchiveArgv(repo: string, ref: string, archive: stri
   ];
 }
 
-/** Lays a commit over what is in `directory` as hard links, applying its whiteouts. */
-export function ostreeCheckoutOverArgv(repo: string, ref: string, directory: string): Argv {
-  return [
-    'ostree',
-    'checkout',
-    `--repo=${repo}`,
-    '--require-hardlinks',
-    '--union',
-    '--whiteouts',
-    ref,
-    directory,
-  ];
-}
-
-export interface OstreeCommitTree {
-  readonly ref: string;
-  /** Consumed. Files that are hard links into the repository are taken without reading them. */
-  readonly directory: string;
-  readonly subject: string;
-  /** Seconds since the epoch, so that equal trees are equal commits. */
-  readonly timestamp: number;
-  readonly metadata: Readonly<Record<string, string>>;
-  /** As for `ostreeCommitArchiveArgv`. */
-  readonly isDurable?: boolean;
-}
-
-/** Commits a bootable tree. Prints the commit's checksum. */
-export function ostreeCommitTreeArgv(repo: string, commit: OstreeCommitTree): Argv {
-  return [
-    'ostree',
-    'commit',
-    `--repo=${repo}`,
-    `--branch=${commit.ref}`,
-    `--tree=dir=${commit.directory}`,
-    '--link-checkout-speedup',
-    '--consume',
-    '--bootable',
-    ...(commit.isDurable === true ? [] : ['--disable-fsync']),
-    `--subject=${commit.subject}`,
-    `--timestamp=@${commit.timestamp}`,
-    ...Object.entries(commit.metadata).map(([key, value]) => `--add-metadata-string=${key}=${value}`),
-  ];
+/** Gives a commit a name, or an existing name to it. */
+export function ostreeSetRefArgv(repo: string, ref: string, commit: string): Argv {
+  return ['ostree', 'refs', `--repo=${repo}`, '--force', `--create=${ref}`, commit];
 }
 
 /** Prints the version and, a line each, what it was built with. */

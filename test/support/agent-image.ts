@@ -1,9 +1,8 @@
 /** The shared image with Ingot on it: for machines that update themselves. */
-import { copyFile, mkdir, readFile } from 'node:fs/promises';
+import { copyFile, mkdir, readFile, rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { acquireFileLock } from '../../src/proc/file-lock.ts';
-import { writeFileAtomically } from '../../src/store/store.ts';
 import { builtImage, type BuiltImage, TEST_FOLDER } from './built-image.ts';
 import { ingotJson } from './cli.ts';
 
@@ -15,9 +14,13 @@ export async function agentImage(): Promise<BuiltImage> {
   await using _building = await acquireFileLock(join(folder, 'lock'));
   const declaration = join(folder, 'node.yaml');
   const text = (await readFile(base.declaration, 'utf8')).replace(/^ {4}timeout: 5m$/m, '    timeout: 30m');
-  await writeFileAtomically(declaration, `${text}\nagent: true\n`);
-  await copyFile(base.declaration.replace('.yaml', '.lock.yaml'), join(folder, 'node.lock.yaml'));
-  await ingotJson(['--store', base.store, 'lock', declaration]);
+  // Whoever has the image already reads its lock meanwhile.
+  const fresh = join(folder, 'fresh');
+  await mkdir(fresh, { recursive: true });
+  await writeFile(join(fresh, 'node.yaml'), `${text}\nagent: true\n`);
+  await copyFile(base.declaration.replace('.yaml', '.lock.yaml'), join(fresh, 'node.lock.yaml'));
+  await ingotJson(['--store', base.store, 'lock', join(fresh, 'node.yaml')]);
+  for (const name of ['node.yaml', 'node.lock.yaml']) await rename(join(fresh, name), join(folder, name));
   const layout = join(folder, 'layout');
   const built = await ingotJson(['--store', base.store, 'build', declaration, '--output', layout]);
   const version = String(built['version']);

@@ -9,8 +9,8 @@ import { run, type Argv } from '../../src/proc/run.ts';
 const WHITEOUT = '.wh.';
 const OPAQUE = '.wh..wh..opq';
 
-/** Fills the folder `root`, which is made, with the image `name` of a layout. Layers must be zstd. */
-export async function unpackImage(layout: string, name: string, root: string): Promise<void> {
+/** Fills the folder `root`, which is made, with the image `name` of a layout, or its one. Layers must be zstd. */
+export async function unpackImage(layout: string, name: string | undefined, root: string): Promise<void> {
   await mkdir(root, { recursive: true });
   const { manifest } = await resolveImage({ directory: layout, name });
   for (const { digest } of manifest.layers) {

@@ -20,6 +20,7 @@ import { findProgram } from '../../proc/find-program.ts';
 import type { Argv, RunResult } from '../../proc/run.ts';
 import { StoredSource } from '../../publish/stored-source.ts';
 import { type Store, writeFileAtomically } from '../../store/store.ts';
+import { syncFileSystemArgv } from '../../tools/sync.ts';
 import {
   type ImageStore,
   parseStoredImages,
@@ -176,7 +177,7 @@ export class ContainerStore {
       // A name of its own for each digest: one that moved would leave the older image without.
       const name = `${image}:sha256-${hexOf(manifest).slice(0, 12)}`;
       await this.#podman(sysroot, podmanTagArgv(STORE, id, name));
-      await sysroot.run(['sync', '--file-system', STORE.root]);
+      await sysroot.run(syncFileSystemArgv(STORE.root));
     } finally {
       await rm(work, { recursive: true, force: true });
     }
