@@ -12,9 +12,10 @@
  *
  * `bytes` is what was pulled. Ostree's is one file an object, each compressed with gzip by itself.
  */
-import { mkdir, rm } from 'node:fs/promises';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
+import { makeAgent } from '../src/agent/agent.ts';
 import { ensureToolsRoot } from '../src/build/tools-tree.ts';
 import { IngotError } from '../src/errors.ts';
 import { resolveImage } from '../src/oci/layout.ts';
@@ -38,6 +39,8 @@ export const node: Benchmark = {
 const DECLARATION = 'images/debian-amd.yaml';
 const CASES = ['first install', 'driver changed', 'nothing changed'] as const;
 type Case = (typeof CASES)[number];
+/** On a node. */
+const AGENT = `${GIVEN}/agent`;
 type Samples = Readonly<Record<Case, Sample[]>>;
 
 interface Image {
@@ -100,6 +103,11 @@ async function prepareWork(context: BenchContext): Promise<Work> {
   const initial = await make(variants.initial);
   const driver = await make(variants.driver);
   const { lock } = variants.initial;
+  const agent = await makeAgent(context.productRoot, 'amd64', signal);
+  await mkdir(join(given, 'agent'));
+  for (const { name, data } of agent.files) {
+    await writeFile(join(given, 'agent', name), data, { mode: name === 'node' ? 0o755 : 0o644 });
+  }
   const mirrors = (): ReturnType<typeof loadMirrors> => loadMirrors(env, signal);
   return {
     context,
@@ -134,10 +142,9 @@ async function measureIngot(work: Work, folder: string, samples: Samples): Promi
 
   const booted = await BootedNode.adopt(machine, work.given);
   const update = async (args: readonly string[]): Promise<Sample> => {
-    const { sample, stdout } = await timed(
-      context,
-      booted.outsideArgv(booted.ingotArgv(['node', ...args, '--json']), []),
-    );
+    // As a node runs it: a bundle, by the Node.js that lies beside it.
+    const argv = [`${AGENT}/node`, `${AGENT}/ingot.mjs`, 'node', ...args, '--json'] as const;
+    const { sample, stdout } = await timed(context, booted.outsideArgv(argv, []));
     const { pulled } = JSON.parse(stdout) as { pulled: { bytes: number } };
     return { ...sample, bytes: pulled.bytes };
   };
