@@ -22,6 +22,7 @@ import { build } from './build.ts';
 import { node } from './node.ts';
 import { registry } from './registry.ts';
 import { resolve } from './resolve.ts';
+import { restart } from './restart.ts';
 import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult } from './result.ts';
 
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
@@ -30,6 +31,7 @@ const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['node', node],
   ['registry', registry],
   ['resolve', resolve],
+  ['restart', restart],
 ]);
 
 const USAGE = `usage: npm run bench -- NAME [--rounds N] [--case WORDS] [--json] [--verbose]

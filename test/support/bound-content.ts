@@ -1,5 +1,5 @@
 /** Containers and models in a registry, as other people's programs put them there. */
-import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 
 import { run } from '../../src/proc/run.ts';
@@ -8,7 +8,7 @@ import { sidTools } from './sid-tools.ts';
 import { packLayer, type SmallLayer, writeSmallImage, writeTree } from './small-image.ts';
 
 /**
- * An image for two architectures, whose layers have these files.
+ * An image for two architectures, whose layers have these files. What lies in `bin` can be run.
  *
  * @param reference `HOST/PATH:TAG` of a registry without TLS
  * @returns digest of the index
@@ -16,13 +16,18 @@ import { packLayer, type SmallLayer, writeSmallImage, writeTree } from './small-
 export async function pushContainer(
   scratch: string,
   reference: string,
-  layers: readonly Readonly<Record<string, string>>[],
+  layers: readonly Readonly<Record<string, string | Uint8Array>>[],
 ): Promise<string> {
   const folder = await mkdtemp(join(scratch, 'container-'));
   try {
     const packed: SmallLayer[] = [];
     for (const [index, files] of layers.entries()) {
-      packed.push(await packLayer(folder, `layer-${index}`, (tree) => writeTree(tree, files)));
+      const fill = async (tree: string): Promise<void> => {
+        await writeTree(tree, files);
+        for (const path of Object.keys(files))
+          if (path.startsWith('bin/')) await chmod(join(tree, path), 0o755);
+      };
+      packed.push(await packLayer(folder, `layer-${index}`, fill));
     }
     const images: string[] = [];
     for (const architecture of ['amd64', 'arm64']) {

@@ -72,12 +72,21 @@ export class VmImages {
   }
 
   async start(disk: string, options: Partial<VmOptions> = {}): Promise<VmNode> {
-    const scratch = join(this.#folder, 'machine');
-    await mkdir(scratch);
-    const { toolsRoot } = this;
-    const consoleFile = join(this.#folder, 'console.log');
-    return new VmNode(await Vm.start({ disk, toolsRoot, scratch, consoleFile, network: 'host', ...options }));
+    return startNode(disk, this.#folder, this.toolsRoot, options);
   }
+}
+
+/** A machine that reaches registries on this one. @param folder has no `machine` yet */
+export async function startNode(
+  disk: string,
+  folder: string,
+  toolsRoot: ToolsRoot,
+  options: Partial<VmOptions> = {},
+): Promise<VmNode> {
+  const scratch = join(folder, 'machine');
+  await mkdir(scratch);
+  const consoleFile = join(folder, 'console.log');
+  return new VmNode(await Vm.start({ disk, toolsRoot, scratch, consoleFile, network: 'host', ...options }));
 }
 
 export interface NodeStatus {
