@@ -31,10 +31,10 @@ export default defineConfig({
         },
       },
       {
-        // Everything that boots machines, and nothing else: `npm run test:vm`. The first is an integration test too.
+        // Everything that boots machines, and nothing else: `npm run test:vm`. Two are integration tests too.
         test: {
           name: 'vm',
-          include: ['test/integration/vm.test.ts', 'test/vm/**/*.test.ts'],
+          include: ['test/integration/{vm,node-vm}.test.ts', 'test/vm/**/*.test.ts'],
           testTimeout: 1_800_000,
           hookTimeout: 1_800_000,
           // A machine is emulated on a core of its own; two would only wait for each other.

@@ -1,14 +1,14 @@
 /** A host whose bootc answers what real hosts answered: `test/fixtures/bootc`. Programs alone are played. */
-import { readFileSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { resolve } from 'node:path';
-import { beforeEach, describe, expect, test } from 'vitest';
+import { dirname, join, resolve } from 'node:path';
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest';
 import { parse } from 'yaml';
 
 import type { Digest } from '../digest.ts';
-import { IngotError } from '../errors.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { OstreeTools } from '../ostree/disk-tools.ts';
+import { objectPath, renderCommit } from '../ostree/tree/tree-objects.ts';
 import { type Argv, quoteArgv, type RunResult } from '../proc/run.ts';
 import type { Stage } from '../report/events.ts';
 import { parseBootcStatus } from '../tools/bootc.ts';
@@ -22,6 +22,8 @@ const RUNNING = 'sha256:736b359467c9437c1ac915acaae952aad854e07eb4a16a94999a48af
 const NEXT = 'sha256:16dc2b6256b4ff0d2ec18d2dbfb06d117904010c8cf9732cdb022818cf7a7566' as Digest;
 const STAGED_ID = '3c6dad657109522e0b2e49bf44b5420f16f0b438b5b9357e5132211cfbad135d.0';
 const BOOTED_ID = '26836632adf6228d64ef07a26fd3efaf177104efd1f341a2cf7909a3e4e2c72c.0';
+/** Of a deployment that a test adds. */
+const ADDED = 'c'.repeat(64);
 const HELP = '  --download-only\n  --from-downloaded\n  --tag <TAG>\n';
 
 /** Runs nothing: gives the answers, and changes the host's status where the program would have. */
@@ -43,9 +45,6 @@ class PlayedHost implements OstreeTools {
     if (line.startsWith('bootc status')) return answer(JSON.stringify(this.status));
     if (line === 'bootc upgrade --help') return answer(this.help);
     if (line.startsWith('ostree refs')) return answer(this.branches);
-    if (line.startsWith('ostree show')) {
-      return Promise.reject(new IngotError('NODE_FAILED', 'ostree', { output: 'No such metadata key' }));
-    }
     if (line === 'ostree admin status') return answer(this.#ostreeStatus());
     this.ran.push(line);
     for (const [begin, fixture] of this.after) if (line.startsWith(begin)) this.status = statusOf(fixture);
@@ -99,11 +98,34 @@ const stage: Stage = {
   detail: () => undefined,
 };
 
+const sysroot = mkdtempSync(join(tmpdir(), 'ingot-bootc-'));
+afterAll(() => {
+  rmSync(sysroot, { recursive: true });
+});
+
+/** Commits that say nothing of an image, of every host that was recorded. */
+beforeAll(() => {
+  const nothing = Buffer.alloc(32);
+  const commit = renderCommit({
+    ...{ tree: nothing, meta: nothing, subject: '', timestamp: 0, kernel: 'none' },
+    ...{ texts: {}, refs: [] },
+  });
+  const recorded = readdirSync(FIXTURES).flatMap((name) => {
+    const text = readFileSync(join(FIXTURES, name), 'utf8');
+    return [...text.matchAll(/checksum: "?([0-9a-f]{64})/g)].map(([, checksum = '']) => checksum);
+  });
+  for (const checksum of [...recorded, ADDED]) {
+    const path = join(sysroot, 'ostree/repo/objects', objectPath(Buffer.from(checksum, 'hex'), 'commit'));
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, commit);
+  }
+});
+
 let host: PlayedHost;
 let engine: BootcEngine;
 function on(fixture: string): void {
   host = new PlayedHost(fixture);
-  engine = new BootcEngine({ tools: host, sysroot: tmpdir() });
+  engine = new BootcEngine({ tools: host, sysroot });
 }
 beforeEach(() => {
   on('booted-usroverlay');
@@ -237,7 +259,7 @@ test('going back gives up what is staged, in one command of bootc’s', async ()
   const { status, ...rest } = statusOf('staged-booted') as { status: Record<string, object> };
   const rollback = {
     ...status['booted'],
-    ostree: { stateroot: 'default', checksum: 'c'.repeat(64), deploySerial: 0 },
+    ostree: { stateroot: 'default', checksum: ADDED, deploySerial: 0 },
   };
   host.status = { ...rest, status: { ...status, rollback } };
   const told: string[] = [];

@@ -112,7 +112,7 @@ export class BootcEngine implements Engine {
     const { staged } = (await this.#host()).status;
     if (staged?.ostree === undefined || !(await this.isFetched({ digest }))) return undefined;
     const { checksum } = staged.ostree;
-    return offerIn(await readCommitMetadata(this.#repo, checksum, this.#tools), reference, digest);
+    return offerIn(await readCommitMetadata(this.#repo, checksum), reference, digest);
   }
 
   async requireDownload(image: OfferedImage): Promise<void> {
@@ -266,7 +266,7 @@ export class BootcEngine implements Engine {
     const architecture = entry.image?.architecture;
     if (entry.ostree === undefined) return { facts: { architecture }, layers: undefined };
     const { stateroot, checksum } = entry.ostree;
-    const { manifest, config } = await readCommitMetadata(this.#repo, checksum, this.#tools);
+    const { manifest, config } = await readCommitMetadata(this.#repo, checksum);
     const said = parseFacts(manifest?.annotations ?? config?.config?.Labels ?? {});
     const modules = join(this.#sysroot, 'ostree/deploy', stateroot, 'deploy', idOf(entry), 'usr/lib/modules');
     const [release, ...more] = said.kernel === undefined ? await readdir(modules).catch(() => []) : [];

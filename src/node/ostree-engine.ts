@@ -81,7 +81,7 @@ export class OstreeEngine implements Engine {
     return Promise.all(
       shown.map(async (one, index): Promise<Deployment> => {
         const id = idOf(one);
-        const commit = await readCommitMetadata(REPO, one.checksum, this.#tools);
+        const commit = await readCommitMetadata(REPO, one.checksum);
         const created = Date.parse(commit.config?.created ?? '');
         return {
           index,
@@ -123,7 +123,7 @@ export class OstreeEngine implements Engine {
 
   async fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined> {
     if (!(await this.isFetched({ digest }))) return undefined;
-    return offerIn(await readCommitMetadata(REPO, imageRef(digest), this.#tools), reference, digest);
+    return offerIn(await readCommitMetadata(REPO, imageRef(digest)), reference, digest);
   }
 
   requireDownload(): Promise<void> {
@@ -171,7 +171,7 @@ export class OstreeEngine implements Engine {
     const [before, entries, next] = await Promise.all([
       this.#status(),
       loadKernelArgumentsOfEntries(BOOT, SYSROOT),
-      readCommitMetadata(REPO, ref, this.#tools),
+      readCommitMetadata(REPO, ref),
     ]);
     const booted = before.find((one) => one.booted);
     const running = booted === undefined ? undefined : entries.get(idOf(booted));
@@ -180,7 +180,7 @@ export class OstreeEngine implements Engine {
         hint: 'is /boot mounted? `ostree admin status` shows what ostree knows',
       });
     }
-    const now = await readCommitMetadata(REPO, booted.checksum, this.#tools);
+    const now = await readCommitMetadata(REPO, booted.checksum);
     const bootId = bootIdOf(image.digest, this.#options.now());
     const kernelArguments = nextKernelArguments(
       running,
@@ -248,7 +248,7 @@ export class OstreeEngine implements Engine {
     const layers = new Set<Digest>();
     for (const digest of images) {
       if (!(await this.isFetched({ digest }))) continue;
-      const { manifest } = await readCommitMetadata(REPO, imageRef(digest), this.#tools);
+      const { manifest } = await readCommitMetadata(REPO, imageRef(digest));
       for (const layer of manifest?.layers ?? []) layers.add(layer.digest);
     }
     const before = await statfs(REPO);

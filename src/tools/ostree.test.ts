@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 
-import { ostreeDeployArgv, parseGVariantString, parseOstreeFeatures, parseOstreeStatus } from './ostree.ts';
+import { ostreeDeployArgv, parseOstreeFeatures, parseOstreeStatus } from './ostree.ts';
 
 const A = '52ad1861519a95f880d04fdae56d7a27c0401fc091abc041c702478ed61b2ae0';
 const B = 'dc82a01fbb90d7deda12c1f1d4ae9e88ab6ac1cd0c3ddf04ba7dcc7bba7aa9c1';
@@ -70,20 +70,6 @@ test('the status of ostree 2025.2 is understood', () => {
     },
   ]);
   expect(parseOstreeStatus('')).toEqual([]);
-});
-
-test.each([
-  [`'plain'`, 'plain'],
-  [`'{"a":"b\\\\n"}'`, '{"a":"b\\n"}'],
-  [`"it's \\"quoted\\""`, `it's "quoted"`],
-  [`'line\\nline\\u0001\\U0001f600'`, 'line\nline\u0001😀'],
-  [`''`, ''],
-])('the metadata %s is read', (text, expected) => {
-  expect(parseGVariantString(`${text}\n`)).toBe(expected);
-});
-
-test.each(['uint64 7', `'open`, '', `['a']`])('the metadata %s is no string', (text) => {
-  expect(parseGVariantString(text)).toBeUndefined();
 });
 
 test('what ostree was built with', () => {

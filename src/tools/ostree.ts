@@ -134,28 +134,6 @@ export function ostreeListRefsArgv(repo: string, prefix: string): Argv {
   return ['ostree', 'refs', `--repo=${repo}`, '--list', prefix];
 }
 
-/** Prints the value as text of GVariant; fails for a key that the commit does not have. */
-export function ostreeShowMetadataArgv(repo: string, revision: string, key: string): Argv {
-  return ['ostree', 'show', `--repo=${repo}`, `--print-metadata-key=${key}`, revision];
-}
-
-const GVARIANT_ESCAPES: Readonly<Record<string, string>> = {
-  ...{ a: '\u0007', b: '\b', f: '\f', n: '\n', r: '\r', t: '\t', v: '\v' },
-};
-
-/** A string as g_variant_print() writes it: in quotes of one kind or the other. Undefined for anything else. */
-export function parseGVariantString(text: string): string | undefined {
-  const inner = /^(['"])(.*)\1$/su.exec(text.trim())?.[2];
-  return inner?.replaceAll(
-    /\\(?:u([0-9a-f]{4})|U([0-9a-f]{8})|(.))/gsu,
-    (_all, short: string | undefined, long: string | undefined, character: string | undefined) => {
-      const code = short ?? long;
-      if (code !== undefined) return String.fromCodePoint(Number.parseInt(code, 16));
-      return GVARIANT_ESCAPES[character ?? ''] ?? character ?? '';
-    },
-  );
-}
-
 /** One deployment as `ostree admin status` shows it. */
 export interface OstreeDeployment {
   readonly booted: boolean;

@@ -4,8 +4,10 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { resolveImage } from '../../src/oci/layout.ts';
+import { readCommitMetadata } from '../../src/ostree/commit-metadata.ts';
 import { DiskTools } from '../../src/ostree/disk-tools.ts';
 import { importImage, installableImage } from '../../src/ostree/import-image.ts';
+import { layerRef } from '../../src/ostree/layer-record.ts';
 import { FILE_OWNER_CAPABILITIES } from '../../src/tools/tools-root.ts';
 import { type BuiltImage, builtImage, TEST_FOLDER } from '../support/built-image.ts';
 import { deriveImage, testTools } from '../support/derived-image.ts';
@@ -68,6 +70,17 @@ test('an image is what its layers say, and a commit that ostree itself would mak
   const contents = async (commit: string): Promise<string | undefined> =>
     /ContentChecksum: +(\w+)/.exec(await ostree('show', `--repo=${repo}`, commit))?.[1];
   expect(await contents(again)).toBe(await contents(ref));
+
+  // ostree reads what we wrote, and we what it wrote.
+  expect(await ostree('show', `--repo=${repo}`, '--print-metadata-key=ostree.manifest-digest', ref)).toBe(
+    `'${image.digest}'`,
+  );
+  expect(await readCommitMetadata(repo, ref)).toMatchObject({
+    digest: image.digest,
+    manifest: image.manifest,
+  });
+  const layer = layerRef(image.manifest.layers[0]?.digest ?? image.digest);
+  expect(await readCommitMetadata(repo, layer)).toMatchObject({ digest: undefined, manifest: undefined });
 
   // Nothing is made twice.
   const commit = await ostree('rev-parse', `--repo=${repo}`, ref);

@@ -8,6 +8,7 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 
 /** From the longest down; whatever is not here takes less than these. */
 export const LONGEST: readonly string[] = [
+  'node-vm',
   'vm',
   'build',
   'build-verify',

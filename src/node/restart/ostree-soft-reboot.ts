@@ -102,9 +102,9 @@ export class OstreeSoftReboot implements SoftReboot {
   }
 
   async #summarise({ id, version, facts }: Deployment): Promise<ImageSummary> {
-    const { sysroot, tools } = this.#options;
+    const { sysroot } = this.#options;
     const commit = id.replace(/\.\d+$/, '');
-    const { kernelArguments } = await readCommitMetadata(join(sysroot, 'ostree/repo'), commit, tools);
+    const { kernelArguments } = await readCommitMetadata(join(sysroot, 'ostree/repo'), commit);
     return { kind: 'image', shown: id, version, facts, kernelArguments };
   }
 }

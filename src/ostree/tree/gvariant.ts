@@ -30,13 +30,17 @@ function renderOffsets(ends: readonly number[], bodyBytes: number): Buffer {
   return bytes;
 }
 
+function alignedTo(at: number, alignment: 1 | 8): number {
+  return Math.ceil(at / alignment) * alignment;
+}
+
 /** Values one after the other, each at a multiple of its alignment. */
 function layOut(values: readonly Value[]): { readonly body: Buffer; readonly ends: readonly number[] } {
   const parts: Buffer[] = [];
   const ends: number[] = [];
   let at = 0;
   for (const { bytes, alignment } of values) {
-    const padding = (alignment - (at % alignment)) % alignment;
+    const padding = alignedTo(at, alignment) - at;
     parts.push(Buffer.alloc(padding), bytes);
     at += padding + bytes.length;
     ends.push(at);
@@ -91,8 +95,8 @@ export function tuple(values: readonly Value[]): Value {
   };
 }
 
-/** The values of an array whose elements have alignment 1. @throws RangeError for what is none */
-export function splitArray(bytes: Buffer): Buffer[] {
+/** The values of an array. @param alignment of its elements. @throws RangeError for what is none */
+export function splitArray(bytes: Buffer, alignment: 1 | 8 = 1): Buffer[] {
   if (bytes.length === 0) return [];
   const size = offsetBytes(bytes.length);
   const table = readOffset(bytes, bytes.length - size, size);
@@ -104,7 +108,7 @@ export function splitArray(bytes: Buffer): Buffer[] {
     const end = readOffset(bytes, table + index * size, size);
     if (end < start || end > table) throw new RangeError('an element of an array ends before it begins');
     elements.push(bytes.subarray(start, end));
-    start = end;
+    start = alignedTo(end, alignment);
   }
   return elements;
 }
@@ -128,4 +132,24 @@ export function splitTuple(bytes: Buffer, count: number): Buffer[] {
 export function readText(bytes: Buffer): string {
   if (bytes.at(-1) !== 0) throw new RangeError('a text does not end in a zero byte');
   return bytes.toString('utf8', 0, bytes.length - 1);
+}
+
+/** An entry of `a{sv}`: its key, and the bytes and the type of its value. @throws RangeError for what is none */
+export function splitEntry(entry: Buffer): {
+  readonly key: string;
+  readonly value: Buffer;
+  readonly type: string;
+} {
+  const size = offsetBytes(entry.length);
+  const bodyEnd = entry.length - size;
+  const keyEnd = readOffset(entry, bodyEnd, size);
+  if (keyEnd > bodyEnd) throw new RangeError('a key ends behind its entry');
+  const variantBytes = entry.subarray(alignedTo(keyEnd, 8), bodyEnd);
+  const separator = variantBytes.lastIndexOf(0);
+  if (separator === -1) throw new RangeError('a value has no type');
+  return {
+    key: readText(entry.subarray(0, keyEnd)),
+    value: variantBytes.subarray(0, separator),
+    type: variantBytes.toString('latin1', separator + 1),
+  };
 }

@@ -12,6 +12,7 @@ import {
   offsetBytes,
   readText,
   splitArray,
+  splitEntry,
   splitTuple,
   text,
   tuple,
@@ -147,4 +148,18 @@ export function parseCommitRoot(bytes: Buffer): DirectoryEntry {
   const treeEnd = bodyEnd < 64 ? 0 : bytes.readUIntLE(bodyEnd, size);
   if (treeEnd < 32 || bodyEnd - treeEnd !== 32) throw new RangeError('this is not a commit');
   return { tree: bytes.subarray(treeEnd - 32, treeEnd), meta: bytes.subarray(treeEnd, bodyEnd) };
+}
+
+/** The metadata of a commit that is text, by key. @throws RangeError for what is none */
+export function parseCommitTexts(bytes: Buffer): ReadonlyMap<string, string> {
+  // The metadata comes first, and where it ends is the last of the offsets.
+  const size = offsetBytes(bytes.length);
+  const end = bytes.length < size ? -1 : bytes.readUIntLE(bytes.length - size, size);
+  if (end < 0 || end > bytes.length) throw new RangeError('this is not a commit');
+  const texts = new Map<string, string>();
+  for (const entry of splitArray(bytes.subarray(0, end), 8)) {
+    const { key, value, type } = splitEntry(entry);
+    if (type === 's') texts.set(key, readText(value));
+  }
+  return texts;
 }
