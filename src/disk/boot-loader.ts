@@ -19,12 +19,24 @@ import type { DiskIdentity, DiskLayout } from './layout.ts';
 /** GRUB's environment: always exactly this long, and written in place, since GRUB does not replay the journal. */
 const GRUBENV_BYTES = 1024;
 
+/**
+ * Where the menu is on the boot partition, by the link that libostree switches, and in the folders that it leads to.
+ * The switch is one for the kernel, which replays the journal. GRUB does not: when the power goes while the kernel brings
+ * the switch from the journal to its place, GRUB may find a link that leads nowhere yet. Both menus are whole then.
+ */
+export const MENU_PLACES = ['grub/grub.cfg', 'loader.1/grub.cfg', 'loader.0/grub.cfg'] as const;
+
 /** What the signed GRUB reads first, from the EFI system partition. */
 export function renderEspGrubConfig(bootUuid: string): string {
+  const choices = MENU_PLACES.map((place, index) => [
+    `${index === 0 ? 'if' : 'elif'} [ -s ($root)/${place} ]; then`,
+    `  configfile ($root)/${place}`,
+  ]);
   return [
     `search --no-floppy --fs-uuid --set=root ${bootUuid}`,
     'set prefix=($root)/grub',
-    'configfile $prefix/grub.cfg',
+    ...choices.flat(),
+    'fi',
     '',
   ].join('\n');
 }

@@ -19,7 +19,14 @@ test('the mount table names file systems, six fields a line', () => {
 });
 
 test('GRUB finds the boot partition by its file system alone', () => {
-  expect(renderEspGrubConfig(IDENTITY.bootUuid)).toContain(`--fs-uuid --set=root ${IDENTITY.bootUuid}\n`);
+  const config = renderEspGrubConfig(IDENTITY.bootUuid);
+  expect(config).toContain(`--fs-uuid --set=root ${IDENTITY.bootUuid}\n`);
+  // The link first; where it leads nowhere yet, one of the folders.
+  expect([...config.matchAll(/configfile \(\$root\)\/(\S+)/g)].map(([, place]) => place)).toEqual([
+    'grub/grub.cfg',
+    'loader.1/grub.cfg',
+    'loader.0/grub.cfg',
+  ]);
 });
 
 test("GRUB's environment is exactly one block", () => {

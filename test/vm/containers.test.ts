@@ -101,7 +101,7 @@ async function expectServes(node: VmNode, version: string, content: string): Pro
     gate: { healthy: true },
   });
   expect(await node.sh(`bash --norc -c '${ASK}'`)).toBe(content);
-  expect(await node.sh('podman exec web /bin/busybox cat /models/weights')).toBe(content);
+  expect(await node.sh('podman exec systemd-web /bin/busybox cat /models/weights')).toBe(content);
 }
 
 test(

@@ -128,6 +128,20 @@ test.each(FAILURES)('%s: the node goes back', { timeout: 3 * BOOT_MS }, async (_
   expect(status.rollback).toBeUndefined();
 });
 
+test(
+  'a link to the menu that leads nowhere yet does not keep GRUB from it',
+  { timeout: BOOT_MS },
+  async () => {
+    const link = await node.sh('readlink /boot/loader');
+    // As GRUB may find it when the power went while the kernel brought another link to its place.
+    await node.sh('ln --symbolic --force --no-dereference loader.none /boot/loader; sync');
+    await node.sh('systemctl --no-block reboot');
+    await node.vm.waitForBoot({ timeoutMs: BOOT_MS, after: node.vm.bootId });
+    await node.sh(`ln --symbolic --force --no-dereference ${link} /boot/loader`);
+    expect(await node.status()).toMatchObject({ booted: { version: '20991231.1' } });
+  },
+);
+
 test('a good system whose check fails later stays up', { timeout: BOOT_MS }, async () => {
   const before = node.vm.restarts;
   await node.sh('mkdir -p /etc/greenboot/check/required.d');

@@ -7,6 +7,7 @@ import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { freemem } from 'node:os';
 import { basename, join } from 'node:path';
 
+import { MENU_PLACES } from '../../../src/disk/boot-loader.ts';
 import { parseEnvironment } from '../../../src/node/boot/grub-environment.ts';
 import { argumentValue, parseEntryOptions } from '../../../src/node/boot-entries.ts';
 import { MountNamespace } from '../../../src/proc/mount-namespace.ts';
@@ -167,7 +168,8 @@ export class DiskJudge implements AsyncDisposable {
       if (exitCode !== 0) complaints.push(`GRUB does not read ${file}: ${stderr.slice(0, 200)}`);
       return stdout;
     };
-    const menu = await read('cat', MENU);
+    // As it does by its first file, on the EFI system partition.
+    const menu = await read('cat', (await this.#firstMenu(disk)) ?? MENU);
     // The block has no newline at its end, and what it is padded with matters.
     const environment = await read('cat', ENVIRONMENT);
     for (const file of new Set(parseMenuEntries(menu).flatMap(({ files }) => files))) {
@@ -180,6 +182,14 @@ export class DiskJudge implements AsyncDisposable {
       complaints.push(`GRUB does not take the menu: ${String(error)}`);
       return { complaints, menu, environment, links: [] };
     }
+  }
+
+  async #firstMenu(disk: string): Promise<string | undefined> {
+    for (const place of MENU_PLACES) {
+      const { exitCode, stdout } = await this.#grub(disk, 'cat', place);
+      if (exitCode === 0 && stdout !== '') return place;
+    }
+    return undefined;
   }
 
   async #grub(disk: string, command: string, file: string): Promise<RunResult> {
