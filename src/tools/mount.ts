@@ -23,6 +23,20 @@ export function mountOverlayArgv(options: OverlayOptions): Argv {
   return ['mount', '-t', 'overlay', '-o', settings.join(','), 'overlay', options.target];
 }
 
+/** Mounts an image of a file system that is a file. */
+export function mountImageArgv(image: string, type: 'erofs', target: string): Argv {
+  return ['mount', '-t', type, '-o', 'ro', image, target];
+}
+
+/**
+ * Mounts a composefs: names and modes of one directory, whose files are in another, which is not seen itself
+ * (docs.kernel.org, "overlayfs", data-only lower layers).
+ */
+export function mountComposefsArgv(names: string, objects: string, target: string): Argv {
+  const lower = `lowerdir=${escapePath(names)}::${escapePath(objects)}`;
+  return ['mount', '-t', 'overlay', '-o', `ro,${lower},redirect_dir=on,metacopy=on`, 'composefs', target];
+}
+
 /** Puts a file or directory over another one. */
 export function bindMountArgv(source: string, target: string): Argv {
   return ['mount', '--bind', source, target];

@@ -50,7 +50,6 @@ export class OstreeSoftReboot implements SoftReboot {
     if (version === undefined || version < FIRST_SYSTEMD) {
       obstacles.push(`systemd ${version ?? 'of unknown version'} has no soft reboot`);
     }
-    if ((await readFile(BOOTED_MARK)).includes(COMPOSEFS_KEY)) obstacles.push('the root is a composefs');
     return obstacles;
   }
 
@@ -84,7 +83,8 @@ export class OstreeSoftReboot implements SoftReboot {
       readFile(BOOTED_MARK),
     ]);
     const moved = moveBootedMark(mark, from, next);
-    await using root = await mountNextRoot(folder, sysroot, tools);
+    const isComposefs = mark.includes(COMPOSEFS_KEY);
+    await using root = await mountNextRoot({ folder, sysroot, isComposefs }, tools);
     const blessed = await readFile(BLESSED_MARK).catch(() => undefined);
     try {
       await writeFile(BOOTED_MARK, moved);

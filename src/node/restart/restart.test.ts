@@ -10,7 +10,7 @@ describe('how a node restarts', () => {
 
   test.each([
     ['full' as const, ['the initramfs changes'], [], ['the initramfs changes']],
-    ['soft' as const, [], ['the root is a composefs'], ['the root is a composefs']],
+    ['soft' as const, [], ['bootc makes no soft reboot here'], ['bootc makes no soft reboot here']],
     [
       'unknown' as const,
       ['whether the initramfs stays the same'],
@@ -25,7 +25,7 @@ describe('how a node restarts', () => {
   });
 
   test('not at all, when nothing changes', () => {
-    expect(restartFor({ kind: 'none', reasons: [] }, ['the root is a composefs']).kind).toBe('none');
+    expect(restartFor({ kind: 'none', reasons: [] }, ['bootc makes no soft reboot here']).kind).toBe('none');
   });
 
   test('as it was asked to', () => {
