@@ -108,13 +108,13 @@ export class StoredSource implements ImageSource {
         at += await writeBatch(file, batch, at);
         onProgress?.(at);
       }
-      await file.sync();
     } catch (error) {
       throw isDiskFull(error) ? diskFull(this.#store.root, error) : error;
     } finally {
       await file.close();
     }
-    // The name is not synced: whoever lost it in a power loss fetches the blob again.
+    // Neither is synced: what a power loss takes is fetched again. File systems know of a file's bytes before they know
+    // that it is longer, so one that lost some is shorter than its record says, and is hashed.
     await rename(partial, this.#store.blobPath(hex));
     await this.#store.recordBlob(hex);
   }
