@@ -160,7 +160,7 @@ export class VmNode implements AsyncDisposable {
   async restart(): Promise<number> {
     const before = this.vm.restarts;
     const boot = this.vm.bootId;
-    await this.sh('systemctl --no-block reboot');
+    this.vm.tell('systemctl --no-block reboot');
     await this.settle(boot);
     return this.vm.restarts - before;
   }

@@ -32,6 +32,10 @@ beforeAll(async () => {
   ({ host } = registry);
   busybox = await readFile(join((await sidTools(['busybox-static'])).path, 'usr/bin/busybox'));
   declaration = join(scratch, 'node.yaml');
+});
+
+/** @param timeout of the check: an emulated node allows ten times that */
+async function declare(timeout: string): Promise<void> {
   await writeFile(
     declaration,
     `name: node
@@ -50,11 +54,11 @@ health:
   - name: web-answers
     http: http://127.0.0.1:8080/version
     service: web.service
-    timeout: 60s
+    timeout: ${timeout}
 update: { source: '${host}/nodes/node:stable', tries: 1 }
 `,
   );
-});
+}
 
 afterAll(async () => {
   await registry[Symbol.asyncDispose]();
@@ -65,7 +69,9 @@ afterAll(async () => {
 async function build(
   files: Readonly<Record<string, string>>,
   weights: string,
+  timeout = '60s',
 ): Promise<{ readonly layout: string; readonly version: string }> {
+  await declare(timeout);
   await pushContainer(scratch, `${host}/ai/web:1`, [{ 'bin/busybox': busybox }, files]);
   await pushModel(scratch, `${host}/ai/tiny:1`, { weights });
   await ingotJson(['--store', TEST_STORE, 'lock', '--update', '--insecure', host, declaration]);
@@ -141,7 +147,7 @@ test(
     await expectServes(node, first.version, 'first');
 
     // It starts, and has nothing to answer with.
-    const third = await build({ 'www/other': 'third\n' }, 'third\n');
+    const third = await build({ 'www/other': 'third\n' }, 'third\n', '5s');
     await reachRegistry(node);
     await node.ingotJson(follow(third.version));
     expect(await node.restart()).toBe(2);

@@ -135,8 +135,9 @@ test(
     const link = await node.sh('readlink /boot/loader');
     // As GRUB may find it when the power went while the kernel brought another link to its place.
     await node.sh('ln --symbolic --force --no-dereference loader.none /boot/loader; sync');
-    await node.sh('systemctl --no-block reboot');
-    await node.vm.waitForBoot({ timeoutMs: BOOT_MS, after: node.vm.bootId });
+    const boot = node.vm.bootId;
+    node.vm.tell('systemctl --no-block reboot');
+    await node.vm.waitForBoot({ timeoutMs: BOOT_MS, after: boot });
     await node.sh(`ln --symbolic --force --no-dereference ${link} /boot/loader`);
     expect(await node.status()).toMatchObject({ booted: { version: '20991231.1' } });
   },
@@ -147,8 +148,9 @@ test('a good system whose check fails later stays up', { timeout: BOOT_MS }, asy
   await node.sh('mkdir -p /etc/greenboot/check/required.d');
   await node.sh('printf "#!/bin/sh\\nexit 1\\n" >/etc/greenboot/check/required.d/1.sh');
   await node.sh('chmod +x /etc/greenboot/check/required.d/1.sh');
-  await node.sh('systemctl --no-block reboot');
-  await node.vm.waitForBoot({ timeoutMs: BOOT_MS, after: node.vm.bootId });
+  const boot = node.vm.bootId;
+  node.vm.tell('systemctl --no-block reboot');
+  await node.vm.waitForBoot({ timeoutMs: BOOT_MS, after: boot });
   await node.sh('until systemctl is-failed --quiet ingot-gate.service; do sleep 1; done', BOOT_MS);
   expect(await node.sh('systemctl show --value -p ConditionResult ingot-failed.service')).toBe('no');
   expect(await node.status()).toMatchObject({ boot: { blessed: true }, gate: { healthy: false } });

@@ -33,8 +33,8 @@ const TAIL_LINES = 40;
 const MEMORY_MS = 120_000;
 /** Firmware that KVM executes prints its first line within two seconds. */
 const KVM_FIRMWARE_MS = 20_000;
-/** What the guest may take to begin to switch itself off. */
-const POWER_OFF_SECONDS = 30;
+/** What the guest may take to begin to go down. */
+const GO_DOWN_SECONDS = 30;
 /** What a command may take beyond its own limit: the way in and out of an emulated guest. */
 const CHANNEL_GRACE_MS = 30_000;
 
@@ -226,17 +226,24 @@ export class Vm implements AsyncDisposable {
     return await this.#wait(this.#channel.run(script, seconds), `an answer to: ${script}`, limit);
   }
 
+  /**
+   * Runs a shell script that takes the guest down, and does not wait for its answer: who brings it may be stopped first.
+   * What becomes of the guest is what counts.
+   */
+  tell(script: string): void {
+    this.#channel.run(script, GO_DOWN_SECONDS).catch(() => undefined);
+  }
+
   /** Restarts the guest in an orderly way and waits until the next boot runs commands. */
   async reboot(options: WaitOptions): Promise<void> {
     const previous = this.#channel.bootId;
-    await this.exec('systemctl --no-block reboot', { timeoutMs: 30_000 });
+    this.tell('systemctl --no-block reboot');
     await this.#wait(this.#channel.waitForBoot(previous), 'the machine to be up again', options.timeoutMs);
   }
 
   /** Switches the guest off in an orderly way and waits until it is off. */
   async powerOff(options: WaitOptions): Promise<void> {
-    // The machine may be off before the answer is here. That it is off is what counts.
-    this.#channel.run('systemctl --no-block poweroff', POWER_OFF_SECONDS).catch(() => undefined);
+    this.tell('systemctl --no-block poweroff');
     const off = this.#qemu.exited.then(({ exitCode, output }) => {
       if (exitCode !== 0) throw this.#failure(`QEMU ended (${exitCode ?? 'by a signal'}): ${output}`);
     });

@@ -43,7 +43,7 @@ export async function carryOutUpdate(
   });
   const boot = vm.bootId;
   await lab.must(vm, lab.updateCommand('new'));
-  await lab.must(vm, 'systemctl --no-block reboot');
+  vm.tell('systemctl --no-block reboot');
   await vm.waitForBoot({ timeoutMs: BOOT_MS, after: boot });
   await begin('checks and blessing', vm.seconds);
   await lab.waitUntilGood(vm, boot);
