@@ -1,9 +1,8 @@
 /** The image that a name leads to now, held to its digest from then on: a tag that moves meanwhile changes nothing. */
 import { IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES, parseJson } from '../oci/blob.ts';
-import { INDEX_MEDIA_TYPES, readDocument } from '../oci/image-graph.ts';
-import type { ImageSource, ManifestDocument, TransferOptions } from '../oci/image-transfer.ts';
-import { MAX_INDEX_DEPTH } from '../oci/layout.ts';
+import { imageFor } from '../oci/image-graph.ts';
+import type { ImageSource, TransferOptions } from '../oci/image-transfer.ts';
 import { ImageConfig, LAYER_MEDIA_TYPES, Manifest } from '../oci/schema.ts';
 import { versionOf } from '../ostree/import-image.ts';
 import type { OfferedImage } from './engine.ts';
@@ -21,7 +20,17 @@ export interface OfferOptions extends TransferOptions {
 export async function readOffer(source: ImageSource, options: OfferOptions): Promise<OfferedImage> {
   const { reference, wanted, architecture, signal } = options;
   const root = await source.manifest(wanted, { signal });
-  const document = await descend(source, root, architecture, { signal }, 0);
+  const document = await imageFor(
+    architecture,
+    source,
+    root,
+    (there) =>
+      new IngotError(
+        'UPDATE_REFUSED',
+        `${source.shown} has no image for linux/${architecture}${there.length === 0 ? '' : `: ${there.join(', ')}`}`,
+      ),
+    { signal },
+  );
   const shown = source.shown;
   const parsed = Manifest.safeParse(JSON.parse(document.bytes.toString()));
   if (!parsed.success) {
@@ -49,30 +58,4 @@ export async function readOffer(source: ImageSource, options: OfferOptions): Pro
   const { digest } = document.descriptor;
   const version = versionOf(digest, manifest.annotations);
   return { reference, digest, root: root.descriptor.digest, manifest, config, version };
-}
-
-/** An index without an image for this machine is refused here, one with a single image of any kind later. */
-async function descend(
-  source: ImageSource,
-  document: ManifestDocument,
-  architecture: string,
-  options: TransferOptions,
-  depth: number,
-): Promise<ManifestDocument> {
-  const { children } = readDocument(document, source.shown);
-  if (!INDEX_MEDIA_TYPES.has(document.descriptor.mediaType)) return document;
-  const fitting = children.filter(
-    ({ platform }) => platform?.os === 'linux' && platform.architecture === architecture,
-  );
-  const [child] = fitting;
-  if (child === undefined || depth >= MAX_INDEX_DEPTH) {
-    const there = children.flatMap(({ platform }) =>
-      platform === undefined ? [] : [`${platform.os}/${platform.architecture}`],
-    );
-    throw new IngotError(
-      'UPDATE_REFUSED',
-      `${source.shown} has no image for linux/${architecture}${there.length === 0 ? '' : `: ${there.join(', ')}`}`,
-    );
-  }
-  return descend(source, await source.manifest(child, options), architecture, options, depth + 1);
 }

@@ -180,3 +180,31 @@ function invalid(shown: string, what: string): IngotError {
     hint: 'this is nothing that a tool writes: do not trust it',
   });
 }
+
+/**
+ * The image for an architecture that a name leads to, through indexes.
+ *
+ * @param foreign what to throw when there is none; `there` are the platforms that there are, as `linux/arm64`
+ */
+export async function imageFor(
+  architecture: string,
+  source: ImageSource,
+  document: ManifestDocument,
+  foreign: (there: readonly string[]) => IngotError,
+  options: TransferOptions = {},
+  depth = 0,
+): Promise<ManifestDocument> {
+  // Its counts and sizes are bounded, whatever it is.
+  const { children } = readDocument(document, source.shown);
+  if (!INDEX_MEDIA_TYPES.has(document.descriptor.mediaType)) return document;
+  const child = children.find(
+    ({ platform }) => platform?.os === 'linux' && platform.architecture === architecture,
+  );
+  if (child === undefined || depth >= MAX_INDEX_DEPTH) {
+    const there = children.flatMap(({ platform }) =>
+      platform === undefined || platform.os === 'unknown' ? [] : [`${platform.os}/${platform.architecture}`],
+    );
+    throw foreign(there);
+  }
+  return imageFor(architecture, source, await source.manifest(child, options), foreign, options, depth + 1);
+}

@@ -5,9 +5,8 @@
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES } from '../oci/blob.ts';
-import { INDEX_MEDIA_TYPES, readDocument } from '../oci/image-graph.ts';
-import type { ImageSource, ManifestDocument, TransferOptions } from '../oci/image-transfer.ts';
-import { MAX_INDEX_DEPTH } from '../oci/layout.ts';
+import { INDEX_MEDIA_TYPES, readDocument, imageFor } from '../oci/image-graph.ts';
+import type { ImageSource, TransferOptions } from '../oci/image-transfer.ts';
 import { type Descriptor, ImageConfig } from '../oci/schema.ts';
 
 export interface ReadBlob {
@@ -47,7 +46,13 @@ export async function readContainer(
   options: TransferOptions = {},
 ): Promise<ReadContainer> {
   const root = await source.manifest(wanted, options);
-  const document = await descend(source, root, architecture, options, 0);
+  const document = await imageFor(
+    architecture,
+    source,
+    root,
+    (there) => foreign(source, architecture, there),
+    options,
+  );
   const { blobs } = readDocument(document, source.shown);
   const [config] = blobs;
   if (config === undefined || blobs.length < 2) throw noImage(source);
@@ -133,27 +138,6 @@ export function clashIn(names: readonly string[]): string | undefined {
     const parts = name.split('/');
     return parts.some((_, length) => length > 0 && seen.has(parts.slice(0, length).join('/')));
   });
-}
-
-async function descend(
-  source: ImageSource,
-  document: ManifestDocument,
-  architecture: string,
-  options: TransferOptions,
-  depth: number,
-): Promise<ManifestDocument> {
-  if (!INDEX_MEDIA_TYPES.has(document.descriptor.mediaType)) return document;
-  const { children } = readDocument(document, source.shown);
-  const child = children.find(
-    ({ platform }) => platform?.os === 'linux' && platform.architecture === architecture,
-  );
-  if (child === undefined || depth >= MAX_INDEX_DEPTH) {
-    const there = children.flatMap(({ platform }) =>
-      platform === undefined || platform.os === 'unknown' ? [] : [`${platform.os}/${platform.architecture}`],
-    );
-    throw foreign(source, architecture, there);
-  }
-  return descend(source, await source.manifest(child, options), architecture, options, depth + 1);
 }
 
 function parseAny(bytes: Buffer, source: ImageSource): unknown {
