@@ -79,7 +79,12 @@ export async function settle(vm: Vm, after: string | undefined, timeoutMs: numbe
       if (status === undefined) break;
       const { booted, gate } = status;
       if (gate !== undefined && gate.deployment === booted?.id && !gate.healthy) failed = gate;
-      if (await hasPassed(vm, boot, status)) return { status, boot, starts };
+      if (await hasPassed(vm, boot, status)) {
+        // What it is now: the gate may have passed since it was asked.
+        const settled = await unlessRestarted(vm, boot, readStatus(vm));
+        if (settled === undefined) break;
+        return { status: settled, boot, starts };
+      }
       if (left() <= 1) {
         throw new IngotError('VM_FAILED', 'the node’s start did not pass its checks in time', {
           hint: '`--timeout` gives it longer, `--keep DIR` leaves the console log',
@@ -96,7 +101,11 @@ async function hasPassed(vm: Vm, boot: string, { boot: told, gate, booted }: Nod
   const running = vm.exec('systemctl is-system-running', { timeoutMs: STATUS_MS });
   const state = await unlessRestarted(vm, boot, running);
   if (state === undefined || /^(?:initializing|starting|stopping)/.test(state.stdout)) return false;
-  if (told !== undefined) return told.blessed;
+  if (told !== undefined) {
+    // A system that one went back to is good from its start on; its checks, and what is noted of the other, come later.
+    const noted = vm.exec('systemctl is-active --quiet ingot-bless.service', { timeoutMs: STATUS_MS });
+    return told.blessed && (await unlessRestarted(vm, boot, noted))?.exitCode === 0;
+  }
   if (gate !== undefined && gate.deployment === booted?.id) return gate.healthy;
   const check = vm.exec('ingot node check', { timeoutMs: 10 * STATUS_MS });
   return (await unlessRestarted(vm, boot, check))?.exitCode === 0;
