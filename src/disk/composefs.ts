@@ -10,11 +10,13 @@ import { join } from 'node:path';
 import { RootFs } from '../build/root-fs.ts';
 import { asDiskFailure } from '../ostree/disk-tools.ts';
 import { run } from '../proc/run.ts';
-import { ostreeComposefsArgv, ostreeVersionArgv, parseOstreeFeatures } from '../tools/ostree.ts';
+import {
+  COMPOSEFS_FILE,
+  ostreeComposefsArgv,
+  ostreeVersionArgv,
+  parseOstreeFeatures,
+} from '../tools/ostree.ts';
 import { FILE_OWNER_CAPABILITIES, openToolsRoot } from '../tools/tools-root.ts';
-
-/** In a deployment's folder. */
-const COMPOSEFS = '.ostree.cfs';
 
 /**
  * Makes it, where the image's ostree can.
@@ -28,13 +30,13 @@ export async function makeComposefs(
 ): Promise<void> {
   const { sysroot, deployment, ref } = options;
   const fs = new RootFs(deployment);
-  if (!(await fs.exists('/usr/bin/ostree')) || (await fs.exists(`/${COMPOSEFS}`))) return;
+  if (!(await fs.exists('/usr/bin/ostree')) || (await fs.exists(`/${COMPOSEFS_FILE}`))) return;
   // The image's program: it sees the image and the disk that is made of it, and nothing else.
   const image = await openToolsRoot(deployment);
   const label = 'ostree of the image';
   const { stdout } = await asDiskFailure(run(image.argv(ostreeVersionArgv, []), { label, signal }));
   if (!parseOstreeFeatures(stdout).includes('composefs')) return;
-  const program = ostreeComposefsArgv(join(sysroot, 'ostree/repo'), ref, deployment, COMPOSEFS);
+  const program = ostreeComposefsArgv(join(sysroot, 'ostree/repo'), ref, deployment, COMPOSEFS_FILE);
   const argv = image.argv(program, [{ path: sysroot }], { capabilities: FILE_OWNER_CAPABILITIES });
   await asDiskFailure(run(argv, { label, shown: program, signal }));
 }

@@ -14,7 +14,8 @@ import { UpdateInput } from './update-schema.ts';
 /** Names of people's and services' accounts; systemd's strict form. */
 const ACCOUNT = /^[a-z_][a-z0-9_-]{0,30}$/;
 /** Without quotes and spaces: it becomes part of a script. */
-const LOOPBACK_ADDRESS = /^http:\/\/(?:127\.0\.0\.1|localhost):\d{1,5}(?:\/[!#-&(-~]*)?$/;
+const LOOPBACK_ADDRESS =
+  /^http:\/\/(?:127\.0\.0\.1|localhost):(?:[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d\d|655[0-2]\d|6553[0-5])(?:\/[!#-&(-~]*)?$/;
 const MAX_PATH = 1024;
 /** Lower numbers belong to packages, higher ones to the distribution. */
 const FIRST_ID = 1000;

@@ -45,6 +45,9 @@ export function parseOstreeFeatures(text: string): readonly string[] {
   return [...text.matchAll(/^\s+- (\S+)$/gm)].map(([, name]) => name ?? '');
 }
 
+/** The composefs of a deployment, in its folder. */
+export const COMPOSEFS_FILE = '.ostree.cfs';
+
 /**
  * Writes the composefs of a commit: the file that libostree, built with composefs, puts beside a deployment. ostree makes
  * it in the working directory and links it to its name, so that is where it must be (2026.4).

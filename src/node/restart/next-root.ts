@@ -19,13 +19,12 @@ import {
   unmountArgv,
   unmountTreeArgv,
 } from '../../tools/mount.ts';
+import { COMPOSEFS_FILE } from '../../tools/ostree.ts';
 import { HostTools } from '../host-tools.ts';
 
 /** systemd-soft-reboot.service(8). While something is mounted here, even `systemctl reboot` is a soft one. */
 export const NEXT_ROOT = '/run/nextroot';
 
-/** Of a deployment, in its folder. */
-export const COMPOSEFS_FILE = '.ostree.cfs';
 /** Where its names are mounted for a moment. */
 const NAMES = '/run/ingot/composefs';
 
