@@ -1,6 +1,7 @@
 import { describe, expect, it } from 'vitest';
 
 import { complaints, HEAD, show, SSH_KEY } from '../../test/support/complaints.ts';
+import { renderHttpCheck } from './health-check.ts';
 import { parseSpec } from './parse.ts';
 
 describe('values', () => {
@@ -46,6 +47,12 @@ describe('values', () => {
       'files: [{path: /etc/apt/sources.list.d/x.sources, content: a}]',
       /^3:16 files\[0\]\.path is a package source, which no image has/,
     ],
+    ...['http://127.0.0.1:65536/', 'http://127.0.0.1:0/', 'http://10.0.0.1:80/', 'https://localhost:80/'].map(
+      (address): [string, RegExp] => [
+        `health: [{name: answers, http: "${address}"}]`,
+        /^3:32 health\[0\]\.http must be an address of the node itself/,
+      ],
+    ),
     ['files: [{path: /etc/x, content: 3}]', '3:33 files[0].content must be text, not a number; write "3"'],
     ['files: [{path: /etc/x}]', '3:9 files[0].content is missing'],
     ['files: [{path: /etc/x, content: a, mode: 0644}]', /must be text, not a number; write "0644"$/],
@@ -131,6 +138,16 @@ describe('values', () => {
     ]);
     expect(warnings[0]?.suggestions?.[0]).toBe('sudo');
   });
+});
+
+describe('addresses that a health check asks', () => {
+  it.each(['http://127.0.0.1:65535/', 'http://localhost:1', 'http://127.0.0.1:8000/health?ready=1'])(
+    '%s',
+    async (address) => {
+      const { image } = await parseSpec(`${HEAD}health: [{name: answers, http: "${address}"}]`, 'node.yaml');
+      expect(image.health.map(({ run }) => run)).toEqual([renderHttpCheck(address, undefined, 30)]);
+    },
+  );
 });
 
 describe('SSH keys', () => {
