@@ -5,10 +5,13 @@
  * - CHAOS_TRIALS machines lose their power at a moment of an update, and are switched on again: each must come back by
  *   itself, in the old or the new system, whole, and take the next update.
  *
- * CHAOS_SEED repeats a run. CHAOS_FOLDER keeps the machines that trials start from, for the next run.
+ * CHAOS_SEED repeats a run. CHAOS_FOLDER keeps the machines that trials start from, for the next run. CHAOS_JOBS
+ * machines run at a time, by default one for each processor.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { TEST_FOLDER } from '../support/built-image.ts';
@@ -21,6 +24,9 @@ import { VmLab } from '../support/crash/vm-lab.ts';
 const TRIALS = Number(process.env['CHAOS_TRIALS'] ?? 100);
 const POINTS = Number(process.env['CHAOS_POINTS'] ?? 500);
 const SEED = Number(process.env['CHAOS_SEED'] ?? Math.floor(Math.random() * 2 ** 31));
+const JOBS = Number(process.env['CHAOS_JOBS'] ?? availableParallelism());
+/** A run of hours tells how it stands. */
+const TABLE_EVERY = 10;
 const kept = process.env['CHAOS_FOLDER'];
 
 let folder: string;
@@ -60,11 +66,15 @@ test('the disk is good at every write of an update', async () => {
 
 test('a machine that loses its power comes back', async () => {
   const outcomes: TrialOutcome[] = [];
-  for (const [index, moment] of chooseMoments(recorded, TRIALS, seededRandom(SEED)).entries()) {
+  const limit = pLimit(JOBS);
+  const moments = chooseMoments(recorded, TRIALS, seededRandom(SEED));
+  await limit.map(moments, async (moment, index) => {
     const outcome = await runTrial(lab, `${index}`, moment);
     outcomes.push(outcome);
-    console.log(`${index + 1}/${TRIALS} at ${moment.toFixed(1)} s: ${JSON.stringify(outcome)}`);
-  }
-  console.log(renderTrials(outcomes, SEED));
+    console.log(`${outcomes.length}/${TRIALS} at ${moment.toFixed(1)} s: ${JSON.stringify(outcome)}`);
+    if (outcomes.length % TABLE_EVERY === 0 || outcomes.length === TRIALS) {
+      console.log(renderTrials(outcomes, SEED));
+    }
+  });
   expect(outcomes.filter(({ complaint }) => complaint !== undefined)).toEqual([]);
 });
