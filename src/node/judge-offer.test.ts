@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 
 import type { Digest } from '../digest.ts';
+import type { Descriptor } from '../oci/schema.ts';
 import type { OfferedImage } from './engine.ts';
 import { compareAges, judgeOffer, type JudgeOptions } from './judge-offer.ts';
 
@@ -14,6 +15,17 @@ interface Offered {
   readonly architecture?: string;
   readonly created?: string;
   readonly reference?: string;
+  /** Names of layers of an image that Ingot built. */
+  readonly layers?: readonly string[];
+}
+
+function named(layers: readonly string[]): Descriptor[] {
+  return layers.map((name) => ({
+    mediaType: 'x',
+    digest,
+    size: 1,
+    annotations: { 'dev.ingot.layer': name },
+  }));
 }
 
 function offer({
@@ -22,6 +34,7 @@ function offer({
   architecture = 'amd64',
   created,
   reference,
+  layers,
 }: Offered): OfferedImage {
   const config = { mediaType: 'x', digest, size: 1 };
   return {
@@ -32,8 +45,11 @@ function offer({
     manifest: {
       schemaVersion: 2,
       config,
-      layers: [],
-      annotations: gpus === undefined ? {} : { 'dev.ingot.gpus': gpus },
+      layers: named(layers ?? []),
+      annotations: {
+        ...(gpus !== undefined && { 'dev.ingot.gpus': gpus }),
+        ...(layers !== undefined && { 'dev.ingot.lock': other }),
+      },
     },
     config: {
       os: 'linux',
@@ -50,6 +66,7 @@ const booted: JudgeOptions['booted'] = {
   facts: {},
   reference: 'registry.example.com/ai/node:stable',
   digest: other,
+  layers: undefined,
 };
 const here: JudgeOptions = { booted, gpus: [], architecture: 'amd64', bad: new Set() };
 const gpu = (pci: string): JudgeOptions['gpus'] => [{ address: '0000:01:00.0', pci }];
@@ -71,6 +88,21 @@ test('everything that speaks against an image is said at once', () => {
   expect(all.map(({ kind }) => kind)).toEqual(['architecture', 'gpu', 'downgrade', 'bad']);
   expect(all.map(({ flag }) => flag)).toEqual([undefined, '--force', '--allow-downgrade', '--force']);
   expect(all[1]?.message).toContain('10de:2330');
+});
+
+describe('Ingot’s agent', () => {
+  const running = { ...booted, layers: named(['base', 'agent-ingot', 'seal']) };
+
+  test.each([
+    ['an image without it', ['base', 'kernel', 'seal'], running, ['agent']],
+    ['an image with it', ['base', 'agent-ingot', 'seal'], running, []],
+    ['an image of another tool', undefined, running, []],
+    ['a node that has it from elsewhere', ['base', 'kernel', 'seal'], booted, []],
+  ])('%s', (_what, layers, runs, expected) => {
+    const offered = layers === undefined ? {} : { layers };
+    expect(kinds(offered, { booted: runs })).toEqual(expected);
+    expect(kinds(offered, { booted: runs, force: true })).toEqual([]);
+  });
 });
 
 describe('GPUs', () => {

@@ -1,19 +1,20 @@
 /** Whether an image may take the place of the one that runs. Decides, and does nothing. */
 import type { Digest } from '../digest.ts';
+import type { Descriptor } from '../oci/schema.ts';
 import { compareDebVersions, isDebVersion } from '../packages/deb-version.ts';
 import { parseFacts } from '../plan/image-facts.ts';
 import type { Deployment, OfferedImage } from './engine.ts';
 import type { HostGpu } from './host-gpus.ts';
 
 export interface Refusal {
-  readonly kind: 'architecture' | 'gpu' | 'downgrade' | 'bad';
+  readonly kind: 'architecture' | 'agent' | 'gpu' | 'downgrade' | 'bad';
   readonly message: string;
   /** What lets it through all the same; undefined: nothing. */
   readonly flag: string | undefined;
 }
 
 export interface JudgeOptions {
-  readonly booted: Pick<Deployment, 'version' | 'created' | 'facts' | 'reference' | 'digest'>;
+  readonly booted: Pick<Deployment, 'version' | 'created' | 'facts' | 'reference' | 'digest' | 'layers'>;
   readonly gpus: readonly HostGpu[];
   /** As OCI names it: `amd64`. */
   readonly architecture: string;
@@ -23,10 +24,14 @@ export interface JudgeOptions {
   readonly force?: boolean | undefined;
 }
 
+/** As the layer engine names those of the kind. */
+const AGENT_LAYERS = 'agent-';
+
 /** Everything that speaks against the image, at once. */
 export function judgeOffer(offer: OfferedImage, options: JudgeOptions): readonly Refusal[] {
   return [
     ...judgeArchitecture(offer, options),
+    ...judgeAgent(offer, options),
     ...judgeGpus(offer, options),
     ...judgeVersion(offer, options),
     ...judgeHistory(offer, options),
@@ -37,6 +42,23 @@ function judgeArchitecture({ config }: OfferedImage, { architecture }: JudgeOpti
   if (config.os === 'linux' && config.architecture === architecture) return [];
   const message = `the image is for ${config.os}/${config.architecture}, and this machine is linux/${architecture}`;
   return [{ kind: 'architecture', message, flag: undefined }];
+}
+
+/**
+ * Without the agent, the node would count down its tries of a system that may well be good, and go back. Known of
+ * images that Ingot built alone: layers of other tools have no names.
+ */
+function judgeAgent({ manifest }: OfferedImage, { booted, force }: JudgeOptions): Refusal[] {
+  const isBuiltByIngot = manifest.annotations?.['dev.ingot.lock'] !== undefined;
+  if (force === true || !isBuiltByIngot || !hasAgent(booted.layers) || hasAgent(manifest.layers)) return [];
+  const message = 'the image is without Ingot’s agent: nothing there would call it good, or update it again';
+  return [{ kind: 'agent', message, flag: '--force' }];
+}
+
+function hasAgent(layers: readonly Descriptor[] | undefined): boolean {
+  return (
+    layers?.some(({ annotations }) => annotations?.['dev.ingot.layer']?.startsWith(AGENT_LAYERS)) === true
+  );
 }
 
 /**

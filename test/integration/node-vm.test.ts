@@ -7,7 +7,7 @@ import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
-import { TEST_FOLDER } from '../support/built-image.ts';
+import { builtImage, TEST_FOLDER } from '../support/built-image.ts';
 import { ingotJson } from '../support/cli.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { runInProcess } from '../support/in-process.ts';
@@ -48,9 +48,10 @@ afterAll(async () => {
 
 let large = 'none';
 
-async function push(name: string, key: string | undefined): Promise<void> {
+/** @param source the layout that has it */
+async function push(name: string, key: string | undefined, source = images.layout): Promise<void> {
   const signed = key === undefined ? [] : ['--key', join(scratch, `${key}.key`), '--no-provenance'];
-  const args = ['push', `oci:${images.layout}:${name}`, `${registry.host}/node:${name}`, ...signed];
+  const args = ['push', `oci:${source}:${name}`, `${registry.host}/node:${name}`, ...signed];
   await ingotJson([...args, '--insecure', registry.host], { env });
 }
 
@@ -88,6 +89,8 @@ test('an update becomes good, or the node goes back by itself', { timeout: TEST_
   await push('20991231.5', undefined);
   await images.add('20991231.6', { ...WELL, 'usr/share/signed-by-another': '' });
   await push('20991231.6', 'stranger');
+  const bare = await builtImage();
+  await push(bare.version, 'node', bare.layout);
 
   const disk = await images.install('20991231.1');
   await using node = await images.start(disk);
@@ -111,6 +114,10 @@ test('an update becomes good, or the node goes back by itself', { timeout: TEST_
     expect(refused.exitCode).toBe(1);
     expect(refused.stderr).toMatch(/error\[UPDATE_REFUSED\]/);
   }
+  // Nothing on it could tell GRUB that it is good.
+  const mute = await node.ingot(follow(bare.version, '--allow-downgrade'));
+  expect(mute.exitCode).toBe(1);
+  expect(mute.stderr).toMatch(/error\[UPDATE_REFUSED\]: the image is without Ingot’s agent/);
 
   // Its checks fail: as many starts as it has tries, and then what was there before.
   await node.ingotJson(follow(failing.name));

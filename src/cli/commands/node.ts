@@ -146,7 +146,7 @@ function addUpdateOptions(command: Command): Command {
       .option('--allow-downgrade', 'take an image whose version is older than the running one’s')
       .option(
         '--force',
-        'take one that is not for this machine’s GPUs, that was not good here before, or while this is on trial',
+        'take one that is not for this machine’s GPUs, has no agent, was not good here before, or while this is on trial',
       ),
   );
 }
