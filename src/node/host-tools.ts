@@ -4,6 +4,9 @@ import { asDiskFailure, type OstreeTools } from '../ostree/disk-tools.ts';
 import { run, type Argv, type RunOptions, type RunResult } from '../proc/run.ts';
 import type { ToolBind, ToolOptions } from '../tools/tools-root.ts';
 
+/** Runs programs that the node has. */
+export type NodeTools = Pick<HostTools, 'run' | 'signal'>;
+
 export class HostTools implements OstreeTools {
   readonly signal: AbortSignal | undefined;
 

@@ -9,7 +9,14 @@ import type { Descriptor } from '../oci/schema.ts';
 import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import { type CommitDescription, readCommitMetadata } from '../ostree/commit-metadata.ts';
 import { describeImage, importImage, importLayer } from '../ostree/import-image.ts';
-import { hasBranch, imageRef, keepLayerRecords, layerRef, readLayerRecord } from '../ostree/layer-record.ts';
+import {
+  hasBranch,
+  hasOtherRecords,
+  imageRef,
+  keepLayerRecords,
+  layerRef,
+  readLayerRecord,
+} from '../ostree/layer-record.ts';
 import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
 import { StoredSource } from '../publish/stored-source.ts';
 import type { Stage } from '../report/events.ts';
@@ -23,7 +30,6 @@ import {
   ostreeStageArgv,
   ostreeUndeployArgv,
   ostreeUnlockArgv,
-  parseOstreeStatus,
 } from '../tools/ostree.ts';
 import {
   argumentValue,
@@ -36,6 +42,7 @@ import { offerIn } from './offer-in.ts';
 import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
 import { asNodeFailure, HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
+import { OstreeSysroot } from './ostree-sysroot.ts';
 import { OstreeSoftReboot } from './restart/ostree-soft-reboot.ts';
 import { openWritableSysroot } from './writable-sysroot.ts';
 
@@ -57,18 +64,18 @@ const SPARE_BYTES = 128 * 1024 * 1024;
 export class OstreeEngine implements Engine {
   readonly name = 'ostree';
   readonly softReboot: SoftReboot;
-  readonly #tools: HostTools;
+  readonly #tools: OstreeSysroot;
   readonly #options: OstreeEngineOptions;
 
   constructor(options: OstreeEngineOptions) {
     this.#options = options;
-    this.#tools = new HostTools(options.signal);
+    this.#tools = new OstreeSysroot(new HostTools(options.signal));
     this.softReboot = new OstreeSoftReboot({
       sysroot: SYSROOT,
       tools: this.#tools,
       deployments: () => this.deployments(),
       folderOf: async (wanted) => {
-        const found = (await this.#status()).find((one) => idOf(one) === wanted);
+        const found = (await this.#tools.deployments()).find((one) => idOf(one) === wanted);
         if (found === undefined) throw new IngotError('NOT_FOUND', `the deployment ${wanted} is gone`);
         return folderOf(found);
       },
@@ -76,7 +83,10 @@ export class OstreeEngine implements Engine {
   }
 
   async deployments(): Promise<readonly Deployment[]> {
-    const [shown, entries] = await Promise.all([this.#status(), loadKernelArgumentsOfEntries(BOOT, SYSROOT)]);
+    const [shown, entries] = await Promise.all([
+      this.#tools.deployments(),
+      loadKernelArgumentsOfEntries(BOOT, SYSROOT),
+    ]);
     const rollback = rollbackOf(shown);
     return Promise.all(
       shown.map(async (one, index): Promise<Deployment> => {
@@ -169,7 +179,7 @@ export class OstreeEngine implements Engine {
   async stage(image: OfferedImage): Promise<Deployment> {
     const ref = imageRef(image.digest);
     const [before, entries, next] = await Promise.all([
-      this.#status(),
+      this.#tools.deployments(),
       loadKernelArgumentsOfEntries(BOOT, SYSROOT),
       readCommitMetadata(REPO, ref),
     ]);
@@ -210,7 +220,7 @@ export class OstreeEngine implements Engine {
   }
 
   async #requireBootRoom(): Promise<void> {
-    const shown = await this.#status();
+    const shown = await this.#tools.deployments();
     const staged = shown.find((one) => one.staged);
     if (staged === undefined) return;
     const folders = await loadBootFoldersOfEntries(BOOT, SYSROOT);
@@ -222,7 +232,7 @@ export class OstreeEngine implements Engine {
   }
 
   async makeDefault(deployment: Deployment): Promise<void> {
-    const staged = (await this.#status()).findIndex((one) => one.staged);
+    const staged = (await this.#tools.deploymentsNow()).findIndex((one) => one.staged);
     if (staged !== -1) await this.#tools.run(ostreeUndeployArgv(staged));
     await this.#tools.run(ostreeSetDefaultArgv(await this.#indexOf(deployment)));
   }
@@ -251,36 +261,32 @@ export class OstreeEngine implements Engine {
       const { manifest } = await readCommitMetadata(REPO, imageRef(digest));
       for (const layer of manifest?.layers ?? []) layers.add(layer.digest);
     }
+    const unwanted = {
+      images: (await branchesOf('image')).filter((digest) => !images.has(digest)),
+      layers: (await branchesOf('layer')).filter((digest) => !layers.has(digest)),
+    };
+    const hasOldRecords = await hasOtherRecords(REPO, layers);
+    const dropped = { images: unwanted.images.length, layers: unwanted.layers.length };
+    // Who keeps nothing more wants whatever can go.
+    const isWhole = keep.size === 0;
+    if (!isWhole && !hasOldRecords && dropped.images + dropped.layers === 0) return { ...dropped, bytes: 0 };
     const before = await statfs(REPO);
     await using sysroot = await openWritableSysroot(SYSROOT, this.#options.signal);
     const repo = join(sysroot.path, 'ostree/repo');
-    const drop = async (kind: 'image' | 'layer', kept: ReadonlySet<Digest>): Promise<number> => {
-      let dropped = 0;
-      for (const name of await readdir(join(repo, 'refs/heads/ingot', kind)).catch(() => [])) {
-        const digest = name.replace('-', ':');
-        if (!isDigest(digest) || kept.has(digest)) continue;
-        const ref = kind === 'image' ? imageRef(digest) : layerRef(digest);
-        await this.#tools.run(ostreeDeleteRefArgv(repo, ref));
-        dropped += 1;
-      }
-      return dropped;
-    };
     // Images first: a layer may only go when nothing that is there is made of it.
-    const dropped = { images: await drop('image', images), layers: await drop('layer', layers) };
+    for (const ref of [...unwanted.images.map(imageRef), ...unwanted.layers.map(layerRef)]) {
+      await this.#tools.run(ostreeDeleteRefArgv(repo, ref));
+    }
     await keepLayerRecords(repo, layers);
-    // It reads every name that any commit has, so not for nothing; who keeps nothing more asks for just that.
-    if (keep.size === 0 || dropped.images + dropped.layers > 0) await this.#tools.run(ostreeCleanupArgv());
+    // It reads every name that any commit has, so not for nothing.
+    if (isWhole || dropped.images + dropped.layers > 0) await this.#tools.run(ostreeCleanupArgv());
     const after = await statfs(REPO);
     return { ...dropped, bytes: Math.max(0, (after.bfree - before.bfree) * after.bsize) };
   }
 
-  async #status(): Promise<OstreeDeployment[]> {
-    return parseOstreeStatus((await this.#tools.run(['ostree', 'admin', 'status'])).stdout);
-  }
-
   /** Places change with every change: they are asked for right before they are used. */
   async #indexOf({ id }: Deployment): Promise<number> {
-    const index = (await this.#status()).findIndex((one) => idOf(one) === id);
+    const index = (await this.#tools.deploymentsNow()).findIndex((one) => idOf(one) === id);
     if (index === -1) throw new IngotError('NOT_FOUND', `the deployment ${id} is gone`);
     return index;
   }
@@ -313,6 +319,12 @@ async function factsOf({ manifest, config }: CommitDescription, folder: string):
   if (facts.kernel !== undefined) return facts;
   const [release, ...more] = await readdir(join(folder, 'usr/lib/modules')).catch(() => []);
   return release === undefined || more.length > 0 ? facts : { ...facts, kernel: { release } };
+}
+
+/** Of the images, or layers, that have a branch in the repository. */
+async function branchesOf(kind: 'image' | 'layer'): Promise<readonly Digest[]> {
+  const names = await readdir(join(REPO, 'refs/heads/ingot', kind)).catch(() => []);
+  return names.map((name) => name.replace('-', ':')).filter(isDigest);
 }
 
 function unique(layers: readonly Descriptor[]): readonly Descriptor[] {

@@ -183,8 +183,7 @@ export async function importImage(
   });
   const commit = { kind: 'commit', checksum: checksumOf(bytes), bytes } as const;
   // What a commit needs is there before it is, and it before its name.
-  await writeObjects(repo, made, isDurable, tools);
-  await writeObjects(repo, [commit], isDurable, tools);
+  await writeObjects(repo, [made, [commit]], isDurable, tools);
   const name = ostreeSetRefArgv(repo, ref, commit.checksum.toString('hex'));
   await tools.run(name, [{ path: repo }], { capabilities: FILE_OWNER_CAPABILITIES });
   return { ref, kernelArguments };

@@ -82,14 +82,26 @@ export async function readLayerRecord(repo: string, digest: Digest): Promise<Lay
   return { directories, others: record.data.others };
 }
 
+/** Whether anything is remembered of layers other than these. */
+export async function hasOtherRecords(repo: string, digests: ReadonlySet<Digest>): Promise<boolean> {
+  return (await otherRecords(repo, digests)).length > 0;
+}
+
 /** Drops what is remembered of layers other than these. Their branches are the caller's to delete. */
 export async function keepLayerRecords(repo: string, digests: ReadonlySet<Digest>): Promise<void> {
+  for (const path of await otherRecords(repo, digests)) await rm(path, { force: true });
+}
+
+/** Paths, of whatever else lies there too. */
+async function otherRecords(repo: string, digests: ReadonlySet<Digest>): Promise<readonly string[]> {
   const folder = recordsFolder(repo);
-  for (const name of await readdir(folder).catch(() => [])) {
-    const hex = NAME.exec(name)?.[1];
-    if (hex === undefined || !digests.has(`sha256:${hex}` as Digest))
-      await rm(join(folder, name), { force: true });
-  }
+  const names = await readdir(folder).catch(() => []);
+  return names
+    .filter((name) => {
+      const hex = NAME.exec(name)?.[1];
+      return hex === undefined || !digests.has(`sha256:${hex}` as Digest);
+    })
+    .map((name) => join(folder, name));
 }
 
 function parseJson(text: string): unknown {

@@ -20,7 +20,7 @@ import {
   unmountTreeArgv,
 } from '../../tools/mount.ts';
 import { COMPOSEFS_FILE } from '../../tools/ostree.ts';
-import { HostTools } from '../host-tools.ts';
+import { HostTools, type NodeTools } from '../host-tools.ts';
 
 /** systemd-soft-reboot.service(8). While something is mounted here, even `systemctl reboot` is a soft one. */
 export const NEXT_ROOT = '/run/nextroot';
@@ -70,7 +70,7 @@ export interface NextRoot extends AsyncDisposable {
 }
 
 /** Taken down again unless it is kept. @throws IngotError NODE_FAILED */
-export async function mountNextRoot(source: NextRootSource, tools: HostTools): Promise<NextRoot> {
+export async function mountNextRoot(source: NextRootSource, tools: NodeTools): Promise<NextRoot> {
   await takeDownNextRoot();
   await mkdir(NEXT_ROOT, { recursive: true });
   let isKept = false;

@@ -13,7 +13,7 @@ import { IngotError } from '../../errors.ts';
 import { readCommitMetadata } from '../../ostree/commit-metadata.ts';
 import { parseSystemdVersion } from '../../tools/systemctl.ts';
 import type { Deployment, SoftReboot } from '../engine.ts';
-import type { HostTools } from '../host-tools.ts';
+import type { NodeTools } from '../host-tools.ts';
 import { compareBootFiles } from './boot-files.ts';
 import { moveBootedMark } from './booted-mark.ts';
 import { mountNextRoot } from './next-root.ts';
@@ -30,7 +30,7 @@ const COMPOSEFS_KEY = Buffer.from('composefs\0');
 
 export interface OstreeSoftRebootOptions {
   readonly sysroot: string;
-  readonly tools: HostTools;
+  readonly tools: NodeTools;
   readonly deployments: () => Promise<readonly Deployment[]>;
   /** A deployment's own, below `sysroot`. */
   readonly folderOf: (id: string) => Promise<string>;

@@ -17,24 +17,26 @@ const AT_ONCE = 8;
 
 /**
  * Writes those that are not there. libostree takes an object that is there for whole, so each is moved to its name when
- * its bytes would survive a power loss.
+ * its bytes would survive a power loss, and when those of the groups before have theirs.
  *
- * @param isDurable whether one may come
+ * @param isDurable whether a power loss may come
  * @throws IngotError DISK_FULL, DISK_FAILED, INTERRUPTED
  */
 export async function writeObjects(
   repo: string,
-  objects: readonly WrittenObject[],
+  groups: readonly (readonly WrittenObject[])[],
   isDurable: boolean,
   tools: OstreeTools,
 ): Promise<void> {
   const limit = pLimit(AT_ONCE);
-  const missing = (
-    await Promise.all(
-      objects.map((object) => limit(async () => ((await isThere(repo, object)) ? [] : [object]))),
-    )
-  ).flat();
-  if (missing.length === 0) return;
+  const missing = await Promise.all(
+    groups.map(async (objects) => {
+      const areThere = await Promise.all(objects.map((object) => limit(() => isThere(repo, object))));
+      return objects.filter((_, index) => areThere[index] !== true);
+    }),
+  );
+  const writing = missing.filter((objects) => objects.length > 0);
+  if (writing.length === 0) return;
   const sync = async (): Promise<void> => {
     if (isDurable) await tools.run(syncFileSystemArgv(repo), [{ path: repo }]);
   };
@@ -45,13 +47,15 @@ export async function writeObjects(
         const ours = ({ checksum, kind }: WrittenObject): string =>
           join(folder, objectPath(checksum, kind).replace('/', ''));
         await Promise.all(
-          missing.map((object) => limit(() => writeFile(ours(object), object.bytes, { mode: 0o644 }))),
+          writing.flat().map((object) => limit(() => writeFile(ours(object), object.bytes, { mode: 0o644 }))),
         );
         await sync();
-        const places = new Set(missing.map((object) => dirname(placeOf(repo, object))));
-        for (const place of places) await mkdir(place, { recursive: true, mode: 0o755 });
-        await Promise.all(missing.map((object) => limit(() => rename(ours(object), placeOf(repo, object)))));
-        await sync();
+        for (const objects of writing) {
+          const places = new Set(objects.map((object) => dirname(placeOf(repo, object))));
+          for (const place of places) await mkdir(place, { recursive: true, mode: 0o755 });
+          await Promise.all(objects.map((object) => limit(() => rename(ours(object), placeOf(repo, object)))));
+          await sync();
+        }
       } finally {
         await rm(folder, { recursive: true, force: true });
       }
