@@ -85,6 +85,15 @@ test('extra disks have a serial number, and are only ever read', () => {
   expect(argv).toContain('{"driver":"virtio-blk-pci","drive":"extra-0","serial":"data-1"}');
 });
 
+test('a CD lies in a drive on SATA or on USB', () => {
+  const disk = { path: '/install.iso', format: 'raw', serial: 'medium' } as const;
+  const sata = qemuMachineArgv({ ...MACHINE, extraDisks: [{ ...disk, drive: 'sata-cd' }] });
+  expect(sata).toContain('{"driver":"ide-cd","bus":"ide.0","drive":"extra-0","serial":"medium"}');
+  const usb = qemuMachineArgv({ ...MACHINE, extraDisks: [{ ...disk, drive: 'usb-cd' }] }).join(' ');
+  expect(usb).toContain('-device qemu-xhci,id=usb-0 -device usb-bot,id=usb-0-bot,bus=usb-0.0');
+  expect(usb).toContain('{"driver":"scsi-cd","bus":"usb-0-bot.0","drive":"extra-0","serial":"medium"}');
+});
+
 test('the network leads nowhere unless it is the host’s', () => {
   expect(qemuMachineArgv(MACHINE)).toContain('user,id=net,restrict=on');
   expect(qemuMachineArgv({ ...MACHINE, network: 'host' })).toContain('user,id=net');

@@ -24,6 +24,11 @@ export interface ExtraDisk {
   readonly format: DiskFormat;
   /** At most 20 letters, digits, `-` and `_`: virtio cuts what is longer. */
   readonly serial: string;
+  /**
+   * What the guest takes it for: a CD in a drive on SATA, or in one on USB, as management controllers emulate them.
+   * Default: a disk of virtio.
+   */
+  readonly drive?: 'sata-cd' | 'usb-cd';
 }
 
 export interface VirtualMachine {
@@ -71,8 +76,17 @@ export function qemuMachineArgv(machine: VirtualMachine): Argv {
   argv.push('-mon', 'chardev=qmp,mode=control', '-serial', 'chardev:console');
   for (const node of blockNodes(machine)) argv.push('-blockdev', JSON.stringify(node));
   argv.push('-device', 'virtio-blk-pci,drive=disk,bootindex=1', '-device', 'virtio-rng-pci');
-  machine.extraDisks.forEach(({ serial }, index) => {
-    argv.push('-device', JSON.stringify({ driver: 'virtio-blk-pci', drive: `extra-${index}`, serial }));
+  machine.extraDisks.forEach(({ serial, drive }, index) => {
+    const from = { drive: `extra-${index}`, serial };
+    if (drive === 'sata-cd') {
+      argv.push('-device', JSON.stringify({ driver: 'ide-cd', bus: `ide.${index}`, ...from }));
+    } else if (drive === 'usb-cd') {
+      const id = `usb-${index}`;
+      argv.push('-device', `qemu-xhci,id=${id}`, '-device', `usb-bot,id=${id}-bot,bus=${id}.0`);
+      argv.push('-device', JSON.stringify({ driver: 'scsi-cd', bus: `${id}-bot.0`, ...from }));
+    } else {
+      argv.push('-device', JSON.stringify({ driver: 'virtio-blk-pci', ...from }));
+    }
   });
   argv.push('-device', 'virtio-serial-pci', '-device', `virtserialport,chardev=port,name=${machine.port}`);
   argv.push('-netdev', `user,id=net${machine.network === 'isolated' ? ',restrict=on' : ''}`);

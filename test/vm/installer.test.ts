@@ -33,7 +33,10 @@ afterAll(async () => {
   await rm(scratch, { recursive: true, force: true });
 });
 
+let installer: string | undefined;
+
 async function makeInstaller(): Promise<string> {
+  if (installer !== undefined) return installer;
   const seed = join(scratch, 'provision.yaml');
   await writeFile(
     seed,
@@ -42,7 +45,16 @@ async function makeInstaller(): Promise<string> {
   const iso = join(scratch, 'node.iso');
   const args = ['disk', image.ref, '--output', iso, '--format', 'iso', '--install-to', 'only'];
   await ingotJson(['--store', image.store, ...args, '--provision', seed]);
+  installer = iso;
   return iso;
+}
+
+async function makeEmptyDisk(name: string): Promise<string> {
+  const disk = join(scratch, name);
+  const handle = await open(disk, 'w');
+  await handle.truncate(DISK_BYTES);
+  await handle.close();
+  return disk;
 }
 
 /** What a cloud gives its machines. */
@@ -65,10 +77,7 @@ async function makeCidata(): Promise<string> {
 
 test('a machine is installed from a stick, and provisioned once', { timeout: 8 * BOOT_MS }, async () => {
   const iso = await makeInstaller();
-  const disk = join(scratch, 'empty.raw');
-  const handle = await open(disk, 'w');
-  await handle.truncate(DISK_BYTES);
-  await handle.close();
+  const disk = await makeEmptyDisk('empty.raw');
   const machine = join(scratch, 'machine');
   await mkdir(machine);
   const options = { disk, toolsRoot, scratch: machine, state: 'keep', secureBoot: true } as const;
@@ -112,4 +121,24 @@ test('a machine is installed from a stick, and provisioned once', { timeout: 8 *
   );
   expect(await node.sh('grep -c \'"provisioned"\' /var/lib/ingot/journal.jsonl')).toBe('2');
   await vm.powerOff({ timeoutMs: BOOT_MS });
+});
+
+test.for([
+  ['a CD', 'sata-cd'],
+  ['a CD that a management controller emulates', 'usb-cd'],
+] as const)('a machine is installed from %s', { timeout: 4 * BOOT_MS }, async ([, drive]) => {
+  const medium = { path: await makeInstaller(), format: 'raw', serial: 'medium', drive } as const;
+  const disk = await makeEmptyDisk(`${drive}.raw`);
+  const machine = join(scratch, drive);
+  await mkdir(machine);
+  const consoleFile = join(scratch, `${drive}.log`);
+  await using vm = await Vm.start({ disk, toolsRoot, scratch: machine, extraDisks: [medium], consoleFile });
+  const node = new VmNode(vm);
+  await node.settle();
+  expect(vm.console.find(/is installed to \/dev\/vda \(4\.0 GiB\); restarting/)).toBeDefined();
+  expect(await node.sh('hostname')).toBe('installed');
+  // A drive, and nothing that could be taken for a second disk.
+  expect(await node.sh('lsblk --nodeps --noheadings --output NAME,TYPE | sort')).toMatch(
+    /^sr0 +rom\nvda +disk$/,
+  );
 });
