@@ -57,7 +57,14 @@ afterAll(async () => {
 
 describe('the medium', () => {
   test('starts from CDs and from sticks', async () => {
-    expect(made).toMatchObject({ path: iso, format: 'iso', wipe: false, installTo: { by: 'only' } });
+    // It is of the kernel for clouds.
+    expect(made).toMatchObject({
+      path: iso,
+      format: 'iso',
+      usb: false,
+      wipe: false,
+      installTo: { by: 'only' },
+    });
     const { stdout } = await run(xorrisoReportArgv(iso));
     expect(stdout).toMatch(/El Torito boot img : +1 +UEFI +y +none/);
     const block = Number(/El Torito boot img :.* (\d+)$/m.exec(stdout)?.[1]);

@@ -51,6 +51,14 @@ const IMAGES: Readonly<Record<string, Contents>> = {
     modules: [['virtio_net', 'kernel/drivers/net/virtio_net.ko.xz']],
     libraries: [],
   },
+  'debian-metal': {
+    programs: [SSH, [['ingot', 'doctor'], 0, /debian-metal/]],
+    modules: [
+      ['usb_storage', 'kernel/drivers/usb/storage/usb-storage.ko.xz'],
+      ['mlx5_core', 'kernel/drivers/net/ethernet/mellanox/mlx5/core/mlx5_core.ko.xz'],
+    ],
+    libraries: [],
+  },
   'debian-amd': {
     programs: [
       [['rocminfo'], 1, /ROCk module is NOT loaded/],

@@ -81,7 +81,7 @@ Examples:
   ingot disk images/debian-minimal.yaml --output node.qcow2 --format qcow2 --size 20GiB
   dd if=node.raw of=/dev/sdX bs=4M conv=fsync
   ingot disk oci:build/llm-node --output node.raw --bound
-  ingot disk images/debian-agent.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
+  ingot disk images/debian-metal.yaml --output node.iso --format iso --install-to only --provision rack7.yaml
 
 Needs root. Uses no loop device and no mount. The file gets its name when it is whole.
 `,
@@ -186,7 +186,7 @@ function renderInstaller(
   { installTo, wipe, then }: DiskOptions,
   cwd: string,
 ): CommandResult {
-  const { path, size, minimumSize, digest } = made;
+  const { path, size, minimumSize, digest, usb } = made;
   const { name, version } = image;
   const target = installTo === undefined ? 'the disk that is chosen at the console' : describeRule(installTo);
   return {
@@ -196,6 +196,7 @@ function renderInstaller(
       size,
       minimumSize,
       medium: digest,
+      usb,
       ...(installTo !== undefined && { installTo }),
       wipe: wipe === true,
       then,

@@ -25,12 +25,13 @@ import type { ToolsRoot } from '../../tools/tools-root.ts';
 import { xorrisoArgv } from '../../tools/xorriso.ts';
 import { EFI_PROGRAMS } from '../boot-loader.ts';
 import { checkFreeSpace, publish, requireDiskPlace, requireRoot } from '../create-disk.ts';
-import { deployImage } from '../deploy.ts';
+import { type DeployedSystem, deployImage } from '../deploy.ts';
 import { layOutDisk, MIB, minimumDiskSize, newDiskIdentity, type DiskIdentity } from '../layout.ts';
 import { treeBytes } from '../tree-bytes.ts';
 import { makeSparseFile, requireBootFits, writeDisk } from '../write-disk.ts';
 import { BOOT_FOLDER, consolesOf, renderInstallerMenu } from './boot-files.ts';
 import { type Medium, MEDIUM_FILE, PAYLOAD_FILE, PIECE_BYTES } from './medium.ts';
+import { missingUsbDrivers } from './usb-drivers.ts';
 import { inPieces, isZero, WordFinder } from './pieces.ts';
 import { writeInstallerArchive } from './programs.ts';
 import type { TargetRule } from './target.ts';
@@ -58,6 +59,8 @@ export interface CreatedInstaller {
   /** The smallest disk that it installs to. */
   readonly minimumSize: number;
   readonly digest: string;
+  /** Whether it finds itself again when it was started from USB. */
+  readonly usb: boolean;
 }
 
 const ESP_BYTES = 8 * MIB;
@@ -76,6 +79,7 @@ export async function createInstaller(options: CreateInstallerOptions): Promise<
   await using cleanup = new AsyncDisposableStack();
   const scratch = cleanup.use(await store.scratch('installer'));
   const system = await deployImage(image, scratch.path, identity, tools, reporter, options.seed);
+  const usb = await canUseUsb(system, reporter);
 
   const [rootBytes, bootBytes] = await Promise.all([treeBytes(system.sysroot), treeBytes(system.boot)]);
   const layout = layOutDisk(minimumDiskSize(rootBytes), identity);
@@ -129,7 +133,24 @@ export async function createInstaller(options: CreateInstallerOptions): Promise<
   });
   await asDiskFailure(publish(unfinished, output));
   const { size } = await stat(output);
-  return { path: output, size, minimumSize: layout.size, digest };
+  return { path: output, size, minimumSize: layout.size, digest, usb };
+}
+
+/** Whether the image's kernel reads sticks and emulated drives, as a warning if not: firmware does, and starts it. */
+async function canUseUsb(
+  { sysroot, deploymentPath }: Pick<DeployedSystem, 'sysroot' | 'deploymentPath'>,
+  reporter: Reporter,
+): Promise<boolean> {
+  const modules = join(sysroot, deploymentPath, 'usr/lib/modules');
+  // There is one: an image with none or with more cannot be deployed.
+  const [release = ''] = await readdir(modules);
+  const missing = await missingUsbDrivers(join(modules, release));
+  if (missing.length === 0) return true;
+  reporter.warning(
+    `the kernel ${release} has no ${missing.join(' and no ')}: started from a stick, or from a drive that a ` +
+      'management controller emulates, the installer does not find its medium; `kernel: generic` has drivers for both',
+  );
+  return false;
 }
 
 /** Packs what is not zero of a disk, and notes where its identity stands as text. */
