@@ -12,6 +12,7 @@ const MACHINE: VirtualMachine = {
   throwAway: true,
   extraDisks: [],
   network: 'isolated',
+  hasWatchdog: true,
   awaitsMemory: false,
   port: 'dev.example',
   sockets: { qmp: 3, console: 4, port: 5 },
@@ -97,6 +98,11 @@ test('a CD lies in a drive on SATA or on USB', () => {
 test('the network leads nowhere unless it is the host’s', () => {
   expect(qemuMachineArgv(MACHINE)).toContain('user,id=net,restrict=on');
   expect(qemuMachineArgv({ ...MACHINE, network: 'host' })).toContain('user,id=net');
+});
+
+test('a machine may have no watchdog', () => {
+  expect(qemuMachineArgv(MACHINE)).toContain('i6300esb');
+  expect(qemuMachineArgv({ ...MACHINE, hasWatchdog: false })).not.toContain('i6300esb');
 });
 
 test('only system management mode writes the keys of Secure Boot', () => {

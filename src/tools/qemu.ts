@@ -47,6 +47,8 @@ export interface VirtualMachine {
   readonly writeLog?: string | undefined;
   readonly extraDisks: readonly ExtraDisk[];
   readonly network: GuestNetwork;
+  /** One that resets the machine when the guest does not ask it not to. */
+  readonly hasWatchdog: boolean;
   /** Its memory is brought by QMP's `migrate-incoming`, and only then can it run. */
   readonly awaitsMemory: boolean;
   /** Name of a virtio-serial port in the guest: `/dev/virtio-ports/NAME`. */
@@ -91,7 +93,7 @@ export function qemuMachineArgv(machine: VirtualMachine): Argv {
   argv.push('-device', 'virtio-serial-pci', '-device', `virtserialport,chardev=port,name=${machine.port}`);
   argv.push('-netdev', `user,id=net${machine.network === 'isolated' ? ',restrict=on' : ''}`);
   argv.push('-device', 'virtio-net-pci,netdev=net,romfile=');
-  argv.push('-device', 'i6300esb', '-action', 'watchdog=reset');
+  if (machine.hasWatchdog) argv.push('-device', 'i6300esb', '-action', 'watchdog=reset');
   for (const [name, value] of Object.entries(machine.credentials)) {
     const base64 = Buffer.from(value).toString('base64');
     argv.push('-smbios', `type=11,value=io.systemd.credential.binary:${name}=${base64}`);

@@ -7,9 +7,9 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { TEST_FOLDER } from '../support/built-image.ts';
-import { ingotJson } from '../support/cli.ts';
+import { failAndGoBack, GOOD_IMAGE, HANG, unit } from '../support/failing-image.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
-import { BOOT_MS, GUEST_HOST, VmImages, type VmNode, WELL } from '../support/vm-node.ts';
+import { BOOT_MS, VmImages, type VmNode, WELL } from '../support/vm-node.ts';
 
 let scratch: string;
 let registry: TestRegistry;
@@ -17,16 +17,11 @@ let images: VmImages;
 let node: VmNode;
 let number = 1;
 
-const unit = (...lines: readonly string[]): string => `${lines.join('\n')}\n`;
-
 beforeAll(async () => {
   scratch = await mkdtemp(join(TEST_FOLDER, 'vm-failures-'));
   images = await VmImages.open(scratch);
   registry = await startRegistry({ folder: scratch });
-  await images.add('20991231.1', {
-    ...WELL,
-    'usr/lib/ingot/update.json': JSON.stringify({ source: 'registry.example.com/node:none', tries: 1 }),
-  });
+  await images.add('20991231.1', GOOD_IMAGE);
   node = await images.start(await images.install('20991231.1'));
   await node.settle();
 });
@@ -87,45 +82,12 @@ const FAILURES: readonly (readonly [string, Readonly<Record<string, string>>, re
     },
     /never got as far as its checks/,
   ],
-  [
-    'it hangs: nothing but a loop gets the processor',
-    {
-      'usr/lib/systemd/system/hang.service': unit(
-        '[Unit]',
-        'After=basic.target',
-        '[Service]',
-        'ExecStart=/bin/sh /usr/lib/hang',
-      ),
-      // Without the kernel's fair server, which leaves other processes a twentieth.
-      'usr/lib/hang': [
-        '#!/bin/sh',
-        'echo -1 >/proc/sys/kernel/sched_rt_runtime_us',
-        'echo 0 >/sys/kernel/debug/sched/fair_server/cpu0/runtime',
-        "exec chrt --fifo 99 sh -c 'while :; do :; done'",
-        '',
-      ].join('\n'),
-      'usr/lib/systemd/system/multi-user.target.d/50-hang.conf': unit('[Unit]', 'Wants=hang.service'),
-      'usr/lib/systemd/system.conf.d/60-short.conf': unit('[Manager]', 'RuntimeWatchdogSec=60s'),
-    },
-    /never got as far as its checks/,
-  ],
+  ['it hangs: nothing but a loop gets the processor', HANG, /never got as far as its checks/],
 ];
 
 test.each(FAILURES)('%s: the node goes back', { timeout: 3 * BOOT_MS }, async (_name, files, reason) => {
-  const { name, digest } = await images.add(`20991231.${++number}`, { ...WELL, ...files });
-  const { host } = registry;
-  await ingotJson(['push', `oci:${images.layout}:${name}`, `${host}/node:${name}`, '--insecure', host]);
-  const guest = `${GUEST_HOST}:${host.split(':')[1] ?? ''}`;
-  await node.ingotJson(`node switch ${guest}/node:${name} --insecure ${guest}`);
-  expect(await node.restart()).toBe(2);
-  const status = await node.status();
-  expect(status).toMatchObject({
-    booted: { version: '20991231.1' },
-    boot: { blessed: true },
-  });
-  expect(status.updates[0]).toMatchObject({ version: name, digest, outcome: 'settled' });
-  expect(status.updates[0]?.reason).toMatch(reason);
-  expect(status.rollback).toBeUndefined();
+  const image = await images.add(`20991231.${++number}`, { ...WELL, ...files });
+  await failAndGoBack(node, { images, registry, image, reason });
 });
 
 test(

@@ -84,6 +84,7 @@ export class Vm implements AsyncDisposable {
         writeLog,
         extraDisks,
         network,
+        hasWatchdog: options.hasWatchdog ?? true,
         awaitsMemory: suspended !== undefined,
         port: CHANNEL_PORT,
         sockets: { qmp: FIRST_CHANNEL_FD, console: FIRST_CHANNEL_FD + 1, port: FIRST_CHANNEL_FD + 2 },

@@ -16,6 +16,8 @@ export interface VmOptions {
   readonly extraDisks?: readonly ExtraDisk[] | undefined;
   /** Default: `isolated`. */
   readonly network?: GuestNetwork | undefined;
+  /** Default: true. */
+  readonly hasWatchdog?: boolean | undefined;
   /** Firmware that boots only what is signed for it. */
   readonly secureBoot?: boolean | undefined;
   /** File for the log of every write and flush of the guest's; written anew. */
