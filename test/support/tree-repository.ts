@@ -1,6 +1,6 @@
 /**
  * A repository of ostree's objects that a test fills from folders. Directories are as ostree writes them; files are
- * there under a checksum of their bytes alone.
+ * there under a checksum of their bytes and of whether they can be executed.
  */
 import {
   lstatSync,
@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  type Stats,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -61,7 +62,7 @@ export class TreeRepository {
         if (stats.isDirectory()) below.set(name, addFolder(inner));
         else {
           others.push(inner);
-          files.set(name, this.#addFile(join(folder, inner), stats.isSymbolicLink()));
+          files.set(name, this.#addFile(join(folder, inner), stats));
         }
       }
       return {
@@ -88,9 +89,11 @@ export class TreeRepository {
     return new TreeView(this.merge([this.add(folder)]), this.path);
   }
 
-  #addFile(path: string, isLink: boolean): Checksum {
+  #addFile(path: string, stats: Stats): Checksum {
+    const isLink = stats.isSymbolicLink();
     const bytes = isLink ? Buffer.from(readlinkSync(path)) : readFileSync(path);
-    const checksum = checksumOf(Buffer.concat([Buffer.from(isLink ? 'link\0' : 'file\0'), bytes]));
+    const kind = isLink ? 'link' : (stats.mode & 0o111) === 0 ? 'file' : 'program';
+    const checksum = checksumOf(Buffer.concat([Buffer.from(`${kind}\0`), bytes]));
     const place = join(this.path, 'objects', objectPath(checksum, 'file'));
     mkdirSync(dirname(place), { recursive: true });
     if (!isLink) writeFileSync(place, bytes);

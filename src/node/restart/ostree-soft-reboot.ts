@@ -43,6 +43,10 @@ export class OstreeSoftReboot implements SoftReboot {
     this.#options = options;
   }
 
+  get #repo(): string {
+    return join(this.#options.sysroot, 'ostree/repo');
+  }
+
   async obstacles(): Promise<readonly string[]> {
     const { tools } = this.#options;
     const version = parseSystemdVersion((await tools.run(['systemctl', '--version'])).stdout);
@@ -56,13 +60,12 @@ export class OstreeSoftReboot implements SoftReboot {
   async judge(to: Deployment): Promise<Reboot> {
     const booted = (await this.#options.deployments()).find(({ isBooted }) => isBooted);
     if (booted === undefined || booted.id === to.id) return { kind: 'none', reasons: [] };
-    const [before, after, from, folder] = await Promise.all([
+    const [before, after, bootFiles] = await Promise.all([
       this.#summarise(booted),
       this.#summarise(to),
-      this.#options.folderOf(booted.id),
-      this.#options.folderOf(to.id),
+      compareBootFiles(this.#repo, commitOf(booted.id), commitOf(to.id)),
     ]);
-    return rebootFor(before, after, await compareBootFiles(from, folder), false);
+    return rebootFor(before, after, bootFiles, false);
   }
 
   async start(to: Deployment): Promise<void> {
@@ -102,9 +105,12 @@ export class OstreeSoftReboot implements SoftReboot {
   }
 
   async #summarise({ id, version, facts }: Deployment): Promise<ImageSummary> {
-    const { sysroot } = this.#options;
-    const commit = id.replace(/\.\d+$/, '');
-    const { kernelArguments } = await readCommitMetadata(join(sysroot, 'ostree/repo'), commit);
+    const { kernelArguments } = await readCommitMetadata(this.#repo, commitOf(id));
     return { kind: 'image', shown: id, version, facts, kernelArguments };
   }
+}
+
+/** Of a deployment's id, `COMMIT.SERIAL`. */
+function commitOf(id: string): string {
+  return id.replace(/\.\d+$/, '');
 }
