@@ -69,7 +69,7 @@ export class OstreeEngine implements Engine {
 
   constructor(options: OstreeEngineOptions) {
     this.#options = options;
-    this.#tools = new OstreeSysroot(new HostTools(options.signal));
+    this.#tools = new OstreeSysroot({ tools: new HostTools(options.signal) });
     this.softReboot = new OstreeSoftReboot({
       sysroot: SYSROOT,
       tools: this.#tools,

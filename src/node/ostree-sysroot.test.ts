@@ -1,4 +1,7 @@
-import { expect, test } from 'vitest';
+import { mkdir, mkdtemp, rm, utimes, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { afterEach, beforeEach, expect, test } from 'vitest';
 
 import { IngotError } from '../errors.ts';
 import type { Argv, RunResult } from '../proc/run.ts';
@@ -21,9 +24,24 @@ class PlayedOstree implements NodeTools {
   }
 }
 
+let folder: string;
+let stagedFile: string;
+let ostree: PlayedOstree;
+let sysroot: OstreeSysroot;
+
+beforeEach(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ingot-sysroot-'));
+  stagedFile = join(folder, 'staged-deployment');
+  await mkdir(join(folder, 'ostree/deploy'), { recursive: true });
+  ostree = new PlayedOstree();
+  sysroot = new OstreeSysroot({ tools: ostree, sysroot: folder, stagedFile });
+});
+
+afterEach(async () => {
+  await rm(folder, { recursive: true });
+});
+
 test('asks once until a command has run that may change the answer', async () => {
-  const ostree = new PlayedOstree();
-  const sysroot = new OstreeSysroot(ostree);
   const [first] = await Promise.all([sysroot.deployments(), sysroot.deployments()]);
   expect(first).toMatchObject([{ checksum: A, booted: true }]);
   await sysroot.run(['ostree', 'refs']);
@@ -36,9 +54,19 @@ test('asks once until a command has run that may change the answer', async () =>
   expect(ostree.ran).toEqual(['admin status', 'refs', 'admin undeploy 0', 'admin status']);
 });
 
+test.for([
+  ['wrote deployments', () => utimes(join(folder, 'ostree/deploy'), new Date(), new Date(2_000_000_000_000))],
+  ['staged one', () => writeFile(stagedFile, '')],
+] as const)('asks anew when somebody else %s', async ([, change]) => {
+  await sysroot.deployments();
+  ostree.commit = B;
+  expect(await sysroot.deployments()).toMatchObject([{ checksum: A }]);
+  await change();
+  expect(await sysroot.deployments()).toMatchObject([{ checksum: B }]);
+  expect(ostree.ran).toHaveLength(2);
+});
+
 test('asks anew for places, and remembers that answer', async () => {
-  const ostree = new PlayedOstree();
-  const sysroot = new OstreeSysroot(ostree);
   await sysroot.deployments();
   ostree.commit = B;
   expect(await sysroot.deploymentsNow()).toMatchObject([{ checksum: B }]);
@@ -47,8 +75,6 @@ test('asks anew for places, and remembers that answer', async () => {
 });
 
 test('a failure is not remembered, and may have changed something', async () => {
-  const ostree = new PlayedOstree();
-  const sysroot = new OstreeSysroot(ostree);
   ostree.commit = undefined;
   await expect(sysroot.deployments()).rejects.toThrow('no answer');
   ostree.commit = A;
