@@ -53,7 +53,9 @@ export async function writeObjects(
         for (const objects of writing) {
           const places = new Set(objects.map((object) => dirname(placeOf(repo, object))));
           for (const place of places) await mkdir(place, { recursive: true, mode: 0o755 });
-          await Promise.all(objects.map((object) => limit(() => rename(ours(object), placeOf(repo, object)))));
+          await Promise.all(
+            objects.map((object) => limit(() => rename(ours(object), placeOf(repo, object)))),
+          );
           await sync();
         }
       } finally {
