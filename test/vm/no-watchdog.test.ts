@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { TEST_FOLDER } from '../support/built-image.ts';
-import { failAndGoBack, GOOD_IMAGE, HANG } from '../support/failing-image.ts';
+import { failAndGoBack, GOOD_IMAGE, HANG, unit } from '../support/failing-image.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 import { BOOT_MS, VmImages, type VmNode, WELL } from '../support/vm-node.ts';
 
@@ -33,7 +33,12 @@ afterAll(async () => {
 
 test('the kernel’s own watchdog ends a hang', { timeout: 3 * BOOT_MS }, async () => {
   expect(await node.sh('cat /sys/class/watchdog/watchdog0/identity')).toBe('Software Watchdog');
-  const image = await images.add('20991231.2', { ...WELL, ...HANG });
+  const image = await images.add('20991231.2', {
+    ...WELL,
+    ...HANG,
+    // systemd opens it some time after it was loaded, and nothing ends a hang that comes before.
+    'usr/lib/systemd/system/hang.service.d/50-late.conf': unit('[Service]', 'ExecStartPre=/bin/sleep 40'),
+  });
   await failAndGoBack(node, { images, registry, image, reason: /never got as far as its checks/ });
 });
 
