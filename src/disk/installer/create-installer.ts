@@ -31,7 +31,7 @@ import { treeBytes } from '../tree-bytes.ts';
 import { makeSparseFile, requireBootFits, writeDisk } from '../write-disk.ts';
 import { BOOT_FOLDER, consolesOf, renderInstallerMenu } from './boot-files.ts';
 import { type Medium, MEDIUM_FILE, PAYLOAD_FILE, PIECE_BYTES } from './medium.ts';
-import { missingUsbDrivers } from './usb-drivers.ts';
+import { findUsbDrivers } from './usb-drivers.ts';
 import { inPieces, isZero, WordFinder } from './pieces.ts';
 import { writeInstallerArchive } from './programs.ts';
 import type { TargetRule } from './target.ts';
@@ -141,13 +141,10 @@ async function canUseUsb(
   { sysroot, deploymentPath }: Pick<DeployedSystem, 'sysroot' | 'deploymentPath'>,
   reporter: Reporter,
 ): Promise<boolean> {
-  const modules = join(sysroot, deploymentPath, 'usr/lib/modules');
-  // There is one: an image with none or with more cannot be deployed.
-  const [release = ''] = await readdir(modules);
-  const missing = await missingUsbDrivers(join(modules, release));
+  const { kernel, missing } = await findUsbDrivers(join(sysroot, deploymentPath, 'usr/lib/modules'));
   if (missing.length === 0) return true;
   reporter.warning(
-    `the kernel ${release} has no ${missing.join(' and no ')}: started from a stick, or from a drive that a ` +
+    `the kernel ${kernel} has no ${missing.join(' and no ')}: started from a stick, or from a drive that a ` +
       'management controller emulates, the installer does not find its medium; `kernel: generic` has drivers for both',
   );
   return false;
