@@ -1,5 +1,5 @@
 /** Ways to registries: who we are, whom we trust, proxies, mirrors, and what follows us to other hosts. */
-import { copyFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { copyFile, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
@@ -198,6 +198,51 @@ describe('whom we trust', () => {
     });
   });
 
+  test.each([
+    [
+      'a certificate that is none',
+      { 'own.cert': 'broken', 'own.key': 'key' },
+      /own\.cert holds no certificate/,
+    ],
+    ['a key that is none', { 'own.cert': 'cert', 'own.key': 'broken' }, /own\.key holds no private key/],
+    [
+      'a key of another certificate',
+      { 'own.cert': 'cert', 'own.key': 'other' },
+      /own\.key is not the key of .*own\.cert/,
+    ],
+  ])('of our own, %s is refused and named', async (_name, kinds, message) => {
+    const broken = join(scratch, 'broken.pem');
+    await writeFile(broken, '-----BEGIN CERTIFICATE-----\nMIIB!\n-----END CERTIFICATE-----\n');
+    const folder = await mkdtemp(join(scratch, 'other-'));
+    const other = await makeCertificate(folder);
+    const paths: Readonly<Record<string, string>> = {
+      broken,
+      cert: certificate.cert,
+      key: certificate.key,
+      other: other.key,
+    };
+    const files = Object.entries(kinds).map(([name, kind]) => [name, paths[kind] ?? '']);
+    await using registries = await withFiles(
+      guarded.host,
+      Object.fromEntries(files) as Record<string, string>,
+    );
+    await expect(pushAndPull(registries, guarded.host)).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringMatching(message) as string,
+    });
+  });
+
+  test('an authority that is cut short is refused with its line', async () => {
+    const whole = await readFile(certificate.cert, 'utf8');
+    const path = join(scratch, 'cut.pem');
+    await writeFile(path, `${whole}${whole.slice(0, 200)}`);
+    const line = whole.split('\n').length;
+    await expect(access(authFile(), { ca: [path] })).rejects.toMatchObject({
+      code: 'USAGE',
+      message: expect.stringContaining(`${path}:${line}: `) as string,
+    });
+  });
+
   test('a host that is nowhere is said to be', async () => {
     await using registries = await access({});
     await expect(pushAndPull(registries, 'registry.invalid')).rejects.toMatchObject({
@@ -271,6 +316,27 @@ describe('mirrors', () => {
     if (Symbol.asyncDispose in mirror) await mirror[Symbol.asyncDispose]();
   });
 });
+
+test.each(['plain HTTP', 'TLS'])(
+  'the memory of what was taken of a download is given back: %s',
+  async (kind) => {
+    const host = kind === 'TLS' ? guarded.host : open.host;
+    await using registries = await access(authFile(), { ca: [certificate.cert], insecure: [open.host] });
+    const repository = await pushAndPull(registries, host);
+    await using source = registries.source(parseImageReference(`${repository}:1`));
+    const [layer] = image.layers;
+    if (layer === undefined) throw new Error('nothing to read');
+    let bytes = 0;
+    let earlier: readonly Buffer[] = [];
+    for await (const batch of source.blobBatches(layer)) {
+      // Pieces of a few bytes are left to the collector.
+      expect(earlier.filter(({ length }) => length > 4096)).toEqual([]);
+      bytes += batch.reduce((sum, { length }) => sum + length, 0);
+      earlier = batch;
+    }
+    expect(bytes).toBe(layer.size);
+  },
+);
 
 test('an upload that goes on at another host takes no credentials along', async () => {
   await using elsewhere = await startFaultProxy(open.host, () => undefined);

@@ -1,4 +1,5 @@
 /** Which certificates a registry is verified with: the system's, those of `certs.d` folders, and given ones. */
+import { createPrivateKey, X509Certificate } from 'node:crypto';
 import { readdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
@@ -14,7 +15,10 @@ export interface TlsOptions {
   readonly ca: readonly string[];
 }
 
-/** @throws IngotError USAGE when a file cannot be read or holds no certificate */
+/**
+ * @throws IngotError USAGE when a given file cannot be read or holds what is no certificate. What is returned throws it
+ *   of a host's own certificate whose key is not its.
+ */
 export async function tlsFrom({ env, ca }: TlsOptions): Promise<(host: string) => Promise<ServerTls>> {
   const given = await Promise.all(ca.map(readCertificates));
   const folders = certificateFolders(env);
@@ -31,6 +35,8 @@ export async function tlsFrom({ env, ca }: TlsOptions): Promise<(host: string) =
     };
   };
 }
+
+const CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|$)/gs;
 
 /** containers-certs.d(5), and Docker's. */
 function certificateFolders(env: Environment): readonly string[] {
@@ -54,10 +60,32 @@ async function readFolder(folder: string): Promise<ServerTls> {
     .sort()
     .find((name) => name.endsWith('.cert') && names.includes(name.replace(/cert$/, 'key')));
   if (pair === undefined) return { ca };
-  const [cert, key] = await Promise.all(
-    [pair, pair.replace(/cert$/, 'key')].map((name) => readFile(join(folder, name), 'utf8')),
-  );
+  const paths = [pair, pair.replace(/cert$/, 'key')].map((name) => join(folder, name));
+  const [cert = '', key = ''] = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+  requirePair({ cert, key }, paths);
   return { ca, cert, key };
+}
+
+/** OpenSSL's own words for these would name no file. */
+function requirePair(
+  { cert, key }: { readonly cert: string; readonly key: string },
+  paths: readonly string[],
+): void {
+  const [certPath = '', keyPath = ''] = paths;
+  const hint = `a host's folder has *.crt to trust, and NAME.cert with NAME.key of our own, in PEM`;
+  const parse = <T>(path: string, what: string, read: () => T): T => {
+    try {
+      return read();
+    } catch (error) {
+      throw new IngotError('USAGE', `${path} holds no ${what}`, { hint, cause: error });
+    }
+  };
+  const certificate = parse(certPath, 'certificate in PEM', () => new X509Certificate(cert));
+  const privateKey = parse(keyPath, 'private key in PEM, or one with a passphrase', () =>
+    createPrivateKey(key),
+  );
+  if (certificate.checkPrivateKey(privateKey)) return;
+  throw new IngotError('USAGE', `${keyPath} is not the key of ${certPath}`, { hint });
 }
 
 async function readCertificates(path: string): Promise<string> {
@@ -66,8 +94,22 @@ async function readCertificates(path: string): Promise<string> {
       cause: error,
     });
   });
-  if (text.includes('-----BEGIN CERTIFICATE-----')) return text;
-  throw new IngotError('USAGE', `${path} holds no certificate in PEM`, {
-    hint: 'a certificate begins with -----BEGIN CERTIFICATE-----',
-  });
+  const blocks = [...text.matchAll(CERTIFICATE)];
+  if (blocks.length === 0) {
+    throw new IngotError('USAGE', `${path} holds no certificate in PEM`, {
+      hint: 'a certificate begins with -----BEGIN CERTIFICATE-----',
+    });
+  }
+  for (const { 0: block, index } of blocks) {
+    try {
+      new X509Certificate(block);
+    } catch (error) {
+      const line = text.slice(0, index).split('\n').length;
+      throw new IngotError('USAGE', `${path}:${line}: what begins here is no certificate`, {
+        hint: 'is the file whole? `openssl x509 -in FILE -noout -text` should read it',
+        cause: error,
+      });
+    }
+  }
+  return text;
 }
