@@ -33,11 +33,11 @@ afterAll(async () => {
 
 test('the kernel’s own watchdog ends a hang', { timeout: 3 * BOOT_MS }, async () => {
   expect(await node.sh('cat /sys/class/watchdog/watchdog0/identity')).toBe('Software Watchdog');
+  // systemd opens it some time after it was loaded, and the hang comes before.
   const image = await images.add('20991231.2', {
     ...WELL,
     ...HANG,
-    // systemd opens it some time after it was loaded, and nothing ends a hang that comes before.
-    'usr/lib/systemd/system/hang.service.d/50-late.conf': unit('[Service]', 'ExecStartPre=/bin/sleep 40'),
+    'usr/lib/systemd/system/hang.service.d/50-early.conf': unit('[Unit]', 'After=ingot-softdog.service'),
   });
   await failAndGoBack(node, { images, registry, image, reason: /never got as far as its checks/ });
 });
