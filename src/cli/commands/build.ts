@@ -17,6 +17,7 @@ import type { RegistryAccess } from '../../oci/registry/access.ts';
 import type { Store } from '../../store/store.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { baseSource } from '../base-image.ts';
+import { parseLayoutFolder } from '../layout-folder.ts';
 import { writeLastPlan } from '../last-plan.ts';
 import { loadModuleSigner } from '../module-key.ts';
 import { preparePlan, type PreparedPlan } from '../prepare-plan.ts';
@@ -47,6 +48,7 @@ export function buildCommand(bind: Bind): Command {
     .option(
       '-o, --output <dir>',
       'the layout to write (default: build/NAME); an image in it of this version is replaced',
+      parseLayoutFolder,
     )
     .option('--verify', 'build again from nothing, compare, and show where the two differ')
     .option(

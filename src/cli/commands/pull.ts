@@ -5,6 +5,7 @@ import { join, resolve } from 'node:path';
 import { parseImageReference } from '../../oci/reference.ts';
 import { transferImage } from '../../publish/transfer.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
+import { parseLayoutFolder } from '../layout-folder.ts';
 import { addRegistryOptions, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { useStore } from '../use-store.ts';
@@ -18,7 +19,11 @@ export function pullCommand(bind: Bind): Command {
   const command = new Command('pull')
     .description('Get an image from a registry, as an OCI image layout. Goes on where an earlier pull ended.')
     .argument('<ref>', 'such as registry.example.com/ai/node:1.0; without a tag, latest')
-    .option('-o, --output <dir>', 'the layout to write (default: build/NAME); other images in it stay')
+    .option(
+      '-o, --output <dir>',
+      'the layout to write (default: build/NAME); other images in it stay',
+      parseLayoutFolder,
+    )
     .option('--no-referrers', 'leave behind what refers to the image, such as signatures');
   return addRegistryOptions(command)
     .addHelpText(
