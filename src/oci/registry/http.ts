@@ -252,8 +252,11 @@ export async function* bodyChunks(response: HttpResponse): AsyncGenerator<Buffer
   for await (const batch of bodyBatches(response)) yield* batch;
 }
 
-/** A batch is handed over when it has so many bytes, or is so old. */
-const BATCH_BYTES = 1024 * 1024;
+/**
+ * A batch is handed over when it has so many bytes, or is so old. Of larger ones several do not fit into the
+ * processor's cache, and hashing and writing them took twice as long with a megabyte.
+ */
+const BATCH_BYTES = 512 * 1024;
 const BATCH_MS = 250;
 
 /**
