@@ -5,19 +5,28 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
 import { loadLock, lockPathOf } from '../../src/cli/load-lock.ts';
+import { type Digest, digestOf, hexOf } from '../../src/digest.ts';
+import { boundOfOffer } from '../../src/node/bound/bound-content.ts';
 import { placeBound } from '../../src/node/bound/place-bound.ts';
 import type { ImageSource } from '../../src/oci/image-transfer.ts';
+import { resolveImage } from '../../src/oci/layout.ts';
 import type { ImageReference } from '../../src/oci/reference.ts';
 import { RegistryAccess } from '../../src/oci/registry/access.ts';
-import { BOUND_PATH, BOUND_STORE, parseBound } from '../../src/plan/bound.ts';
+import { DiskTools } from '../../src/ostree/disk-tools.ts';
+import { BOUND_PATH, BOUND_STORE, modelPlace, parseBound } from '../../src/plan/bound.ts';
 import { run } from '../../src/proc/run.ts';
 import { silentReporter } from '../../src/report/events.ts';
 import type { Lock } from '../../src/resolve/lock.ts';
 import { Store } from '../../src/store/store.ts';
+import { debugfsArgv } from '../../src/tools/mke2fs.ts';
+import { parseSfdiskJson, sfdiskReadArgv } from '../../src/tools/sfdisk.ts';
+import type { ToolsRoot } from '../../src/tools/tools-root.ts';
 import { BootedNode } from '../support/booted-node.ts';
 import { pushContainer, pushModel } from '../support/bound-content.ts';
 import { TEST_FOLDER, TEST_STORE } from '../support/built-image.ts';
 import { type CliResult, ingot, ingotJson } from '../support/cli.ts';
+import { DISK_BYTES, installFrom } from '../support/install-disk.ts';
+import { emptyLoopDevice } from '../support/loop-device.ts';
 import { testTools } from '../support/derived-image.ts';
 import { startRegistry, type TestRegistry } from '../support/registry.ts';
 
@@ -26,6 +35,7 @@ let registry: TestRegistry;
 let declaration: string;
 let layout: string;
 let node: BootedNode;
+let toolsRoot: ToolsRoot;
 let host: string;
 
 const WEIGHTS = randomBytes(300_000);
@@ -200,7 +210,7 @@ describe('from a lock to a node and back', () => {
 
   test('an image has its quadlets, which Podman’s own generator takes', async () => {
     one = await build();
-    const { toolsRoot } = await testTools({ declaration, store: TEST_STORE } as never);
+    ({ toolsRoot } = await testTools({ declaration, store: TEST_STORE } as never));
     const machine = join(scratch, 'machine');
     await mkdir(machine);
     node = await BootedNode.install(`oci:${layout}:${one.version}`, machine, scratch, toolsRoot);
@@ -316,6 +326,38 @@ describe('from a lock to a node and back', () => {
     expect((await podmanHas(await quadletImage('server'))).exitCode).toBe(0);
     const models = await readdir(node.path('/var/lib/ingot/models'));
     expect(models.filter((name) => !name.endsWith('.json'))).toHaveLength(1);
+  });
+
+  test('an installer brings them with it', async () => {
+    const { version } = await loadLock(lockPathOf(declaration));
+    const iso = join(scratch, 'node.iso');
+    await ingotJson([
+      ...['--store', TEST_STORE, 'disk', `oci:${layout}:${version}`, '--output', iso, '--format', 'iso'],
+      ...['--install-to', 'only', '--bound', ...insecure()],
+    ]);
+    await using loop = await emptyLoopDevice(join(scratch, 'installed.raw'), DISK_BYTES);
+    const tools = new DiskTools(toolsRoot);
+    expect(await installFrom(iso, loop.path, { tools })).toMatchObject({ state: 'installed' });
+    const bind = [{ path: loop.path, device: true }];
+    const table = parseSfdiskJson((await tools.run(sfdiskReadArgv(loop.path), bind)).stdout);
+    const ask = async (request: 'cat' | 'stat', path: string): Promise<string> => {
+      const offset = table.partitions.at(-1)?.offset ?? 0;
+      const argv = debugfsArgv(loop.path, offset, `${request} /ostree/deploy/default${path}`);
+      return (await tools.run(argv, bind)).stdout;
+    };
+    const image = await resolveImage({ directory: layout, name: version });
+    const content = boundOfOffer({ manifest: image.manifest, reference: version });
+    for (const { manifest, blobs } of content.containers) {
+      const inStore = (digest: Digest): string => `/var/lib/ingot/store/blobs/sha256/${hexOf(digest)}`;
+      expect(digestOf(await ask('cat', inStore(manifest)))).toBe(manifest);
+      for (const { digest, size } of blobs) {
+        expect(await ask('stat', inStore(digest))).toMatch(new RegExp(`Size: ${size}$`, 'm'));
+      }
+    }
+    const [model] = content.models;
+    const place = model === undefined ? 'nowhere' : modelPlace(model.digest);
+    expect(await ask('cat', `${place}/config/tokens.json`)).toMatch(/^\{"v":\d\}$/);
+    expect(await ask('stat', `${place}/weights.bin`)).toMatch(new RegExp(`Size: ${WEIGHTS.length}$`, 'm'));
   });
 
   test('what a disk brought is there without a registry', async () => {

@@ -3,12 +3,10 @@ import { mkdtemp, open, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 
-import { type FoundMedium, findMedium } from '../../src/disk/installer/find-medium.ts';
 import { findIsoFile, readIsoFile } from '../../src/disk/installer/iso-files.ts';
-import { installMachine, type InstallOptions, type Installed } from '../../src/disk/installer/install.ts';
+import type { Installed } from '../../src/disk/installer/install.ts';
 import { MEDIUM_FILE, PAYLOAD_FILE } from '../../src/disk/installer/medium.ts';
-import type { Disk } from '../../src/disk/installer/target.ts';
-import { GIB, MIB } from '../../src/disk/layout.ts';
+import { MIB } from '../../src/disk/layout.ts';
 import { IngotError } from '../../src/errors.ts';
 import { DiskTools } from '../../src/ostree/disk-tools.ts';
 import { run } from '../../src/proc/run.ts';
@@ -20,12 +18,11 @@ import { xorrisoReportArgv } from '../../src/tools/xorriso.ts';
 import { builtImage, TEST_FOLDER, type BuiltImage } from '../support/built-image.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
 import { testTools } from '../support/derived-image.ts';
+import { DISK_BYTES, installFrom, type InstallFromOptions } from '../support/install-disk.ts';
 import { leftBehind } from '../support/leftovers.ts';
 import { addNextImage } from '../support/next-image.ts';
 import { writeTree } from '../support/small-image.ts';
 import { emptyLoopDevice } from '../support/loop-device.ts';
-
-const DISK_BYTES = 3 * GIB;
 
 let base: BuiltImage;
 let tools: DiskTools;
@@ -109,37 +106,10 @@ describe('the medium', () => {
   });
 });
 
-/** Runs the installer on one disk, as a machine would that has this one and the medium. */
-async function install(
+const install = (
   path: string,
-  options: Partial<InstallOptions> & { readonly from?: string; readonly disk?: Partial<Disk> } = {},
-): Promise<Installed> {
-  const { from = iso, disk: other, ...rest } = options;
-  const disk: Disk = {
-    name: 'test',
-    paths: [path],
-    size: DISK_BYTES,
-    sectorBytes: 512,
-    isRemovable: false,
-    isMedium: false,
-    ...other,
-  };
-  await using found: FoundMedium = await findMedium({
-    candidates: () => Promise.resolve([from]),
-    digest: undefined,
-    timeoutMs: 0,
-  });
-  return await installMachine({
-    found,
-    disks: () => Promise.resolve([disk]),
-    settleMs: 0,
-    again: false,
-    ask: undefined,
-    tools,
-    reporter: silentReporter,
-    ...rest,
-  });
-}
+  { from = iso, ...options }: Partial<InstallFromOptions> & { readonly from?: string } = {},
+): Promise<Installed> => installFrom(from, path, { tools, ...options });
 
 /** Interrupts an installation when it has written so many pieces. */
 function stoppingAt(pieces: number, stop: AbortController): Reporter {

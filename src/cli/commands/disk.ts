@@ -103,16 +103,6 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
   const { store } = inUse;
   const { image, toolsRoot } = await prepareImage(context, store, argument, options);
   const installable = installableImage(image);
-  if (options.format === 'iso') {
-    const { installTo: target, wipe = false, then } = options;
-    const place = { image: installable, output, seed, productRoot: context.productRoot, store, toolsRoot };
-    return renderInstaller(
-      await createInstaller({ ...place, target, wipe, then, reporter, signal }),
-      installable,
-      options,
-      cwd,
-    );
-  }
   const content = boundOfImage(installable);
   if (content !== undefined && options.bound !== true) {
     reporter.info(
@@ -120,16 +110,25 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
     );
   }
   await using registries = lazyRegistries(context, options);
+  const fill = async (folder: string): Promise<void> => {
+    if (content === undefined || options.bound !== true) return;
+    const access = await registries.open();
+    const open: OpenPlace = (place) => access.source(place);
+    await placeBound(content, folder, { open, store, reporter, signal });
+  };
+  if (options.format === 'iso') {
+    const { installTo: target, wipe = false, then } = options;
+    const place = { image: installable, output, seed, productRoot: context.productRoot, store, toolsRoot };
+    return renderInstaller(
+      await createInstaller({ ...place, fill, target, wipe, then, reporter, signal }),
+      installable,
+      options,
+      cwd,
+    );
+  }
   const made = await createDisk({
     image: installable,
-    ...(content !== undefined &&
-      options.bound === true && {
-        fill: async (folder: string) => {
-          const access = await registries.open();
-          const open: OpenPlace = (place) => access.source(place);
-          await placeBound(content, folder, { open, store, reporter, signal });
-        },
-      }),
+    fill,
     output,
     format: options.format,
     size: options.size,
@@ -163,7 +162,7 @@ function boundOfImage({ manifest, name }: InstallableImage): BoundContent | unde
 }
 
 /** @throws IngotError USAGE for options of the other kind of output */
-function requireFitting({ format, size, installTo, wipe, then, bound }: DiskOptions): void {
+function requireFitting({ format, size, installTo, wipe, then }: DiskOptions): void {
   const alone = [
     installTo === undefined ? undefined : '--install-to',
     wipe === undefined ? undefined : '--wipe',
@@ -171,9 +170,6 @@ function requireFitting({ format, size, installTo, wipe, then, bound }: DiskOpti
   ].filter((option) => option !== undefined);
   if (format !== 'iso' && alone.length > 0) {
     throw new IngotError('USAGE', `${alone.join(', ')}: for installers alone`, { hint: 'give --format iso' });
-  }
-  if (format === 'iso' && bound === true) {
-    throw new IngotError('USAGE', '--bound is for disks: an installed node pulls when it starts first');
   }
   if (format === 'iso' && size !== undefined) {
     throw new IngotError('USAGE', '--size is for disks: an installer takes the disk as it is');

@@ -25,7 +25,7 @@ import type { ToolsRoot } from '../../tools/tools-root.ts';
 import { xorrisoArgv } from '../../tools/xorriso.ts';
 import { EFI_PROGRAMS } from '../boot-loader.ts';
 import { checkFreeSpace, publish, requireDiskPlace, requireRoot } from '../create-disk.ts';
-import { type DeployedSystem, deployImage } from '../deploy.ts';
+import { type DeployedSystem, deployImage, STATEROOT } from '../deploy.ts';
 import { layOutDisk, MIB, minimumDiskSize, newDiskIdentity, type DiskIdentity } from '../layout.ts';
 import { treeBytes } from '../tree-bytes.ts';
 import { makeSparseFile, requireBootFits, writeDisk } from '../write-disk.ts';
@@ -45,6 +45,8 @@ export interface CreateInstallerOptions {
   readonly wipe: boolean;
   readonly then: Medium['then'];
   readonly seed?: string | undefined;
+  /** Puts what else the node has from the start below a folder with its `var`. */
+  readonly fill?: ((folder: string) => Promise<void>) | undefined;
   /** The product's own folder: the installer is this program. */
   readonly productRoot: string;
   readonly store: Store;
@@ -79,6 +81,7 @@ export async function createInstaller(options: CreateInstallerOptions): Promise<
   await using cleanup = new AsyncDisposableStack();
   const scratch = cleanup.use(await store.scratch('installer'));
   const system = await deployImage(image, scratch.path, identity, tools, reporter, options.seed);
+  await options.fill?.(join(system.sysroot, 'ostree/deploy', STATEROOT));
   const usb = await canUseUsb(system, reporter);
 
   const [rootBytes, bootBytes] = await Promise.all([treeBytes(system.sysroot), treeBytes(system.boot)]);
