@@ -119,14 +119,22 @@ test('an update becomes good, or the node goes back by itself', { timeout: TEST_
   expect(mute.exitCode).toBe(1);
   expect(mute.stderr).toMatch(/error\[UPDATE_REFUSED\]: the image is without Ingot’s agent/);
 
+  // For debugging: until the next restart, also of an update that comes back.
+  const readOnly = await node.sh('touch /usr/share/mine 2>&1 || true');
+  expect(readOnly).toContain('Read-only file system');
+  await node.ingotJson('node usr-overlay');
+  await node.sh('echo mine >/usr/share/mine');
+  expect(await node.status()).toMatchObject({ booted: { unlocked: true } });
+
   // Its checks fail: as many starts as it has tries, and then what was there before.
   await node.ingotJson(follow(failing.name));
   expect(await node.restart()).toBe(2);
   const back = await node.status();
   expect(back).toMatchObject({
-    booted: { version: '20991231.1' },
+    booted: { version: '20991231.1', unlocked: false },
     boot: { id: first.boot.id, blessed: true, good: first.boot.id },
   });
+  expect(await node.sh('test ! -e /usr/share/mine && echo gone')).toBe('gone');
   expect(back.updates[0]).toMatchObject({
     version: failing.name,
     digest: failing.digest,

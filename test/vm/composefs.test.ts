@@ -59,6 +59,9 @@ test('a node whose root is a composefs is updated, and goes back', { timeout: 5 
   const { host } = registry;
   await ingotJson(['push', `oci:${images.layout}:${next.name}`, `${host}/node:2`, '--insecure', host]);
   const guest = `${GUEST_HOST}:${host.split(':')[1] ?? ''}`;
+  await node.ingotJson('node usr-overlay');
+  await node.sh('echo mine >/usr/share/mine');
+  expect(await node.status()).toMatchObject({ booted: { unlocked: true } });
   const staged = await node.ingotJson(`node switch ${guest}/node:2 --insecure ${guest}`);
   expect(staged).toMatchObject({ restart: { kind: 'soft' } });
   const before = node.vm.bootId;
@@ -70,8 +73,9 @@ test('a node whose root is a composefs is updated, and goes back', { timeout: 5 
   await node.settle(before);
   expect(node.vm.restarts).toBe(0);
   await expectComposefs(node, next.name);
+  expect(await node.sh('test ! -e /usr/share/mine && echo gone')).toBe('gone');
   const updated = await node.status();
-  expect(updated).toMatchObject({ booted: { version: next.name }, boot: { blessed: true } });
+  expect(updated).toMatchObject({ booted: { version: next.name, unlocked: false }, boot: { blessed: true } });
   expect(await node.sh('cat /etc/local /etc/from-image /usr/share/next /var/lib/kept')).toBe(
     'mine\nnext\nnextkept',
   );
