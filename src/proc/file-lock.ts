@@ -7,6 +7,7 @@
 import { mkdir } from 'node:fs/promises';
 import { dirname } from 'node:path';
 
+import { IngotError } from '../errors.ts';
 import { startHolder } from './holder.ts';
 
 export interface FileLock extends AsyncDisposable {
@@ -27,6 +28,23 @@ export interface FileLockOptions {
 export async function acquireFileLock(path: string, options: FileLockOptions = {}): Promise<FileLock> {
   const holder = await acquire([path], path, options);
   return { path, [Symbol.asyncDispose]: () => holder[Symbol.asyncDispose]() };
+}
+
+/**
+ * Undefined where the lock is not free at once.
+ *
+ * @throws IngotError INTERRUPTED, TOOL_MISSING
+ */
+export async function tryFileLock(
+  path: string,
+  options: Pick<FileLockOptions, 'signal' | 'shared'> = {},
+): Promise<FileLock | undefined> {
+  try {
+    return await acquireFileLock(path, { ...options, wait: false });
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'TOOL_FAILED') return undefined;
+    throw error;
+  }
 }
 
 /** Files that one process can have open, with room to spare. */

@@ -8,7 +8,8 @@
 import { readdir, readFile, rename, rm } from 'node:fs/promises';
 import { basename, join } from 'node:path';
 
-import { errnoOf, IngotError } from '../errors.ts';
+import { errnoOf } from '../errors.ts';
+import { tryFileLock } from '../proc/file-lock.ts';
 import { run } from '../proc/run.ts';
 import { chattrMutableArgv } from '../tools/chattr.ts';
 import { CLAIMING_RECORDS } from './layer-claims.ts';
@@ -69,20 +70,12 @@ export async function sweepAbandoned(store: Store, signal?: AbortSignal): Promis
     return owner !== undefined && !isAlive(owner);
   });
   if (abandoned.length === 0) return;
-  const busy = new AbortController();
-  const ending = signal === undefined ? busy.signal : AbortSignal.any([busy.signal, signal]);
-  try {
-    await using _lock = await store.lock('store', ending, () => {
-      busy.abort();
-    });
-    await using scratch = await store.scratch('sweep');
-    for (const name of abandoned) {
-      signal?.throwIfAborted();
-      await removeEntry({ path: store.path('tmp', name) }, scratch.path);
-    }
-  } catch (error) {
-    const gaveUp = busy.signal.aborted && signal?.aborted !== true;
-    if (!(gaveUp && error instanceof IngotError && error.code === 'INTERRUPTED')) throw error;
+  await using lock = await tryFileLock(store.lockPath('store'), { signal });
+  if (lock === undefined) return;
+  await using scratch = await store.scratch('sweep');
+  for (const name of abandoned) {
+    signal?.throwIfAborted();
+    await removeEntry({ path: store.path('tmp', name) }, scratch.path);
   }
 }
 

@@ -117,7 +117,11 @@ export class Store {
     onWait?: () => void,
     options: Pick<FileLockOptions, 'shared'> = {},
   ): Promise<FileLock> {
-    return acquireFileLock(this.path('locks', `${name}.lock`), { signal, onWait, ...options });
+    return acquireFileLock(this.lockPath(name), { signal, onWait, ...options });
+  }
+
+  lockPath(name: string): string {
+    return this.path('locks', `${name}.lock`);
   }
 
   /** Holds the locks of blobs, under which they grow where they are fetched. */
@@ -131,7 +135,7 @@ export class Store {
    * they do not wait for each other.
    */
   async use(signal?: AbortSignal, onWait?: () => void): Promise<FileLock> {
-    return acquireFileLock(this.path('locks', 'store.lock'), { signal, onWait, shared: true });
+    return acquireFileLock(this.lockPath('store'), { signal, onWait, shared: true });
   }
 
   /** A fresh folder under tmp/, removed when disposed. */
