@@ -109,6 +109,9 @@ async function disk(context: CommandContext, argument: string, options: DiskOpti
       'containers and models of the image are pulled when the node starts first; --bound puts them on the disk',
     );
   }
+  if (content === undefined && options.bound === true) {
+    reporter.info('no container and no model belongs to the image: --bound adds nothing');
+  }
   await using registries = lazyRegistries(context, options);
   const fill = async (folder: string): Promise<void> => {
     if (content === undefined || options.bound !== true) return;

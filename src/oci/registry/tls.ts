@@ -54,14 +54,14 @@ async function readFolder(folder: string): Promise<ServerTls> {
     names
       .filter((name) => name.endsWith('.crt'))
       .sort()
-      .map((name) => readFile(join(folder, name), 'utf8')),
+      .map((name) => readText(join(folder, name))),
   );
   const pair = names
     .sort()
     .find((name) => name.endsWith('.cert') && names.includes(name.replace(/cert$/, 'key')));
   if (pair === undefined) return { ca };
   const paths = [pair, pair.replace(/cert$/, 'key')].map((name) => join(folder, name));
-  const [cert = '', key = ''] = await Promise.all(paths.map((path) => readFile(path, 'utf8')));
+  const [cert = '', key = ''] = await Promise.all(paths.map(readText));
   requirePair({ cert, key }, paths);
   return { ca, cert, key };
 }
@@ -88,12 +88,16 @@ function requirePair(
   throw new IngotError('USAGE', `${keyPath} is not the key of ${certPath}`, { hint });
 }
 
-async function readCertificates(path: string): Promise<string> {
-  const text = await readFile(path, 'utf8').catch((error: unknown) => {
-    throw new IngotError('USAGE', `the certificates ${path} cannot be read (${errnoOf(error) ?? 'error'})`, {
+async function readText(path: string): Promise<string> {
+  return await readFile(path, 'utf8').catch((error: unknown) => {
+    throw new IngotError('USAGE', `${path}, for TLS, cannot be read (${errnoOf(error) ?? 'error'})`, {
       cause: error,
     });
   });
+}
+
+async function readCertificates(path: string): Promise<string> {
+  const text = await readText(path);
   const blocks = [...text.matchAll(CERTIFICATE)];
   if (blocks.length === 0) {
     throw new IngotError('USAGE', `${path} holds no certificate in PEM`, {
