@@ -1,3 +1,4 @@
+import { readFileSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 
 import {
@@ -11,7 +12,16 @@ import {
   parseXids,
 } from './nvidia.ts';
 
+/** Of machines with GPUs: test/fixtures/nvidia/README.md. */
+function recorded(name: string): string {
+  return readFileSync(new URL(`../../../test/fixtures/nvidia/${name}`, import.meta.url), 'utf8');
+}
+
 describe('the module’s version', () => {
+  test.each(['384.98', '525.60.11', '565.57.01'])('%s', (version) => {
+    expect(parseModuleVersion(recorded(`version-${version}`))).toBe(version);
+  });
+
   test.each([
     [
       'NVRM version: NVIDIA UNIX Open Kernel Module for x86_64  550.163.01  Release Build  (dvs-builder@U16)\nGCC version:  gcc version 14.2.0\n',
@@ -99,5 +109,20 @@ test('errors of the GPU count, errors of programs on it do not', () => {
   expect(verdict).toEqual({
     isGood: false,
     found: 'XID 79 of 0000:c1:00: pid=0, name=, GPU has fallen off the bus., and 1 more',
+  });
+});
+
+test('logs of machines with GPUs are told apart', () => {
+  const silent = parseXids(recorded('kernel-gsp-timeout.log'));
+  expect(silent.map(({ address, code }) => [address, code])).toEqual(Array(5).fill(['0000:9b:00', 119]));
+  expect(judgeXids(silent)).toEqual({
+    isGood: false,
+    found: expect.stringMatching(/^XID 119 of 0000:9b:00: pid=2024380, .*GSP.*, and 4 more$/) as string,
+  });
+  const ofProgram = parseXids(recorded('kernel-out-of-range.log'));
+  expect(new Set(ofProgram.map(({ code }) => code))).toEqual(new Set([13, 43]));
+  expect(judgeXids(ofProgram)).toEqual({
+    isGood: true,
+    found: 'no error of a GPU in the log; of programs: XID 13, 43',
   });
 });

@@ -101,7 +101,14 @@ const OF_APPLICATIONS: ReadonlySet<number> = new Set([13, 31, 43, 45, 69]);
 export function judgeXids(xids: readonly Xid[]): Verdict {
   const serious = xids.filter(({ code }) => !OF_APPLICATIONS.has(code));
   const [first] = serious;
-  if (first === undefined) return { isGood: true, found: 'no error in the log' };
+  if (first === undefined) {
+    const codes = [...new Set(xids.map(({ code }) => code))].sort((one, other) => one - other);
+    const found =
+      codes.length === 0
+        ? 'no error in the log'
+        : `no error of a GPU in the log; of programs: XID ${codes.join(', ')}`;
+    return { isGood: true, found };
+  }
   const { address, code, text } = first;
   const more = serious.length > 1 ? `, and ${serious.length - 1} more` : '';
   return { isGood: false, found: `XID ${code} of ${address}${text === '' ? '' : `: ${text}`}${more}` };
