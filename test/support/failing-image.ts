@@ -40,19 +40,21 @@ export interface FailingUpdate {
   readonly image: NextImage & { readonly name: string };
   /** What the node says of it. */
   readonly reason: RegExp;
+  /** How long it may take until a boot is up. */
+  readonly upMs?: number;
 }
 
 /** Updates the node to an image that is not good, and waits until it is back in the one before. */
 export async function failAndGoBack(
   node: VmNode,
-  { images, registry, image: { name, digest }, reason }: FailingUpdate,
+  { images, registry, image: { name, digest }, reason, upMs }: FailingUpdate,
 ): Promise<void> {
   const { host } = registry;
   const before = await node.status();
   await ingotJson(['push', `oci:${images.layout}:${name}`, `${host}/node:${name}`, '--insecure', host]);
   const guest = `${GUEST_HOST}:${host.split(':')[1] ?? ''}`;
   await node.ingotJson(`node switch ${guest}/node:${name} --insecure ${guest}`);
-  expect(await node.restart()).toBe(2);
+  expect(await node.restart(upMs)).toBe(2);
   const status = await node.status();
   expect(status).toMatchObject({ booted: { version: before.booted.version }, boot: { blessed: true } });
   expect(status.updates[0]).toMatchObject({ version: name, digest, outcome: 'settled' });

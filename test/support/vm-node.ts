@@ -140,10 +140,11 @@ export class VmNode implements AsyncDisposable {
    * Waits until the node has settled, through as many restarts as that takes.
    *
    * @param after the boot that is over
+   * @param upMs how long it may take until one is up
    * @returns the boot that settled
    */
-  async settle(after?: string): Promise<string> {
-    let boot = await this.vm.waitForBoot({ timeoutMs: BOOT_MS, after });
+  async settle(after?: string, upMs = BOOT_MS): Promise<string> {
+    let boot = await this.vm.waitForBoot({ timeoutMs: upMs, after });
     for (;;) {
       try {
         const { exitCode } = await this.vm.exec(UNTIL_SETTLED, { timeoutMs: BOOT_MS });
@@ -152,16 +153,16 @@ export class VmNode implements AsyncDisposable {
         // It restarted meanwhile.
         if (!String(error).includes('restarted')) throw error;
       }
-      boot = await this.vm.waitForBoot({ timeoutMs: BOOT_MS, after: boot });
+      boot = await this.vm.waitForBoot({ timeoutMs: upMs, after: boot });
     }
   }
 
   /** Goes down in order, and settles. @returns how often it started for that */
-  async restart(): Promise<number> {
+  async restart(upMs = BOOT_MS): Promise<number> {
     const before = this.vm.restarts;
     const boot = this.vm.bootId;
     this.vm.tell('systemctl --no-block reboot');
-    await this.settle(boot);
+    await this.settle(boot, upMs);
     return this.vm.restarts - before;
   }
 
