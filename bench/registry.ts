@@ -68,6 +68,7 @@ async function runRegistry(context: BenchContext): Promise<readonly Row[]> {
     // Each goes first once.
     for (const program of [...programs.slice(round % 3), ...programs.slice(0, round % 3)]) {
       await reporter.stage(`Round ${round + 1} of ${rounds}: ${program.name}`, async (stage) => {
+        const told: string[] = [];
         for (const transport of TRANSPORTS) {
           const found = await measureOne(program, transport, work);
           for (const name of CASES) {
@@ -75,7 +76,8 @@ async function runRegistry(context: BenchContext): Promise<readonly Row[]> {
             samples.set(key, [...(samples.get(key) ?? []), found[name]]);
           }
           const walls = CASES.map((name) => `${name} ${found[name].wall.toFixed(1)} s`);
-          stage.detail(`${transport}: ${walls.join(', ')}`);
+          told.push(`${transport}: ${walls.join(', ')}`);
+          stage.detail(told.join('; '));
         }
       });
     }
