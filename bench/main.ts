@@ -2,7 +2,7 @@
  * `npm run bench -- NAME`: runs Ingot and what it is compared with in one go, in turn, and prints the figures.
  *
  * stdout carries the result alone, progress goes to stderr. A run may be interrupted at any time and leaves nothing
- * but downloaded packages.
+ * but downloaded packages and what was built of them.
  */
 import { homedir } from 'node:os';
 import { join, resolve as resolvePath } from 'node:path';
@@ -13,8 +13,10 @@ import { openReporting } from '../src/cli/reporting.ts';
 import { PRODUCT_ROOT } from '../src/cli/root-command.ts';
 import { exitCodeOf, IngotError } from '../src/errors.ts';
 import { killAllGroups } from '../src/proc/children.ts';
-import { createReporter } from '../src/report/events.ts';
+import { createReporter, type Reporter } from '../src/report/events.ts';
+import { formatBytes } from '../src/report/format.ts';
 import { createPalette, wantsColor } from '../src/report/palette.ts';
+import { collect } from '../src/store/collect.ts';
 import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
@@ -43,8 +45,12 @@ ${[...BENCHMARKS].map(([name, { summary }]) => `  ${name.padEnd(10)}${summary}`)
   --json       the result as JSON, with every sample
   --verbose    what the programs print, on stderr
 
-Packages are kept in INGOT_BENCH_STORE (default: ~/.cache/ingot-bench).
+Packages and what was built of them are kept in INGOT_BENCH_STORE (default: ~/.cache/ingot-bench), 16 GiB at most
+from one run to the next.
 `;
+
+/** What a run may find of earlier ones: all that it can use again, and some more. */
+const KEPT_BYTES = 16 * 1024 ** 3;
 
 interface Arguments {
   readonly name: string;
@@ -93,11 +99,13 @@ async function bench(
   const machine = describeMachine();
   const storePath = resolvePath(env['INGOT_BENCH_STORE'] ?? join(homedir(), '.cache/ingot-bench'));
   const store = await Store.open(storePath);
+  await using reporting = openReporting({ verbose, color: true }, { stderr, env });
+  const reporter = createReporter(reporting.sinks);
+  await makeRoom(store, reporter, signal);
   await using _inUse = await store.use(signal);
   await using scratch = await store.scratch('bench');
-  await using reporting = openReporting({ verbose, color: true }, { stderr, env });
   const rows = await benchmark.run({
-    reporter: createReporter(reporting.sinks),
+    reporter,
     signal,
     env,
     cwd: process.cwd(),
@@ -113,6 +121,18 @@ async function bench(
     only,
   });
   return { schemaVersion: BENCH_SCHEMA_VERSION, name, machine, rounds, rows };
+}
+
+/** Each run makes later versions of packages, and what is built of them is of no use to the next. */
+async function makeRoom(store: Store, reporter: Reporter, signal: AbortSignal): Promise<void> {
+  await reporter.stage('Make room in the store', async (stage) => {
+    const onWait = (): void => {
+      reporter.info('waiting for whoever uses the store');
+    };
+    const { freedBytes } = await collect(store, { keepBytes: KEPT_BYTES, signal, onWait });
+    if (freedBytes === 0) stage.cached('there is enough');
+    else stage.detail(`${formatBytes(freedBytes)} freed`);
+  });
 }
 
 const args = process.argv.slice(2);
