@@ -347,6 +347,7 @@ describe('from a lock to a node and back', () => {
     };
     const image = await resolveImage({ directory: layout, name: version });
     const content = boundOfOffer({ manifest: image.manifest, reference: version });
+    expect(content.containers.map(({ name }) => name).sort()).toEqual(['other', 'server']);
     for (const { manifest, blobs } of content.containers) {
       const inStore = (digest: Digest): string => `/var/lib/ingot/store/blobs/sha256/${hexOf(digest)}`;
       expect(digestOf(await ask('cat', inStore(manifest)))).toBe(manifest);

@@ -253,8 +253,9 @@ export async function* bodyChunks(response: HttpResponse): AsyncGenerator<Buffer
 }
 
 /**
- * A batch is handed over when it has so many bytes, or is so old. With larger ones, what several downloads have in their
- * hands leaves the processor's cache: writing a megabyte at a time took more than twice as long, half of one sometimes.
+ * A batch is handed over when it has so many bytes, or is so old. Measured, with four downloads at a time: the kernel
+ * takes twice as long to write a megabyte at once as four quarters, and sometimes for half of one; smaller ones cost
+ * more in steps than they save (docs/benchmarks.md, registry).
  */
 const BATCH_BYTES = 256 * 1024;
 const BATCH_MS = 250;
