@@ -79,7 +79,7 @@ export async function deployImage(
 
   const { ref, kernelArguments } = await reporter.stage('Import layers', async (stage) => {
     stage.detail(`${image.layers.length} ${image.layers.length === 1 ? 'layer' : 'layers'}`);
-    return await importImage(image, { folder, repo }, tools, stage);
+    return await importImage(image, { folder, repo }, tools, { stage });
   });
 
   return await reporter.stage('Deploy', async () => {

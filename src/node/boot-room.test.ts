@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
+import { run } from '../proc/run.ts';
 import { requireBootRoom } from './boot-room.ts';
 
 let folder: string;
@@ -19,12 +20,13 @@ async function file(path: string, bytes: number): Promise<void> {
   await writeFile(join(folder, path), '');
   await truncate(join(folder, path), bytes);
 }
-const check = (): Promise<void> =>
+const check = (freeBytes?: number): Promise<void> =>
   requireBootRoom({
     boot: join(folder, 'boot'),
     deployment: join(folder, 'next'),
     stateroot: 'default',
     kept: new Set(),
+    ...(freeBytes !== undefined && { freeBytes }),
   });
 
 test('a kernel that fits is fine, and so is a system without one', async () => {
@@ -35,14 +37,23 @@ test('a kernel that fits is fine, and so is a system without one', async () => {
   await check();
 });
 
+test('nothing is read when there is room for all of it', async () => {
+  await mkdir(join(folder, 'boot'));
+  await mkdir(join(folder, 'next/usr/lib/modules/6.1'), { recursive: true });
+  // Who reads it waits for somebody to write.
+  await run(['mkfifo', join(folder, 'next/usr/lib/modules/6.1/vmlinuz')]);
+  await check();
+});
+
 test('one that is there already takes no room', async () => {
   const [kernel, initramfs] = [Buffer.from('kernel'), Buffer.from('initramfs')];
   await mkdir(join(folder, 'next/usr/lib/modules/6.1'), { recursive: true });
   await writeFile(join(folder, 'next/usr/lib/modules/6.1/vmlinuz'), kernel);
   await writeFile(join(folder, 'next/usr/lib/modules/6.1/initramfs.img'), initramfs);
   const checksum = createHash('sha256').update(kernel).update(initramfs).digest('hex');
+  await expect(check(0)).rejects.toMatchObject({ code: 'DISK_FULL' });
   await file(`boot/ostree/default-${checksum}/vmlinuz`, 1);
-  await check();
+  await check(0);
 });
 
 test('one that does not fit is refused before it is too late', async () => {

@@ -8,7 +8,13 @@ import type { ImageSource } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
 import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import { type CommitDescription, readCommitMetadata } from '../ostree/commit-metadata.ts';
-import { describeImage, importImage, importLayer } from '../ostree/import-image.ts';
+import {
+  describeImage,
+  type ImageLayer,
+  importImage,
+  importLayer,
+  importsAtOnce,
+} from '../ostree/import-image.ts';
 import {
   hasBranch,
   hasOtherRecords,
@@ -17,6 +23,7 @@ import {
   layerRef,
   readLayerRecord,
 } from '../ostree/layer-record.ts';
+import type { LayerDirectories } from '../ostree/tar-directories.ts';
 import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
 import { StoredSource } from '../publish/stored-source.ts';
 import type { Stage } from '../report/events.ts';
@@ -127,8 +134,9 @@ export class OstreeEngine implements Engine {
     }
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
     // Blobs go when they are imported, so what lies there at once is the largest of them.
-    const largest = missing.reduce((most, { size }) => Math.max(most, size), 0);
-    return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + largest + SPARE_BYTES, freeBytes };
+    const largest = missing.map(({ size }) => size).sort((one, other) => other - one);
+    const blobBytes = largest.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
+    return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + blobBytes + SPARE_BYTES, freeBytes };
   }
 
   async fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined> {
@@ -143,7 +151,7 @@ export class OstreeEngine implements Engine {
   async fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void> {
     const { openStore, signal } = this.#options;
     const store = await openStore();
-    const { missing, bytes } = await this.planFetch(image);
+    const { bytes } = await this.planFetch(image);
     const stored = new StoredSource(source, store);
     await using sysroot = await openWritableSysroot(SYSROOT, signal);
     const folder = join(sysroot.path, 'ostree/ingot');
@@ -154,23 +162,27 @@ export class OstreeEngine implements Engine {
     }
     const work = await mkdtemp(join(folder, 'work-'));
     const place = { folder: work, repo: join(sysroot.path, 'ostree/repo'), isDurable: true };
+    const described = describeImage({ ...image, name: image.reference }, () => undefined);
+    const moved = new Map<Digest, number>();
+    const importOne = async (
+      { descriptor }: ImageLayer,
+      stillWanted: AbortSignal,
+    ): Promise<LayerDirectories> => {
+      const path = await stored.blobFile(descriptor, {
+        signal: stillWanted,
+        onProgress: (count) => {
+          moved.set(descriptor.digest, count);
+          const done = moved.values().reduce((sum, one) => sum + one);
+          stage.progress(done, bytes, 'bytes');
+        },
+      });
+      const imported = await importLayer({ descriptor, path }, place, this.#tools);
+      // In the store it was on its way alone. A layout's own blob stays where it is.
+      await rm(store.blobPath(hexOf(descriptor.digest)), { force: true });
+      return imported;
+    };
     try {
-      let done = 0;
-      for (const descriptor of missing) {
-        const path = await stored.blobFile(descriptor, {
-          signal,
-          onProgress: (moved) => {
-            stage.progress(done + moved, bytes, 'bytes');
-          },
-        });
-        await asNodeFailure(importLayer({ descriptor, path }, place, this.#tools));
-        // In the store it was on its way alone. A layout's own blob stays where it is.
-        await rm(store.blobPath(hexOf(descriptor.digest)), { force: true });
-        done += descriptor.size;
-      }
-      if (await this.isFetched(image)) return;
-      const described = describeImage({ ...image, name: image.reference }, () => undefined);
-      await asNodeFailure(importImage(described, place, this.#tools));
+      await asNodeFailure(importImage(described, place, this.#tools, { importOne }));
     } finally {
       await rm(work, { recursive: true, force: true });
     }

@@ -130,8 +130,25 @@ export async function importLayer(
   return read.value;
 }
 
+/** Each is a program of its own, and on a node a connection too. */
+const MOST_AT_ONCE = 4;
+
+/** How many layers are imported side by side. */
+export function importsAtOnce(): number {
+  return Math.min(MOST_AT_ONCE, Math.max(2, availableParallelism()));
+}
+
+export interface ImportOptions {
+  readonly stage?: Stage | undefined;
+  /**
+   * Imports one layer that is not there, and may have to come from far first. Called once for each digest, for
+   * `importsAtOnce` of them side by side; `signal` says when another one has failed. Default: `importLayer`.
+   */
+  readonly importOne?: (layer: ImageLayer, signal: AbortSignal) => Promise<LayerDirectories>;
+}
+
 /**
- * Imports an image into the repository at `repo`.
+ * Imports an image into the repository at `repo`. Layers that are there are laid together while others are brought.
  *
  * @throws IngotError DISK_FAILED when the image is not one that boots from ostree, DIGEST_MISMATCH, DISK_FULL,
  *   INTERRUPTED.
@@ -140,31 +157,54 @@ export async function importImage(
   image: InstallableImage,
   place: ImportPlace,
   tools: OstreeTools,
-  stage?: Stage,
+  { stage, importOne = (layer) => importLayer(layer, place, tools) }: ImportOptions = {},
 ): Promise<ImportedImage> {
   const { repo, isDurable = false } = place;
   const tree = new MergedTree(repo);
   const total = compressedBytes(image);
   let done = 0;
-  let over = false;
-  // Side by side, ahead of the merge, which follows the order of the layers.
-  const limit = pLimit(Math.max(2, availableParallelism()));
-  const imports = image.layers.map((layer) =>
-    limit(async () => (over ? undefined : importLayer(layer, place, tools))),
+  // One failure ends the others; all are waited for before it goes on.
+  const failure = new AbortController();
+  const signal =
+    tools.signal === undefined ? failure.signal : AbortSignal.any([tools.signal, failure.signal]);
+  const layers = [...new Map(image.layers.map((layer) => [layer.descriptor.digest, layer])).values()];
+  const known = new Map<Digest, LayerDirectories>();
+  const limit = pLimit(importsAtOnce());
+  await Promise.all(
+    layers.map(({ descriptor: { digest } }) =>
+      limit(async () => {
+        const record = await readLayerRecord(repo, digest);
+        if (record !== undefined) known.set(digest, record);
+      }),
+    ),
   );
-  for (const one of imports) one.catch(() => undefined); // each is looked at when its layer's turn comes
+  // Side by side, ahead of the merge, which follows the order of the layers.
+  const imports = new Map<Digest, Promise<LayerDirectories | undefined>>();
+  for (const layer of layers.filter(({ descriptor }) => !known.has(descriptor.digest))) {
+    const one = limit(async () => {
+      if (failure.signal.aborted) return undefined;
+      try {
+        return await importOne(layer, signal);
+      } catch (error) {
+        failure.abort(error); // the first one's reason stays
+        return undefined;
+      }
+    });
+    imports.set(layer.descriptor.digest, one);
+  }
   try {
-    for (const [index, { descriptor }] of image.layers.entries()) {
+    for (const { descriptor } of image.layers) {
       stage?.progress(done, total, 'bytes');
-      const layer = await imports[index];
-      if (layer === undefined) throw new TypeError('a layer was left out before anything failed');
+      const layer = known.get(descriptor.digest) ?? (await imports.get(descriptor.digest));
+      if (layer === undefined) break;
       tree.lay(await asDiskFailure(readBranch(repo, layerRef(descriptor.digest))), layer);
       done += descriptor.size;
     }
-  } finally {
-    over = true;
-    await Promise.allSettled(imports);
+  } catch (error) {
+    failure.abort(error);
   }
+  await Promise.all(imports.values());
+  if (failure.signal.aborted) throw failure.signal.reason;
   stage?.progress(total, total, 'bytes');
   const view = new TreeView(tree, repo);
   const kernel = await checkBootable(view, image.name);
