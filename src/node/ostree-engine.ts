@@ -21,7 +21,8 @@ import {
   imageRef,
   keepLayerRecords,
   layerRef,
-  readLayerRecord,
+  type LayerRecords,
+  readLayerRecords,
 } from '../ostree/layer-record.ts';
 import type { LayerDirectories } from '../ostree/tar-directories.ts';
 import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
@@ -73,6 +74,8 @@ export class OstreeEngine implements Engine {
   readonly softReboot: SoftReboot;
   readonly #tools: OstreeSysroot;
   readonly #options: OstreeEngineOptions;
+  /** What was last found to be missing. It stays so: whoever changes the repository has the node's lock. */
+  #planned: { readonly image: Digest; readonly records: LayerRecords; readonly bytes: number } | undefined;
 
   constructor(options: OstreeEngineOptions) {
     this.#options = options;
@@ -128,14 +131,13 @@ export class OstreeEngine implements Engine {
     const { bavail, bsize } = await statfs(REPO);
     const freeBytes = bavail * bsize;
     if (await this.isFetched(image)) return { missing: [], bytes: 0, neededBytes: 0, freeBytes };
-    const missing: Descriptor[] = [];
-    for (const layer of unique(image.manifest.layers)) {
-      if ((await readLayerRecord(REPO, layer.digest)) === undefined) missing.push(layer);
-    }
+    const records = await readLayerRecords(REPO, image.manifest.layers);
+    const missing = unique(image.manifest.layers).filter(({ digest }) => !records.has(digest));
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
     // Blobs go when they are imported, so what lies there at once is the largest of them.
     const largest = missing.map(({ size }) => size).sort((one, other) => other - one);
     const blobBytes = largest.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
+    this.#planned = { image: image.digest, records, bytes };
     return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + blobBytes + SPARE_BYTES, freeBytes };
   }
 
@@ -151,7 +153,8 @@ export class OstreeEngine implements Engine {
   async fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void> {
     const { openStore, signal } = this.#options;
     const store = await openStore();
-    const { bytes } = await this.planFetch(image);
+    if (this.#planned?.image !== image.digest) await this.planFetch(image);
+    const { bytes = 0, records } = this.#planned ?? {};
     const stored = new StoredSource(source, store);
     await using sysroot = await openWritableSysroot(SYSROOT, signal);
     const folder = join(sysroot.path, 'ostree/ingot');
@@ -182,7 +185,7 @@ export class OstreeEngine implements Engine {
       return imported;
     };
     try {
-      await asNodeFailure(importImage(described, place, this.#tools, { importOne }));
+      await asNodeFailure(importImage(described, place, this.#tools, { records, importOne }));
     } finally {
       await rm(work, { recursive: true, force: true });
     }
@@ -262,6 +265,7 @@ export class OstreeEngine implements Engine {
   }
 
   async collect(keep: ReadonlySet<Digest>): Promise<Collected> {
+    this.#planned = undefined;
     const deployed = await this.deployments();
     const images = new Set([
       ...keep,

@@ -21,7 +21,15 @@ import { FILE_OWNER_CAPABILITIES } from '../tools/tools-root.ts';
 import { renderCommitMetadata } from './commit-metadata.ts';
 import { asDiskFailure, type OstreeTools } from './disk-tools.ts';
 import { loadKernelArguments } from './kernel-arguments.ts';
-import { imageRef, layerRef, readBranch, readLayerRecord, writeLayerRecord } from './layer-record.ts';
+import {
+  imageRef,
+  type LayerRecords,
+  layerRef,
+  readBranch,
+  readLayerRecord,
+  readLayerRecords,
+  writeLayerRecord,
+} from './layer-record.ts';
 import { type LayerDirectories, TarDirectoryReader } from './tar-directories.ts';
 import { MergedTree } from './tree/merged-tree.ts';
 import { checksumOf, renderCommit } from './tree/tree-objects.ts';
@@ -140,6 +148,8 @@ export function importsAtOnce(): number {
 
 export interface ImportOptions {
   readonly stage?: Stage | undefined;
+  /** Of the image's layers that are there, for who has read them. */
+  readonly records?: LayerRecords | undefined;
   /**
    * Imports one layer that is not there, and may have to come from far first. Called once for each digest, for
    * `importsAtOnce` of them side by side; `signal` says when another one has failed. Default: `importLayer`.
@@ -157,7 +167,7 @@ export async function importImage(
   image: InstallableImage,
   place: ImportPlace,
   tools: OstreeTools,
-  { stage, importOne = (layer) => importLayer(layer, place, tools) }: ImportOptions = {},
+  { stage, records, importOne = (layer) => importLayer(layer, place, tools) }: ImportOptions = {},
 ): Promise<ImportedImage> {
   const { repo, isDurable = false } = place;
   const tree = new MergedTree(repo);
@@ -167,20 +177,18 @@ export async function importImage(
   const failure = new AbortController();
   const signal =
     tools.signal === undefined ? failure.signal : AbortSignal.any([tools.signal, failure.signal]);
-  const layers = [...new Map(image.layers.map((layer) => [layer.descriptor.digest, layer])).values()];
-  const known = new Map<Digest, LayerDirectories>();
+  const known =
+    records ??
+    (await readLayerRecords(
+      repo,
+      image.layers.map(({ descriptor }) => descriptor),
+    ));
   const limit = pLimit(importsAtOnce());
-  await Promise.all(
-    layers.map(({ descriptor: { digest } }) =>
-      limit(async () => {
-        const record = await readLayerRecord(repo, digest);
-        if (record !== undefined) known.set(digest, record);
-      }),
-    ),
-  );
   // Side by side, ahead of the merge, which follows the order of the layers.
   const imports = new Map<Digest, Promise<LayerDirectories | undefined>>();
-  for (const layer of layers.filter(({ descriptor }) => !known.has(descriptor.digest))) {
+  for (const layer of image.layers) {
+    const { digest } = layer.descriptor;
+    if (known.has(digest) || imports.has(digest)) continue;
     const one = limit(async () => {
       if (failure.signal.aborted) return undefined;
       try {
@@ -190,7 +198,7 @@ export async function importImage(
         return undefined;
       }
     });
-    imports.set(layer.descriptor.digest, one);
+    imports.set(digest, one);
   }
   try {
     for (const { descriptor } of image.layers) {

@@ -9,6 +9,7 @@ import { readdir, readFile, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
+import pLimit from 'p-limit';
 import { z } from 'zod';
 
 import { type Digest, hexOf } from '../digest.ts';
@@ -80,6 +81,27 @@ export async function readLayerRecord(repo: string, digest: Digest): Promise<Lay
     header: { mode, uid, gid },
   }));
   return { directories, others: record.data.others };
+}
+
+/** By layer, of those that are wholly in the repository. */
+export type LayerRecords = ReadonlyMap<Digest, LayerDirectories>;
+
+const READ_AT_ONCE = 8;
+
+/** Of those of `layers` that are wholly in the repository. */
+export async function readLayerRecords(
+  repo: string,
+  layers: readonly { readonly digest: Digest }[],
+): Promise<LayerRecords> {
+  const limit = pLimit(READ_AT_ONCE);
+  const digests = [...new Set(layers.map(({ digest }) => digest))];
+  const records = await Promise.all(digests.map((digest) => limit(() => readLayerRecord(repo, digest))));
+  return new Map(
+    digests.flatMap((digest, index) => {
+      const record = records[index];
+      return record === undefined ? [] : [[digest, record]];
+    }),
+  );
 }
 
 /** Whether anything is remembered of layers other than these. */
