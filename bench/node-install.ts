@@ -1,6 +1,7 @@
 /**
  * Installs an image into a folder as `ingot disk` does before it writes file systems: layers imported, the image
- * deployed, the boot menu written; then all of it is synced. Measured from outside. Arguments: layout and name, folder, tools root.
+ * deployed, the boot menu written; then all of it is synced. Measured from outside. Arguments: layout and name, folder,
+ * tools root.
  */
 import { randomUUID } from 'node:crypto';
 

@@ -4,11 +4,12 @@
  *
  * The node is `images/debian-amd.yaml`; "driver changed" is that image with a later version of every package of its
  * driver's layer, in which every program, library and firmware file is other bits. A first install begins with an empty
- * folder and ends with a deployment in it that is on the disk; both sides sync once, at the end. An update
- * happens on a node that is real but for its kernel and init (`test/support/booted-node.ts`), is synced by both as it
- * goes on, and ends with a staged deployment. Ingot was run on that node since it started, as a gate does. Ingot looks for the image, judges it, checks for room, pulls, verifies every blob by
- * its digest, imports, stages, writes its journal and collects what is not needed any more; ostree verifies objects by
- * their checksums, without signatures. The processor time of the web server is not in the figures.
+ * folder and ends with a deployment in it that is on the disk; both sides sync once, at the end. An update happens on a
+ * node that is real but for its kernel and init (`test/support/booted-node.ts`), is synced by both as it goes on, and
+ * ends with a staged deployment. Ingot was run on that node since it started, as a gate does. It looks for the image,
+ * judges it, checks for room, pulls, verifies every blob by its digest, imports, stages, writes its journal and collects
+ * what is not needed any more; ostree verifies objects by their checksums, without signatures. The processor time of the
+ * web server is not in the figures.
  *
  * `bytes` is what was pulled. Ostree's is one file an object, each compressed with gzip by itself.
  */
@@ -41,6 +42,7 @@ const CASES = ['first install', 'driver changed', 'nothing changed'] as const;
 type Case = (typeof CASES)[number];
 /** On a node. */
 const AGENT = `${GIVEN}/agent`;
+/** Where `/usr/bin/ingot` of a node keeps compiled code. */
 const CODE = '/run/ingot/code';
 type Samples = Readonly<Record<Case, Sample[]>>;
 

@@ -31,7 +31,7 @@ export async function requireBootRoom(room: BootRoom): Promise<void> {
   const sizes = await Promise.all(files.map(async (path) => (await stat(path)).size));
   const needed = sizes.reduce((sum, size) => sum + size, SPARE_BYTES);
   const freeBytes = room.freeBytes ?? (await freeIn(boot));
-  // Whatever lies there: it need not be known, and takes longer to learn than all else here.
+  // Whether they are there already need not be known then, and takes reading both.
   if (needed <= freeBytes) return;
   const folder = `ostree/${stateroot}-${await checksumOf(files)}`;
   const there = await foldersOf(boot);

@@ -134,9 +134,9 @@ export class OstreeEngine implements Engine {
     const records = await readLayerRecords(REPO, image.manifest.layers);
     const missing = unique(image.manifest.layers).filter(({ digest }) => !records.has(digest));
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-    // Blobs go when they are imported, so what lies there at once is the largest of them.
-    const largest = missing.map(({ size }) => size).sort((one, other) => other - one);
-    const blobBytes = largest.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
+    // Blobs go when they are imported, so no more lie there at once than are imported: at worst the largest of them.
+    const sizes = missing.map(({ size }) => size).sort((one, other) => other - one);
+    const blobBytes = sizes.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
     this.#planned = { image: image.digest, records, bytes };
     return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + blobBytes + SPARE_BYTES, freeBytes };
   }
