@@ -6,7 +6,7 @@ import { type Digest, digestOf, hexOf, isDigest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { MAX_JSON_BYTES, parseJson } from './blob.ts';
 import { describeReferrer, MANIFEST_MEDIA_TYPES, readDocument } from './image-graph.ts';
-import type { BlobOptions, ImageSource, ManifestDocument } from './image-transfer.ts';
+import type { BlobOptions, ImageSource, ManifestDocument, Resumption } from './image-transfer.ts';
 import { chooseByName } from './layout.ts';
 import { type Descriptor, Index, LayoutFile } from './schema.ts';
 import { TarParser } from './tar-parser.ts';
@@ -68,7 +68,7 @@ export class ArchiveSource implements ImageSource {
     const member = this.#members.get(blobName(descriptor.digest));
     if (member === undefined) throw new IngotError('NOT_FOUND', `${this.shown} lacks ${descriptor.digest}`);
     if (member.size !== descriptor.size) throw this.#mismatch(descriptor.digest);
-    const { offset, hash } = resume ?? { offset: 0, hash: createHash('sha256') };
+    const { offset, hash }: Resumption = resume ?? { offset: 0, hash: createHash('sha256') };
     if (offset < member.size) {
       const stream = this.#file.createReadStream({
         start: member.offset + offset,
@@ -81,7 +81,7 @@ export class ArchiveSource implements ImageSource {
         yield chunk as Buffer;
       }
     }
-    if (`sha256:${hash.digest('hex')}` !== descriptor.digest) throw this.#mismatch(descriptor.digest);
+    if (`sha256:${await hash.digest('hex')}` !== descriptor.digest) throw this.#mismatch(descriptor.digest);
   }
 
   async referrers(subject: Digest): Promise<readonly Descriptor[]> {

@@ -2,7 +2,7 @@
  * Reading blobs that somebody else may have written: by digest alone, never through a link, sizes bounded and
  * checked before the bytes are, nothing parsed before its digest is known to be right.
  */
-import { createHash, type Hash } from 'node:crypto';
+import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -10,6 +10,7 @@ import type { z } from 'zod';
 
 import { type Digest, digestOf, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
+import type { BlobHash, Resumption } from './image-transfer.ts';
 import type { Descriptor } from './schema.ts';
 
 /** What registries accept at most for a manifest; configurations and indexes are held to the same. */
@@ -113,7 +114,7 @@ export function parseJson<Schema extends z.ZodType>(
 export async function* verifiedChunks(
   path: string,
   descriptor: Descriptor,
-  resume: { readonly offset: number; readonly hash: Hash } = { offset: 0, hash: createHash('sha256') },
+  resume: Resumption = { offset: 0, hash: createHash('sha256') },
 ): AsyncGenerator<Buffer> {
   const file = await openBlob(path, descriptor);
   try {
@@ -129,7 +130,7 @@ export async function* verifiedChunks(
       bytes += buffer.length;
       yield buffer;
     }
-    if (bytes !== descriptor.size || `sha256:${hash.digest('hex')}` !== descriptor.digest) {
+    if (bytes !== descriptor.size || `sha256:${await hash.digest('hex')}` !== descriptor.digest) {
       throw mismatch(path, 'has other content than its name says');
     }
   } finally {
@@ -144,7 +145,7 @@ export async function* verifiedChunks(
 export async function* lentChunks(
   path: string,
   descriptor: Descriptor,
-  { offset, hash }: { readonly offset: number; readonly hash: Hash | undefined } = {
+  { offset, hash }: { readonly offset: number; readonly hash: BlobHash | undefined } = {
     offset: 0,
     hash: createHash('sha256'),
   },
@@ -167,7 +168,7 @@ export async function* lentChunks(
       yield chunk;
       if (reading === undefined) break;
     }
-    const isRight = hash === undefined || `sha256:${hash.digest('hex')}` === descriptor.digest;
+    const isRight = hash === undefined || `sha256:${await hash.digest('hex')}` === descriptor.digest;
     if (at !== descriptor.size || !isRight) {
       throw mismatch(path, 'has other content than its name says');
     }

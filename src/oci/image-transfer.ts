@@ -4,8 +4,6 @@
  *
  * Whatever a source gives is verified: documents before they are returned, blobs at their last byte.
  */
-import type { Hash } from 'node:crypto';
-
 import type { Digest } from '../digest.ts';
 import type { Descriptor } from './schema.ts';
 
@@ -20,8 +18,22 @@ export interface TransferOptions {
 }
 
 export interface BlobOptions extends TransferOptions {
-  /** Go on where an earlier transfer ended; `hash` has seen the bytes before `offset`. */
-  readonly resume?: { readonly offset: number; readonly hash: Hash } | undefined;
+  /** Go on where an earlier transfer ended. */
+  readonly resume?: Resumption | undefined;
+}
+
+export interface Resumption {
+  readonly offset: number;
+  /** Has seen the bytes before `offset`. */
+  readonly hash: BlobHash;
+}
+
+/** SHA-256 of a blob, as it streams by or of where its receiver puts it. */
+export interface BlobHash {
+  /** Told all bytes in their order. */
+  update(data: Buffer): unknown;
+  /** In hex, once the receiver has all. */
+  digest(encoding: 'hex'): string | Promise<string>;
 }
 
 export interface ImageSource extends AsyncDisposable {

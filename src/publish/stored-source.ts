@@ -5,12 +5,14 @@
 import { createHash, type Hash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, mkdir, open, rename, rm } from 'node:fs/promises';
+import { availableParallelism } from 'node:os';
 import { dirname } from 'node:path';
 
 import { type Digest, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import { verifiedChunks } from '../oci/blob.ts';
 import type {
+  BlobHash,
   BlobOptions,
   ImageSource,
   ManifestDocument,
@@ -18,12 +20,18 @@ import type {
   TransferOptions,
 } from '../oci/image-transfer.ts';
 import type { Descriptor } from '../oci/schema.ts';
+import { type FollowedFile, FollowingHasher } from '../store/following-hasher.ts';
 import type { Store } from '../store/store.ts';
+
+/** Smaller blobs are hashed before a thread is told of them. */
+const FOLLOWED_BYTES = 4 * 1024 * 1024;
 
 export class StoredSource implements ImageSource {
   readonly shown: string;
   readonly #inner: ImageSource;
   readonly #store: Store;
+  /** With one core, a thread of its own would only read all once more. */
+  readonly #hasher = availableParallelism() > 1 ? new FollowingHasher() : undefined;
   /** Blobs whose locks are held already. */
   readonly #locked = new Set<string>();
 
@@ -101,12 +109,16 @@ export class StoredSource implements ImageSource {
     await mkdir(dirname(partial), { recursive: true });
     const file = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     try {
-      const { offset, hash } = await takeUp(file, descriptor.size);
+      const offset = await takeUp(file, descriptor.size);
+      await using followed = descriptor.size < FOLLOWED_BYTES ? undefined : this.#hasher?.follow(partial);
+      const hash = followed === undefined ? await hashOfFirst(file, offset) : followedHash(followed);
       let at = offset;
       onProgress?.(at);
+      followed?.grown(at);
       for await (const batch of batchesOf(this.#inner, descriptor, { signal, resume: { offset, hash } })) {
         at += await writeBatch(file, batch, at);
         onProgress?.(at);
+        followed?.grown(at);
       }
     } catch (error) {
       throw isDiskFull(error) ? diskFull(this.#store.root, error) : error;
@@ -141,24 +153,30 @@ async function writeBatch(file: FileHandle, batch: readonly Buffer[], at: number
   return bytes;
 }
 
-/** What is there of a blob already, hashed. */
-async function takeUp(file: FileHandle, size: number): Promise<{ offset: number; hash: Hash }> {
-  const hash = createHash('sha256');
+/** The bytes that are there of a blob already. */
+async function takeUp(file: FileHandle, size: number): Promise<number> {
   const { size: there } = await file.stat();
-  if (there > size) {
-    await file.truncate(0);
-    return { offset: 0, hash };
-  }
-  if (there > 0) {
-    for await (const chunk of file.createReadStream({
-      start: 0,
-      autoClose: false,
-      highWaterMark: 1024 * 1024,
-    })) {
-      hash.update(chunk as Buffer);
-    }
-  }
-  return { offset: there, hash };
+  if (there <= size) return there;
+  await file.truncate(0);
+  return 0;
+}
+
+async function hashOfFirst(file: FileHandle, bytes: number): Promise<Hash> {
+  const hash = createHash('sha256');
+  if (bytes === 0) return hash;
+  const first = file.createReadStream({
+    start: 0,
+    end: bytes - 1,
+    autoClose: false,
+    highWaterMark: 1024 * 1024,
+  });
+  for await (const chunk of first) hash.update(chunk as Buffer);
+  return hash;
+}
+
+/** What is written is hashed, not what comes by. */
+function followedHash(file: FollowedFile): BlobHash {
+  return { update: () => undefined, digest: () => file.digest() };
 }
 
 function isDiskFull(error: unknown): boolean {

@@ -3,6 +3,8 @@ import { createHash, type Hash } from 'node:crypto';
 import { closeSync, constants, lstatSync, openSync, readdirSync, readlinkSync, readSync } from 'node:fs';
 
 const CHUNK_BYTES = 1024 * 1024;
+/** Of what was just written, so much at a time stays in a core's cache between reading and hashing. */
+const WRITTEN_BYTES = 256 * 1024;
 /** How often progress is told. */
 const TOLD_BYTES = 32 * 1024 * 1024;
 
@@ -45,9 +47,41 @@ export function hashTree(root: string, onBytes: OnBytes): string {
   return hash.digest('hex');
 }
 
-function readInto(hash: Hash, path: string | Buffer, onBytes: OnBytes): void {
+/** A plain file that another thread writes. Its bytes are hashed once, in their order. */
+export class GrowingFile {
+  readonly #file: number;
+  readonly #hash = createHash('sha256');
+  #at = 0;
+
+  constructor(path: string) {
+    this.#file = openPlainly(path);
+  }
+
+  /** Ends early where the file does. */
+  hashUpTo(bytes: number): void {
+    while (this.#at < bytes) {
+      const length = Math.min(WRITTEN_BYTES, bytes - this.#at);
+      const read = readSync(this.#file, chunk, 0, length, this.#at);
+      if (read === 0) return;
+      this.#hash.update(chunk.subarray(0, read));
+      this.#at += read;
+    }
+  }
+
+  /** The digest of what was hashed, in hex. Closes the file. */
+  end(): string {
+    closeSync(this.#file);
+    return this.#hash.digest('hex');
+  }
+}
+
+function openPlainly(path: string | Buffer): number {
   // NONBLOCK: opening a FIFO would wait for its writer.
-  const file = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+}
+
+function readInto(hash: Hash, path: string | Buffer, onBytes: OnBytes): void {
+  const file = openPlainly(path);
   try {
     let untold = 0;
     for (;;) {

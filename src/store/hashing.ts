@@ -8,11 +8,12 @@ import { IngotError } from '../errors.ts';
 import { run } from '../proc/run.ts';
 import { getfattrArgv, parseGetfattr } from '../tools/getfattr.ts';
 
-export interface HashJob {
-  readonly id: number;
-  readonly kind: 'file' | 'tree';
-  readonly path: string;
-}
+export type HashJob =
+  | { readonly id: number; readonly kind: 'file' | 'tree'; readonly path: string }
+  /** A file that grows, told about until its end, which is when its digest is wanted. */
+  | { readonly id: number; readonly kind: 'follow'; readonly path: string }
+  | { readonly id: number; readonly kind: 'grown'; readonly bytes: number }
+  | { readonly id: number; readonly kind: 'end' };
 
 /** What a thread is told at its start. */
 export interface HashThread {
@@ -79,7 +80,7 @@ export async function hashTrees(
 }
 
 async function hashAll(
-  kind: HashJob['kind'],
+  kind: 'file' | 'tree',
   paths: readonly string[],
   { signal, onBytes, yields = false }: HashOptions,
 ): Promise<Map<string, HashResult>> {

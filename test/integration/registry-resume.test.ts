@@ -1,10 +1,11 @@
 /** What is sent, and what is fetched, when a transfer does not go through at once: counted in bytes. */
-import { mkdir, mkdtemp, readdir, rm, stat } from 'node:fs/promises';
+import { mkdir, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { afterAll, beforeAll, expect, onTestFinished, test } from 'vitest';
 
 import { hexOf } from '../../src/digest.ts';
+import { layoutBlobPath } from '../../src/oci/blob.ts';
 import { verifyLayout } from '../../src/oci/layout.ts';
 import { LayoutSource } from '../../src/oci/layout-source.ts';
 import { LayoutTarget } from '../../src/oci/layout-target.ts';
@@ -142,4 +143,20 @@ test('a pull into a store that is full says so, and goes on where it was when th
   expect((await verifyLayout(output)).size).toBe(4);
   expect(proxy.seen.filter(isLayer).at(-1)?.headers.range).toBe(`bytes=${kept}-${layer.size - 1}`);
   expect(await readdir(store.path('blobs/partial'))).toEqual([]);
+});
+
+test('what was kept of a blob and was damaged meanwhile is fetched once more', async () => {
+  await using proxy = await startFaultProxy(registry.host, () => undefined);
+  const store = await Store.open(join(scratch, 'damaged'));
+  const kept = await readFile(layoutBlobPath(image.layout, layer.digest));
+  const partial = store.partialBlobPath(hexOf(layer.digest));
+  await mkdir(dirname(partial), { recursive: true });
+  await writeFile(partial, kept.subarray(0, 5 * MIB).fill(0, MIB, MIB + 1));
+  const output = join(scratch, 'from-damaged');
+  await pull(proxy, store, output);
+  expect((await verifyLayout(output)).size).toBe(4);
+  expect(proxy.seen.filter(isLayer).map(({ headers }) => headers.range)).toEqual([
+    `bytes=${5 * MIB}-${layer.size - 1}`,
+    undefined,
+  ]);
 });

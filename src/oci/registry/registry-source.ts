@@ -8,7 +8,13 @@ import { type Digest, digestOf, hexOf, isDigest } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';
 import { MAX_JSON_BYTES } from '../blob.ts';
 import { INDEX_MEDIA_TYPES, MANIFEST_MEDIA_TYPES } from '../image-graph.ts';
-import type { BlobOptions, ImageSource, ManifestDocument, TransferOptions } from '../image-transfer.ts';
+import type {
+  BlobHash,
+  BlobOptions,
+  ImageSource,
+  ManifestDocument,
+  TransferOptions,
+} from '../image-transfer.ts';
 import { type Descriptor, Index } from '../schema.ts';
 import type { RepositoryClient } from './client.ts';
 import { unreachable } from './client.ts';
@@ -68,7 +74,7 @@ export class RegistrySource implements ImageSource {
   ): AsyncGenerator<readonly Buffer[]> {
     const { digest, size } = descriptor;
     let offset = resume?.offset ?? 0;
-    const hash = resume?.hash ?? createHash('sha256');
+    const hash: BlobHash = resume?.hash ?? createHash('sha256');
     let fruitless = 0;
     while (offset < size) {
       const from = offset;
@@ -103,7 +109,7 @@ export class RegistrySource implements ImageSource {
         await client.pause(fruitless + 1, signal, 0, error);
       }
     }
-    if (`sha256:${hash.digest('hex')}` === digest) return;
+    if (`sha256:${await hash.digest('hex')}` === digest) return;
     for (const client of this.#clients.slice(0, -1)) this.#given.add(client);
     throw mismatch(this.shown, `${digest} has other content than its name says`);
   }

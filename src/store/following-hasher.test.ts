@@ -1,0 +1,112 @@
+import { createHash, randomBytes } from 'node:crypto';
+import { mkdtemp, open, readdir, readlink, rm, truncate, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { afterAll, beforeAll, expect, test } from 'vitest';
+
+import { FollowingHasher } from './following-hasher.ts';
+
+const MIB = 1024 * 1024;
+let folder = '';
+
+beforeAll(async () => {
+  folder = await mkdtemp(join(tmpdir(), 'ingot-following-'));
+});
+afterAll(() => rm(folder, { recursive: true }));
+
+function sha256(...parts: readonly Buffer[]): string {
+  return createHash('sha256').update(Buffer.concat(parts)).digest('hex');
+}
+
+/** Of this process, which threads share. */
+async function isOpen(path: string): Promise<boolean> {
+  for (const name of await readdir('/proc/self/fd')) {
+    if ((await readlink(join('/proc/self/fd', name)).catch(() => '')) === path) return true;
+  }
+  return false;
+}
+
+async function waitUntil(what: () => Promise<boolean>): Promise<void> {
+  while (!(await what())) await sleep(5);
+}
+
+test('files that grow at once have the digests of all that was written', async () => {
+  const hasher = new FollowingHasher();
+  const parts = Array.from({ length: 7 }, (_, index) => randomBytes(MIB / 2 + index));
+  const hashOne = async (name: string, given: readonly Buffer[]): Promise<string> => {
+    const path = join(folder, name);
+    const file = await open(path, 'w');
+    try {
+      await using followed = hasher.follow(path);
+      let size = 0;
+      for (const part of given) {
+        size += (await file.write(part, 0, part.length, size)).bytesWritten;
+        followed.grown(size);
+      }
+      return await followed.digest();
+    } finally {
+      await file.close();
+    }
+  };
+  const both = [parts, parts.toReversed(), []];
+  const digests = await Promise.all(both.map((given, index) => hashOne(`growing-${index}`, given)));
+  expect(digests).toEqual(both.map((given) => sha256(...given)));
+});
+
+test('what lies in a file and was not told is not hashed', async () => {
+  const path = join(folder, 'told');
+  const data = randomBytes(3 * MIB);
+  await writeFile(path, data);
+  await using followed = new FollowingHasher().follow(path);
+  followed.grown(2 * MIB + 1);
+  expect(await followed.digest()).toBe(sha256(data.subarray(0, 2 * MIB + 1)));
+});
+
+test('a file that lost its end has the digest of what is left', async () => {
+  const path = join(folder, 'cut');
+  const data = randomBytes(2 * MIB);
+  await writeFile(path, data);
+  await truncate(path, 1000);
+  await using followed = new FollowingHasher().follow(path);
+  followed.grown(2 * MIB);
+  expect(await followed.digest()).toBe(sha256(data.subarray(0, 1000)));
+});
+
+test.each([
+  ['that is not there', 'ENOENT', () => join(folder, 'none')],
+  ['that is a folder', 'EISDIR', () => folder],
+])('a file %s is the fault %s', async (_, code, path) => {
+  await using followed = new FollowingHasher().follow(path());
+  followed.grown(MIB);
+  await expect(followed.digest()).rejects.toMatchObject({ code });
+});
+
+test('a file that is given up is closed, and the next one is hashed', async () => {
+  const path = join(folder, 'given-up');
+  await writeFile(path, randomBytes(MIB));
+  const hasher = new FollowingHasher();
+  {
+    await using followed = hasher.follow(path);
+    followed.grown(MIB);
+    await waitUntil(() => isOpen(path));
+  }
+  expect(await isOpen(path)).toBe(false);
+  const next = join(folder, 'next');
+  await writeFile(next, 'next');
+  await using followed = hasher.follow(next);
+  followed.grown(4);
+  expect(await followed.digest()).toBe(sha256(Buffer.from('next')));
+});
+
+test('a thread that was let go is started again', async () => {
+  const path = join(folder, 'later');
+  await writeFile(path, 'later');
+  const hasher = new FollowingHasher();
+  for (const pause of [0, 1_500]) {
+    await sleep(pause);
+    await using followed = hasher.follow(path);
+    followed.grown(5);
+    expect(await followed.digest()).toBe(sha256(Buffer.from('later')));
+  }
+});
