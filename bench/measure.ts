@@ -65,6 +65,15 @@ export async function measure(
   return { measurement: { wall: seconds, cpu: await group.processorSeconds(), rss }, stdout };
 }
 
+/**
+ * Takes `bytes` of memory, writes to them and gives them back. A virtual machine gives its host the memory that has
+ * been free for seconds (free page reporting), and what asks for it next pays for getting it again, up to a second for
+ * each gigabyte: programs that are compared must find the same.
+ */
+export async function touchMemory(bytes: number, signal?: AbortSignal): Promise<void> {
+  await run([process.execPath, '-e', `Buffer.allocUnsafeSlow(${bytes}).fill(1)`], { signal });
+}
+
 /** What processes have in memory. */
 export function residentBytes(pids: readonly number[]): number {
   let bytes = 0;

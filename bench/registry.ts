@@ -18,7 +18,7 @@ import { run, type Argv } from '../src/proc/run.ts';
 import { type Certificate, makeCertificate, startRegistry } from '../test/support/registry.ts';
 import type { BenchContext, Benchmark } from './benchmark.ts';
 import { buildLayout, prepareVariants, type Variants } from './build-work.ts';
-import { measure } from './measure.ts';
+import { measure, touchMemory } from './measure.ts';
 import { apart, ensurePeers, inPeersArgv } from './peers-root.ts';
 import { figuresOf, rowOf, type Row, type Sample } from './result.ts';
 import { sizeOf } from './size.ts';
@@ -32,6 +32,9 @@ const CASES = ['push', 'push after a driver change', 'pull'] as const;
 type Case = (typeof CASES)[number];
 const TRANSPORTS = ['TLS', 'plain HTTP'] as const;
 type Transport = (typeof TRANSPORTS)[number];
+
+/** More than what a copy of the image takes of the page cache, on both sides. */
+const TOUCHED_BYTES = 3 * 2 ** 30;
 
 interface Program {
   readonly name: 'ingot' | 'skopeo' | 'oras';
@@ -175,6 +178,7 @@ async function measureOne(program: Program, transport: Transport, work: Work): P
     await rm(join(folder, 'store'), { recursive: true, force: true });
     await run(['sync', '--file-system', folder], { signal });
     const before = await sizeOf(measured, signal);
+    await touchMemory(TOUCHED_BYTES, signal);
     const { measurement } = await measure(argv, {
       scratch,
       signal,
