@@ -96,43 +96,65 @@ async function readRelated(
   { source, reporter, signal }: CopyOptions,
 ): Promise<readonly Related[]> {
   const found = new Map<Digest, Related>();
-  const queue = graph.documents.map((document) => document.descriptor.digest);
-  const seen = new Set(queue);
-  for (const subject of queue) {
-    for (const descriptor of await source.referrers(subject, { signal })) {
-      if (seen.has(descriptor.digest)) continue;
-      seen.add(descriptor.digest);
-      if (seen.size > MAX_RELATED + graph.documents.length) {
-        throw new IngotError(
-          'IMAGE_INVALID',
-          `${source.shown}: more than ${MAX_RELATED} documents refer to it`,
-        );
+  const seen = new Set(graph.documents.map((document) => document.descriptor.digest));
+  // All of a generation at once: each answer takes the way to the registry and back.
+  for (let subjects: readonly Digest[] = [...seen]; subjects.length > 0;) {
+    const generation = await Promise.all(subjects.map((subject) => askForRelated(subject, source, signal)));
+    const next: Digest[] = [];
+    for (const { subject, referrers, attachments } of generation) {
+      for (const descriptor of referrers) {
+        if (seen.has(descriptor.digest)) continue;
+        seen.add(descriptor.digest);
+        if (seen.size > MAX_RELATED + graph.documents.length) {
+          throw new IngotError(
+            'IMAGE_INVALID',
+            `${source.shown}: more than ${MAX_RELATED} documents refer to it`,
+          );
+        }
+        const document = await ifThere(source.manifest(descriptor, { signal }));
+        // Deleting a referrer leaves it in the fallback index, which is a list that clients keep.
+        if (document === undefined) {
+          reporter.warning(
+            `${source.shown} lists ${descriptor.digest}, which is gone, as referring to ${subject}`,
+          );
+          continue;
+        }
+        found.set(descriptor.digest, {
+          graph: await readGraphFrom(source, document, { signal }),
+          name: undefined,
+        });
+        next.push(descriptor.digest);
       }
-      const document = await ifThere(source.manifest(descriptor, { signal }));
-      // Deleting a referrer leaves it in the fallback index, which is a list that clients keep.
-      if (document === undefined) {
-        reporter.warning(
-          `${source.shown} lists ${descriptor.digest}, which is gone, as referring to ${subject}`,
-        );
-        continue;
+      for (const { name, document } of attachments) {
+        if (document === undefined) continue;
+        found.set(document.descriptor.digest, {
+          graph: await readGraphFrom(source, document, { signal }),
+          name,
+        });
       }
-      found.set(descriptor.digest, {
-        graph: await readGraphFrom(source, document, { signal }),
-        name: undefined,
-      });
-      queue.push(descriptor.digest);
     }
-    for (const suffix of COSIGN_SUFFIXES) {
-      const name = `sha256-${hexOf(subject)}.${suffix}`;
-      const document = await ifThere(source.manifest(name, { signal }));
-      if (document === undefined) continue;
-      found.set(document.descriptor.digest, {
-        graph: await readGraphFrom(source, document, { signal }),
-        name,
-      });
-    }
+    subjects = next;
   }
   return [...found.values()];
+}
+
+async function askForRelated(
+  subject: Digest,
+  source: ImageSource,
+  signal: AbortSignal | undefined,
+): Promise<{
+  readonly subject: Digest;
+  readonly referrers: readonly Descriptor[];
+  readonly attachments: readonly { readonly name: string; readonly document: ManifestDocument | undefined }[];
+}> {
+  const names = COSIGN_SUFFIXES.map((suffix) => `sha256-${hexOf(subject)}.${suffix}`);
+  const [referrers, attachments] = await Promise.all([
+    source.referrers(subject, { signal }),
+    Promise.all(
+      names.map(async (name) => ({ name, document: await ifThere(source.manifest(name, { signal })) })),
+    ),
+  ]);
+  return { subject, referrers, attachments };
 }
 
 async function ifThere(document: Promise<ManifestDocument>): Promise<ManifestDocument | undefined> {
