@@ -68,7 +68,7 @@ export async function measure(
 /**
  * Takes `bytes` of memory, writes to them and gives them back. A virtual machine gives its host the memory that has
  * been free for seconds (free page reporting), and what asks for it next pays for getting it again, up to a second for
- * each gigabyte: programs that are compared must find the same.
+ * each gigabyte: programs that are compared are to find the same. It lasts as long as the host takes to ask again.
  */
 export async function touchMemory(bytes: number, signal?: AbortSignal): Promise<void> {
   await run([process.execPath, '-e', `Buffer.allocUnsafeSlow(${bytes}).fill(1)`], { signal });

@@ -110,15 +110,16 @@ export class StoredSource implements ImageSource {
     const file = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW, 0o644);
     try {
       const offset = await takeUp(file, descriptor.size);
-      await using followed = descriptor.size < FOLLOWED_BYTES ? undefined : this.#hasher?.follow(partial);
+      await using followed =
+        descriptor.size < FOLLOWED_BYTES ? undefined : this.#hasher?.follow(partial, { signal });
       const hash = followed === undefined ? await hashOfFirst(file, offset) : followedHash(followed);
       let at = offset;
       onProgress?.(at);
-      followed?.grown(at);
+      await followed?.grown(at);
       for await (const batch of batchesOf(this.#inner, descriptor, { signal, resume: { offset, hash } })) {
         at += await writeBatch(file, batch, at);
         onProgress?.(at);
-        followed?.grown(at);
+        await followed?.grown(at);
       }
     } catch (error) {
       throw isDiskFull(error) ? diskFull(this.#store.root, error) : error;

@@ -41,6 +41,7 @@ function hashOf(job: HashJob, onBytes: (bytes: number) => void): string | undefi
       return undefined;
     case 'grown':
       followed.get(job.id)?.hashUpTo(job.bytes);
+      onBytes(job.bytes);
       return undefined;
     case 'end': {
       const file = followed.get(job.id);

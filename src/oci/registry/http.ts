@@ -253,9 +253,9 @@ export async function* bodyChunks(response: HttpResponse): AsyncGenerator<Buffer
 }
 
 /**
- * A batch is handed over when it has so many bytes, or is so old. Measured, with four downloads at a time: the kernel
- * takes twice as long to write a megabyte at once as four quarters, and sometimes for half of one; smaller ones cost
- * more in steps than they save (docs/benchmarks.md, registry).
+ * A batch is handed over when it has so many bytes, or is so old. Measured, with four downloads at a time: batches of
+ * 128 and of 512 KiB are no faster. A file system takes what is written at once into one piece of memory where it can,
+ * and a virtual machine may have to ask its host for large ones (docs/benchmarks.md, registry).
  */
 const BATCH_BYTES = 256 * 1024;
 const BATCH_MS = 250;
