@@ -47,6 +47,7 @@ export class FollowingHasher {
 export class FollowedFile implements AsyncDisposable {
   readonly #thread: HashingThread;
   readonly #id: number;
+  readonly #path: string;
   readonly #onDisposed: () => void;
   readonly #digest = Promise.withResolvers<string>();
   /** Bytes of the file that are written, that the thread was told, and that it has hashed. */
@@ -61,6 +62,7 @@ export class FollowedFile implements AsyncDisposable {
 
   constructor(thread: HashingThread, path: string, signal: AbortSignal | undefined, onDisposed: () => void) {
     this.#thread = thread;
+    this.#path = path;
     this.#onDisposed = onDisposed;
     this.#digest.promise.catch(() => undefined); // looked at by whoever wants the digest
     this.#id = thread.add({
@@ -130,7 +132,9 @@ export class FollowedFile implements AsyncDisposable {
     if ('hex' in answer) {
       this.#digest.resolve(answer.hex);
     } else if ('fault' in answer) {
-      this.#fail(Object.assign(new Error(`${answer.fault} while hashing`), { code: answer.fault }));
+      this.#fail(
+        Object.assign(new Error(`${this.#path} cannot be hashed: ${answer.fault}`), { code: answer.fault }),
+      );
     } else {
       this.#hashed = answer.bytes;
       this.#proceed();
