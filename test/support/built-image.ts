@@ -4,7 +4,7 @@
  */
 import { mkdir, readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
-import { join } from 'node:path';
+import { basename, join } from 'node:path';
 
 import { acquireFileLock } from '../../src/proc/file-lock.ts';
 import { writeFileAtomically } from '../../src/store/store.ts';
@@ -32,21 +32,36 @@ export interface BuiltImage {
  * others wait and find it, and nobody ever reads half a declaration.
  */
 export async function builtImage(name = 'debian-minimal', options: CliOptions = {}): Promise<BuiltImage> {
-  return buildDeclared(name, await readFile(join(PRODUCT_ROOT, `images/${name}.yaml`), 'utf8'), options);
+  const read = (file: string): Promise<string> => readFile(join(PRODUCT_ROOT, 'images', file), 'utf8');
+  const text = await read(`${name}.yaml`);
+  const beside = new Map<string, string>();
+  for (let extended = extendedBy(text); extended !== undefined;) {
+    const found = await read(extended);
+    beside.set(extended, found);
+    extended = extendedBy(found);
+  }
+  return buildDeclared(name, text, options, beside);
 }
 
-/** The same for a declaration of a test's own. */
+function extendedBy(declaration: string): string | undefined {
+  return /^extends: \.\/(\S+)$/m.exec(declaration)?.[1];
+}
+
+/** The same for a declaration of a test's own, and files beside it. */
 export async function buildDeclared(
   name: string,
   text: string,
   options: CliOptions = {},
+  beside: ReadonlyMap<string, string> = new Map(),
 ): Promise<BuiltImage> {
   const folder = join(TEST_FOLDER, name === 'debian-minimal' ? 'image' : name);
   await mkdir(folder, { recursive: true });
   const declaration = join(folder, `${name}.yaml`);
   await using _building = await acquireFileLock(join(folder, 'lock'));
-  const present = await readFile(declaration, 'utf8').catch(() => undefined);
-  if (text !== present) await writeFileAtomically(declaration, text);
+  for (const [file, content] of new Map([...beside, [basename(declaration), text]])) {
+    const present = await readFile(join(folder, file), 'utf8').catch(() => undefined);
+    if (content !== present) await writeFileAtomically(join(folder, file), content);
+  }
   const layout = join(folder, 'layout');
   const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
   const first = await ingot([...build, '--json'], options);

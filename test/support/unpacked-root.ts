@@ -1,5 +1,6 @@
 /** A real image as a node has it after its first boot: unpacked, /var made by systemd-tmpfiles, programs to run in it. */
 import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
 
 import { preparePlan } from '../../src/cli/prepare-plan.ts';
 import type { Plan } from '../../src/plan/plan.ts';
@@ -27,6 +28,8 @@ export async function unpackedRoot(image: BuiltImage, path: string): Promise<Unp
     run(
       bubblewrapArgv(program, {
         root: path,
+        rootReadOnly: true, // as on a node: Python would write down what it compiled
+        binds: ['etc', 'var'].map((name) => ({ source: join(path, name), target: `/${name}` })),
         capabilities: ['CHOWN', 'DAC_OVERRIDE', 'FOWNER', 'FSETID', 'SETGID', 'SETUID'],
         environment: { PATH: '/usr/sbin:/usr/bin', HOME: '/tmp', LC_ALL: 'C.UTF-8', TZ: 'UTC' },
       }),
