@@ -1,4 +1,4 @@
-import { readFile, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { glob, mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
@@ -75,6 +75,20 @@ describe('a compile', () => {
     await expect(among('broken')).rejects.toThrow('ENOENT');
     await among('x');
     await among('y');
+  });
+
+  it('leaves out what a link has for a setting', async () => {
+    const at = join(folder, 'settings');
+    await mkdir(at);
+    const [setting = expect.unreachable('Debian’s Python has one')] = await Array.fromAsync(
+      glob('/etc/python3.*/sitecustomize.py'),
+    );
+    await symlink(setting, join(at, 'sitecustomize.py'));
+    await writeFile(join(at, 'module.py'), '');
+    await symlink('module.py', join(at, 'linked.py'));
+    const stdin = pythonCompileInput([['sitecustomize.py', 'linked.py']]);
+    await run(pythonCompileArgv(python), { cwd: at, stdin });
+    expect(await readdir(join(at, '__pycache__'))).toEqual([expect.stringMatching(/^linked\./)]);
   });
 
   it('that cannot write fails', async () => {

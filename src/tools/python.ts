@@ -8,13 +8,16 @@ import type { Argv } from '../proc/run.ts';
  * Standard input: groups of paths, `\0` between paths and `\0\0` between groups. A process for each group, all of them
  * copies of one that has compiled nothing: what a compiled file looks like depends a little on what was compiled
  * before it in the same process, and must depend on its own group alone. Modules that are not for this Python are left
- * out, as Debian's py3compile does.
+ * out, as Debian's py3compile does, and so is what is a link to a setting, such as sitecustomize.py: a node may edit
+ * it, and nobody would look whether the compiled file is current.
  */
 const COMPILE = `
 import os, py_compile, sys
 unchecked = py_compile.PycInvalidationMode.UNCHECKED_HASH
+def is_module(path):
+    return os.path.isfile(path) and not os.path.realpath(path).startswith('/etc/')
 def compile(paths):
-    for path in filter(os.path.isfile, paths):
+    for path in filter(is_module, paths):
         try:
             py_compile.compile(path, doraise=True, invalidation_mode=unchecked)
         except (py_compile.PyCompileError, FileExistsError):

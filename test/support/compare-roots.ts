@@ -94,6 +94,11 @@ export const EXPECTED_WITH_PYTHON: readonly ExpectedDifference[] = [
     paths: /\/__pycache__\/[^/]+\.pyc$/,
   },
   {
+    why: 'A setting that a node may edit: its bytecode would hide that.',
+    what: 'by apt-get alone',
+    paths: /^usr\/lib\/python3\.\d+\/__pycache__\/sitecustomize\.cpython-\d+\.pyc$/,
+  },
+  {
     why: 'python3 notes that it was configured once: nothing is installed on a node.',
     what: 'by apt-get alone',
     paths: /^var\/lib\/python(?:\/|$)/,

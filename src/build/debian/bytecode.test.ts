@@ -3,7 +3,8 @@ import { describe, expect, it } from 'vitest';
 import { modulesOf } from './bytecode.ts';
 
 const SUPPORTED = ['python3.13', 'python3.14'];
-const found = (listed: readonly string[], script = ''): Record<string, string[]> =>
+const COMPILES = 'py3compile -p a\n';
+const found = (listed: readonly string[], script = COMPILES): Record<string, string[]> =>
   Object.fromEntries(modulesOf(listed, script, SUPPORTED));
 
 describe('modulesOf', () => {
@@ -16,6 +17,11 @@ describe('modulesOf', () => {
     });
   });
 
+  it('gives those of a package that has none compiled to nobody, but for a Python’s own', () => {
+    const listed = ['/usr/lib/python3/dist-packages/a.py', '/usr/lib/python3.13/os.py'];
+    expect(found(listed, '')).toEqual({ 'python3.13': listed.slice(1) });
+  });
+
   it('gives private ones to the default, where the package has them compiled', () => {
     const listed = ['/usr/share/a/x.py', '/usr/share/a/y/z.py', '/usr/share/ab/no.py'];
     expect(found(listed)).toEqual({});
@@ -24,6 +30,6 @@ describe('modulesOf', () => {
   });
 
   it('gives none where there is no Python', () => {
-    expect(modulesOf(['/usr/lib/python3/dist-packages/a.py'], '', []).size).toBe(0);
+    expect(modulesOf(['/usr/lib/python3/dist-packages/a.py'], COMPILES, []).size).toBe(0);
   });
 });

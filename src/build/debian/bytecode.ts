@@ -24,7 +24,7 @@ const COMPILER = '/usr/bin/py3compile';
 const DEFAULTS = '/usr/share/python3/debian_defaults';
 /** Of one version of Python. */
 const VERSIONED = /^\/usr\/lib\/(python3\.\d+)\/.*\.py$/;
-/** Of every version that is supported. */
+/** Of every version that is supported, where the package has them compiled. */
 const SHARED = /^\/usr\/lib\/python3\/dist-packages\/.*\.py$/;
 
 interface BytecodeOptions {
@@ -73,12 +73,14 @@ export function modulesOf(
   supported: readonly string[],
 ): ReadonlyMap<string, string[]> {
   const folders = privateModuleFolders(script);
+  const compiles = /\bpy3compile\b/.test(script);
   const modules = new Map<string, string[]>();
   for (const path of listed.filter((each) => each.endsWith('.py'))) {
     const version = VERSIONED.exec(path)?.[1];
     const isPrivate = folders.some((folder) => path === folder || path.startsWith(`${folder}/`));
     const own = isPrivate ? supported.slice(0, 1) : [];
-    const interpreters = version !== undefined ? [version] : SHARED.test(path) ? supported : own;
+    const shared = compiles && SHARED.test(path) ? supported : own;
+    const interpreters = version === undefined ? shared : [version];
     for (const name of interpreters) modules.set(name, [...(modules.get(name) ?? []), path]);
   }
   return modules;
