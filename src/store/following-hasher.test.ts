@@ -3,6 +3,7 @@ import { mkdtemp, open, readdir, readlink, rm, truncate, writeFile } from 'node:
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { pathToFileURL } from 'node:url';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { run } from '../proc/run.ts';
@@ -150,6 +151,29 @@ test('an interrupt ends the waiting for room and for the digest', async () => {
   interrupt.abort();
   await expect(digest).rejects.toMatchObject({ code: 'INTERRUPTED' });
   await near;
+});
+
+test.each([
+  ['ends by itself', 'process.exit(3)', 'ended with 3'],
+  ['breaks', `throw new Error('broken')`, 'broken'],
+])('a thread that %s fails all that it followed, and the next file gets another', async (_, how, says) => {
+  const script = `
+    const { parentPort } = require('node:worker_threads');
+    parentPort.on('message', ({ id, kind, path }) => {
+      if (path === 'fatal') ${how};
+      if (kind === 'end') parentPort.postMessage({ id, hex: 'served' });
+    });`;
+  const file = join(folder, 'thread.cjs');
+  await writeFile(file, script);
+  const hasher = new FollowingHasher(pathToFileURL(file));
+  await using other = hasher.follow('other');
+  const near = other.grown(ENDLESS);
+  await using fatal = hasher.follow('fatal');
+  await expect(fatal.digest()).rejects.toThrow(says);
+  await expect(other.digest()).rejects.toThrow(says);
+  await near;
+  await using next = hasher.follow('next');
+  expect(await next.digest()).toBe('served');
 });
 
 test('disposed of twice, it leaves the thread to the others', async () => {

@@ -24,13 +24,19 @@ export interface FollowOptions {
 
 /** Files whose hashes are made on one thread, which runs while there are any. */
 export class FollowingHasher {
+  readonly #script: URL;
   #thread: HashingThread | undefined;
   #idle: NodeJS.Timeout | undefined;
+
+  /** @param script what the thread runs; for tests, which need one that fails */
+  constructor(script = new URL(`./hash-worker${extname(import.meta.filename)}`, import.meta.url)) {
+    this.#script = script;
+  }
 
   /** @param path of a plain file that is there. To be disposed of, with or without a digest. */
   follow(path: string, { signal }: FollowOptions = {}): FollowedFile {
     clearTimeout(this.#idle);
-    if (this.#thread?.isOver !== false) this.#thread = new HashingThread();
+    if (this.#thread?.isOver !== false) this.#thread = new HashingThread(this.#script);
     const thread = this.#thread;
     return new FollowedFile(thread, path, signal, () => {
       if (thread !== this.#thread || thread.followed > 0) return;
@@ -173,8 +179,7 @@ class HashingThread {
   /** Takes no more files. */
   isOver = false;
 
-  constructor() {
-    const script = new URL(`./hash-worker${extname(import.meta.filename)}`, import.meta.url);
+  constructor(script: URL) {
     this.#worker = new Worker(script, {
       ...{ env: {}, execArgv: [] },
       workerData: { yields: false } satisfies HashThread,
