@@ -51,6 +51,9 @@ export class TarParser {
   readonly #see: (member: TarMember) => ContentSink | undefined;
   readonly #header = Buffer.alloc(BLOCK);
   #filled = 0;
+  /** Bytes of the archive before the piece that is being read, and where the content after the last header begins. */
+  #before = 0;
+  #contentAt = 0;
   /** Content bytes before the next header, and the padding after them. */
   #content = 0;
   #padding = 0;
@@ -88,10 +91,17 @@ export class TarParser {
         at += part;
         if (this.#filled === BLOCK) {
           this.#filled = 0;
+          this.#contentAt = this.#before + at;
           this.#readHeader();
         }
       }
     }
+    this.#before += chunk.length;
+  }
+
+  /** Where the content of the entry that is being seen begins, in bytes from the beginning of the archive. */
+  get contentAt(): number {
+    return this.#contentAt;
   }
 
   /**

@@ -31,7 +31,7 @@ afterEach(async () => {
 
 const note = (text: string, artifactType = 'test/note'): Artifact => ({
   artifactType,
-  layers: [{ mediaType: 'text/plain', bytes: Buffer.from(text), annotations: { of: 'the layer' } }],
+  layers: [{ mediaType: 'text/plain', content: Buffer.from(text), annotations: { of: 'the layer' } }],
   annotations: { text },
 });
 
@@ -63,6 +63,24 @@ test('what is attached is found by its type, with what it holds', async () => {
   await expect(readArtifactBlob(source, layer, 2)).rejects.toMatchObject({ code: 'IMAGE_INVALID' });
   expect(await findArtifacts(source, image.digest, ['test/note', 'test/other'])).toHaveLength(3);
   expect(await findArtifacts(source, digestOf('another image'), ['test/note'])).toEqual([]);
+});
+
+test('a blob may come from a file, which must be what it is said to be', async () => {
+  const path = join(scratch, 'large');
+  const bytes = Buffer.alloc(300_000, 'large');
+  await writeFile(path, bytes);
+  const file = { path, digest: digestOf(bytes), size: bytes.length };
+  const artifactType = 'test/large';
+  await attach({ artifactType, layers: [{ mediaType: 'test/blob', content: file }] });
+  await using source = await LayoutSource.open(image.layout);
+  const [found] = await findArtifacts(source, image.digest, [artifactType]);
+  const [layer] = found?.manifest.layers ?? [];
+  if (layer === undefined) throw new Error('no layer');
+  expect((await readArtifactBlob(source, layer, bytes.length)).equals(bytes)).toBe(true);
+  const other = { ...file, digest: digestOf('other') };
+  await expect(
+    attach({ artifactType, layers: [{ mediaType: 'test/blob', content: other }] }),
+  ).rejects.toMatchObject({ code: expect.stringMatching(/DIGEST_MISMATCH|STORE_CORRUPT/) as string });
 });
 
 test('the same twice is there once', async () => {

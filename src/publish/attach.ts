@@ -3,12 +3,14 @@
  * the image as its subject (image-spec, "Guidelines for Artifact Usage"), and is found again as a referrer.
  */
 import { randomUUID } from 'node:crypto';
+import { createReadStream } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import pLimit from 'p-limit';
 
 import { canonicalJson, type Digest, digestOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';
+import { verifiedChunks } from '../oci/blob.ts';
 import { readDocument } from '../oci/image-graph.ts';
 import type {
   BlobContent,
@@ -19,9 +21,16 @@ import type {
 } from '../oci/image-transfer.ts';
 import { type Descriptor, Manifest, MEDIA_TYPES } from '../oci/schema.ts';
 
+/** A blob that is too large for memory. */
+export interface BlobFile {
+  readonly path: string;
+  readonly digest: Digest;
+  readonly size: number;
+}
+
 export interface ArtifactLayer {
   readonly mediaType: string;
-  readonly bytes: Buffer;
+  readonly content: Buffer | BlobFile;
   readonly annotations?: Readonly<Record<string, string>>;
 }
 
@@ -167,11 +176,37 @@ export function manifestDocument(manifest: Manifest): ManifestDocument {
 
 async function putLayer(
   target: ImageTarget,
-  { mediaType, bytes, annotations }: ArtifactLayer,
+  { mediaType, content, annotations }: ArtifactLayer,
   options: AttachOptions,
 ): Promise<Descriptor> {
-  const descriptor = await putBytes(target, mediaType, bytes, options);
+  const descriptor = Buffer.isBuffer(content)
+    ? await putBytes(target, mediaType, content, options)
+    : await putFile(target, mediaType, content, options);
   return annotations === undefined ? descriptor : { ...descriptor, annotations: { ...annotations } };
+}
+
+async function putFile(
+  target: ImageTarget,
+  mediaType: string,
+  { path, digest, size }: BlobFile,
+  options: AttachOptions,
+): Promise<Descriptor> {
+  const descriptor = { mediaType, digest, size };
+  if (!(await target.hasBlob(descriptor, options))) {
+    await target.putBlob(
+      descriptor,
+      {
+        open: (offset) =>
+          offset === 0 ? verifiedChunks(path, descriptor) : createReadStream(path, { start: offset }),
+        file: async () => {
+          for await (const _chunk of verifiedChunks(path, descriptor));
+          return path;
+        },
+      },
+      options,
+    );
+  }
+  return descriptor;
 }
 
 function bytesContent(bytes: Buffer, scratch: string): BlobContent {

@@ -128,7 +128,7 @@ async function attachStatement(
   const subject = { digest: descriptor.digest, repository: identity.repository };
   const { bytes, annotations } = await signBundle(subject, predicateType, predicate, signer, signal);
   if (await isAttached(subject, predicateType, payloadOf(bytes), options)) return false;
-  const layers = [{ mediaType: BUNDLE_MEDIA_TYPE, bytes }];
+  const layers = [{ mediaType: BUNDLE_MEDIA_TYPE, content: bytes }];
   await attachArtifact(target, descriptor, { artifactType: BUNDLE_MEDIA_TYPE, layers, annotations }, options);
   return true;
 }

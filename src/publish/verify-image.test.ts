@@ -77,7 +77,7 @@ async function sign(by: Signer = signer, repository = REPOSITORY, layout = image
 async function attachBundle(...layers: readonly (Buffer | ArtifactLayer)[]): Promise<void> {
   await using target = await LayoutTarget.open(image.layout, scratch);
   const all = layers.map((one) =>
-    Buffer.isBuffer(one) ? { mediaType: BUNDLE_MEDIA_TYPE, bytes: one } : one,
+    Buffer.isBuffer(one) ? { mediaType: BUNDLE_MEDIA_TYPE, content: one } : one,
   );
   await attachArtifact(target, subject, { artifactType: BUNDLE_MEDIA_TYPE, layers: all }, { scratch });
   await target.finish();
@@ -271,7 +271,7 @@ describe('a bundle is refused', () => {
 
   test('with what it does not say it has', async () => {
     await attachBundle(await bundle(), Buffer.from('more'));
-    await attachBundle({ mediaType: 'text/plain', bytes: await bundle() });
+    await attachBundle({ mediaType: 'text/plain', content: await bundle() });
     expect(reasonsOf(await verify())).toEqual(['bundle: malformed', 'bundle: malformed']);
   });
 

@@ -35,7 +35,7 @@ afterAll(async () => {
 
 const note = (text: string): Artifact => ({
   artifactType: 'test/note',
-  layers: [{ mediaType: 'text/plain', bytes: Buffer.from(text) }],
+  layers: [{ mediaType: 'text/plain', content: Buffer.from(text) }],
 });
 
 interface Pushed extends AsyncDisposable {

@@ -12,6 +12,7 @@ const ORDER: readonly (readonly string[])[] = [
   ['node', 'disk'],
   ['ostree'],
   ['publish'],
+  ['delta'],
   ['build'],
   ['audit'],
   ['compare', 'sbom'],

@@ -58,7 +58,7 @@ export async function makeDocuments(
       const bytes = Buffer.from(renderDocument(bill, format, { name: 'ingot', version: readVersion() }));
       belongings.push({
         subject: { mediaType, digest, size },
-        artifact: { artifactType: type, layers: [{ mediaType: type, bytes }] },
+        artifact: { artifactType: type, layers: [{ mediaType: type, content: bytes }] },
       });
     }
   }

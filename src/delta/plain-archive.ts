@@ -1,0 +1,42 @@
+/** A layer's archive, decompressed into a file in which its own files can be found. */
+import { createHash } from 'node:crypto';
+import { open } from 'node:fs/promises';
+
+import { type Digest, digestOfHex } from '../digest.ts';
+import { TarParser } from '../oci/tar-parser.ts';
+import type { ArchiveFile } from './plan-pieces.ts';
+
+export interface PlainArchive {
+  readonly path: string;
+  /** Of the archive: the layer's diff ID. */
+  readonly digest: Digest;
+  readonly size: number;
+  /** Those that have content, in the order of the archive. */
+  readonly files: readonly ArchiveFile[];
+}
+
+/** @throws Error about an archive that cannot be read, and what `contents` throws */
+export async function unpackArchive(contents: AsyncIterable<Buffer>, path: string): Promise<PlainArchive> {
+  const files: ArchiveFile[] = [];
+  const parser: TarParser = new TarParser((member) => {
+    if (member.type === 'file' && member.size > 0) {
+      files.push({ path: member.path, offset: parser.contentAt, size: member.size });
+    }
+    return undefined;
+  });
+  const hash = createHash('sha256');
+  const file = await open(path, 'wx');
+  let size = 0;
+  try {
+    for await (const chunk of contents) {
+      parser.write(chunk);
+      hash.update(chunk);
+      await file.appendFile(chunk);
+      size += chunk.length;
+    }
+  } finally {
+    await file.close();
+  }
+  parser.end();
+  return { path, digest: digestOfHex(hash.digest('hex')), size, files };
+}
