@@ -1,6 +1,7 @@
 /** `ingot push`: an image into registries. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 
+import { DELTA_ARTIFACT_TYPE } from '../../delta/format.ts';
 import { IngotError } from '../../errors.ts';
 import type { ManifestDocument } from '../../oci/image-transfer.ts';
 import { parseLocation } from '../../publish/location.ts';
@@ -10,6 +11,7 @@ import { requireRegistry, type Transferred, transferImage } from '../../publish/
 import { BILL_FORMATS, type BillFormat } from '../../sbom/formats.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
+import type { MadeImageDelta } from '../push-deltas.ts';
 import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { readVersion } from '../root-command.ts';
@@ -19,6 +21,7 @@ import { useStore } from '../use-store.ts';
 interface PushOptions extends RegistryOptions, OriginOptions, SigningOptions {
   readonly tag?: readonly string[];
   readonly sbom?: readonly BillFormat[];
+  readonly deltaFrom?: readonly string[];
   readonly referrers: boolean;
   readonly provenance: boolean;
   readonly builderId?: string;
@@ -37,6 +40,11 @@ export function pushCommand(bind: Bind): Command {
         .choices(Object.keys(BILL_FORMATS))
         .argParser(collectFormats),
     )
+    .option(
+      '--delta-from <image>',
+      'an image that nodes have: they pull what differs, also inside of layers (repeatable)',
+      collect,
+    )
     .option('--no-referrers', 'leave behind what refers to the image, such as signatures')
     .option('--no-provenance', 'with a key: do not attest what the image was built from')
     .option('--builder-id <uri>', 'with a key: who built it, such as the address of a pipeline');
@@ -50,10 +58,11 @@ Examples:
   ingot push oci:build/debian-minimal registry.example.com/ai/node --tag 1.0 --tag stable
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --key cosign.key
   ingot push oci:build/debian-minimal registry.example.com/ai/node:1.0 --sbom spdx --sbom cyclonedx
+  ingot push oci:build/debian-minimal registry.example.com/ai/node:1.1 --delta-from registry.example.com/ai/node:1.0
   ingot push oci:build/debian-minimal localhost:5000/node:1.0 --insecure localhost:5000
 
-With a key it is signed before a tag leads to it, as by \`ingot sign\`, and so are the lists of --sbom; what it was built
-from is attested (SLSA provenance): all of its lock where a declaration is pushed, the digest of its lock otherwise.
+With a key it is signed before a tag leads to it, as by \`ingot sign\`, and so are deltas and the lists of --sbom; what it
+was built from is attested (SLSA provenance): all of its lock where a declaration is pushed, the digest of its lock otherwise.
 
 Credentials are those of \`skopeo login\`, \`podman login\` and \`docker login\`.
 `,
@@ -94,23 +103,47 @@ async function push(
   const withReferrers = options.referrers;
   const formats = [...new Set(options.sbom)];
   // Made first: an image that cannot be read is not sent. What makes them takes longer to load than small pushes.
-  const belongings =
+  const documents =
     formats.length === 0
       ? []
       : await (
           await import('../sbom/image-documents.ts')
         ).makeDocuments(context, { from, formats, locks, registries, store });
+  await using scratch = await store.scratch('deltas');
+  const deltas =
+    options.deltaFrom === undefined
+      ? []
+      : await (
+          await import('../push-deltas.ts')
+        ).makeDeltas(context, { to: from, from: options.deltaFrom, registries, folder: scratch.path });
   const transfers = await transferImage({
     ...{ from, to, registries, store, reporter, signal, withReferrers, signing },
-    belongings,
+    belongings: [
+      ...documents,
+      ...deltas.flatMap(({ subject, artifact }) => (artifact === undefined ? [] : [{ subject, artifact }])),
+    ],
   });
-  return formats.length === 0 ? renderTransfers(transfers) : withSboms(transfers);
+  const result = formats.length === 0 ? renderTransfers(transfers) : withSboms(transfers);
+  return options.deltaFrom === undefined ? result : withDeltas(result, deltas);
+}
+
+function withDeltas({ json, text }: CommandResult, deltas: readonly MadeImageDelta[]): CommandResult {
+  return {
+    json: {
+      ...(json as object),
+      deltas: deltas.map(({ from, subject, bytes, withoutBytes, layers, missing }) => ({
+        ...{ from, image: subject.digest, layers, missing, bytes, withoutBytes },
+      })),
+    },
+    text: [text, ...deltas.map((one) => `delta from ${one.from}: ${one.told}`)].join('\n'),
+  };
 }
 
 function withSboms(transfers: readonly Transferred[]): CommandResult {
   const { json, text } = renderTransfers(transfers);
   // The same at every place; so is whether they are signed.
-  const sboms = transfers[0]?.attached ?? [];
+  const attached = transfers[0]?.attached ?? [];
+  const sboms = attached.filter(({ manifest }) => manifest.artifactType !== DELTA_ARTIFACT_TYPE);
   return {
     json: {
       ...json,
