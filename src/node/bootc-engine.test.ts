@@ -91,6 +91,9 @@ function offer(reference = 'quay.io/example/someimage:latest', digest = NEXT): O
 }
 
 const source = {} as ImageSource;
+const warn = (message: string): never => {
+  throw new Error(message);
+};
 const stage: Stage = {
   id: 'x',
   progress: () => undefined,
@@ -193,7 +196,7 @@ describe('an update', () => {
     host.after.set('bootc upgrade --quiet --download-only', 'staged-download-only');
     host.after.set('bootc upgrade --quiet --from-downloaded', 'staged-booted');
     await engine.requireDownload(offer());
-    await engine.fetch(offer(), source, stage);
+    await engine.fetch(offer(), source, { stage, warn });
     expect((await engine.stage(offer(), { isSignatureWanted: false })).id).toBe(STAGED_ID);
     expect(host.ran).toEqual([
       'bootc upgrade --quiet --download-only',
@@ -204,13 +207,15 @@ describe('an update', () => {
   test('whose name has moved meanwhile is dropped before it can start', async () => {
     host.after.set('bootc upgrade --quiet --download-only', 'staged-download-only');
     const judged = offer(undefined, `sha256:${'9'.repeat(64)}` as Digest);
-    await expect(engine.fetch(judged, source, stage)).rejects.toMatchObject({ code: 'DIGEST_MISMATCH' });
+    await expect(engine.fetch(judged, source, { stage, warn })).rejects.toMatchObject({
+      code: 'DIGEST_MISMATCH',
+    });
     expect(host.ran.at(-1)).toBe('ostree admin undeploy 0');
   });
 
   test('to another tag of the repository is one too', async () => {
     host.after.set('bootc upgrade', 'staged-download-only');
-    await engine.fetch(offer('quay.io/example/someimage:beta'), source, stage);
+    await engine.fetch(offer('quay.io/example/someimage:beta'), source, { stage, warn });
     expect(host.ran).toEqual(['bootc upgrade --quiet --download-only --tag=beta']);
   });
 
@@ -218,7 +223,7 @@ describe('an update', () => {
     host.after.set('bootc switch', 'staged-booted');
     const elsewhere = offer('registry.example.com/ai/node:stable');
     await expect(engine.requireDownload(elsewhere)).rejects.toMatchObject({ code: 'NODE_UNSUITED' });
-    await engine.fetch(elsewhere, source, stage);
+    await engine.fetch(elsewhere, source, { stage, warn });
     await engine.stage(elsewhere, { isSignatureWanted: true });
     expect(host.ran).toEqual([
       'bootc switch --quiet --transport=registry --enforce-container-sigpolicy -- registry.example.com/ai/node:stable',
@@ -229,13 +234,15 @@ describe('an update', () => {
     host.help = '  --check\n  --apply\n';
     host.after.set('bootc switch', 'staged-booted');
     await expect(engine.requireDownload(offer())).rejects.toMatchObject({ code: 'NODE_UNSUITED' });
-    await engine.fetch(offer('oci:/var/image:1'), source, stage);
+    await engine.fetch(offer('oci:/var/image:1'), source, { stage, warn });
     await engine.stage(offer('oci:/var/image:1'), { isSignatureWanted: false });
     expect(host.ran).toEqual(['bootc switch --quiet --transport=oci -- /var/image:1']);
   });
 
   test('that bootc does not stage is a failure', async () => {
-    await expect(engine.fetch(offer(), source, stage)).rejects.toMatchObject({ code: 'NODE_FAILED' });
+    await expect(engine.fetch(offer(), source, { stage, warn })).rejects.toMatchObject({
+      code: 'NODE_FAILED',
+    });
   });
 });
 

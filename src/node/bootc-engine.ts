@@ -14,7 +14,6 @@ import { readCommitMetadata } from '../ostree/commit-metadata.ts';
 import type { OstreeTools } from '../ostree/disk-tools.ts';
 import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
 import { parseLocation } from '../publish/location.ts';
-import type { Stage } from '../report/events.ts';
 import {
   BOOTC_LAYER_BRANCHES,
   bootcApplyDownloadedArgv,
@@ -39,7 +38,16 @@ import {
   parseOstreeStatus,
 } from '../tools/ostree.ts';
 import { offerIn } from './offer-in.ts';
-import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, StageOptions } from './engine.ts';
+import type {
+  Collected,
+  Deployment,
+  Engine,
+  Fetched,
+  FetchOptions,
+  FetchPlan,
+  OfferedImage,
+  StageOptions,
+} from './engine.ts';
 
 export interface BootcEngineOptions {
   readonly tools: OstreeTools;
@@ -96,11 +104,11 @@ export class BootcEngine implements Engine {
   async planFetch(image: OfferedImage): Promise<FetchPlan> {
     const { bavail, bsize } = await statfs(this.#sysroot);
     const freeBytes = bavail * bsize;
-    if (await this.isFetched(image)) return { missing: [], bytes: 0, neededBytes: 0, freeBytes };
+    if (await this.isFetched(image)) return { missing: [], bytes: 0, deltas: [], neededBytes: 0, freeBytes };
     const here = await this.#layers();
     const missing = image.manifest.layers.filter(({ digest }) => !here.has(digest));
     const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-    return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + SPARE_BYTES, freeBytes };
+    return { missing, bytes, deltas: [], neededBytes: bytes * UNPACKED_FACTOR + SPARE_BYTES, freeBytes };
   }
 
   async isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean> {
@@ -122,14 +130,15 @@ export class BootcEngine implements Engine {
     });
   }
 
-  async fetch(image: OfferedImage, _source: ImageSource, stage: Stage): Promise<void> {
+  async fetch(image: OfferedImage, _source: ImageSource, { stage }: FetchOptions): Promise<Fetched> {
     const upgrade = await this.#upgradeTo(image);
     if (upgrade === undefined) {
       stage.detail('bootc pulls it while it stages it');
-      return;
+      return { unplanned: [] };
     }
     await this.#bootc(bootcUpgradeArgv({ ...upgrade, isDownloadOnly: true }));
     await this.#requireStaged(image);
+    return { unplanned: [] };
   }
 
   async stage(image: OfferedImage, { isSignatureWanted }: StageOptions): Promise<Deployment> {

@@ -15,6 +15,11 @@ export interface TrustVerdict {
   readonly rule: string | undefined;
 }
 
+export interface CheckTrustOptions extends TransferOptions {
+  /** Whether the attestations that the policy names are asked for too. Default: true. */
+  readonly isAttested?: boolean | undefined;
+}
+
 /**
  * @param policy of the running image; undefined: it has none, and takes everything
  * @param root digest of what the node's name for it led to
@@ -25,7 +30,7 @@ export async function checkTrust(
   location: ImageLocation,
   root: Digest,
   policy: TrustPolicy | undefined,
-  { signal }: TransferOptions = {},
+  { signal, isAttested = true }: CheckTrustOptions = {},
 ): Promise<TrustVerdict> {
   if (policy === undefined) return { verdict: 'accepted', keys: [], rule: undefined };
   const place =
@@ -50,7 +55,7 @@ export async function checkTrust(
     keys,
     keyless,
     repository,
-    attestations,
+    attestations: isAttested ? attestations : [],
     signal,
   });
   const named = manifests.at(-1);

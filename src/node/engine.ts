@@ -7,6 +7,7 @@ import type { Digest } from '../digest.ts';
 import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { ImageFacts } from '../plan/image-facts.ts';
+import type { OfferedDelta } from './find-deltas.ts';
 import type { Stage } from '../report/events.ts';
 
 /** An image as a registry or a layout offers it, held to the digest that its name led to when it was asked. */
@@ -53,11 +54,24 @@ export interface Deployment {
 export interface FetchPlan {
   /** Blobs that the host lacks, lowest first. */
   readonly missing: readonly Descriptor[];
-  /** Of these, compressed. */
+  /** To be pulled for these: the blobs, or their deltas. */
   readonly bytes: number;
+  /** What is pulled in the place of a blob. */
+  readonly deltas: readonly OfferedDelta[];
   /** What fetching and importing them may take while it runs, and what is free. */
   readonly neededBytes: number;
   readonly freeBytes: number;
+}
+
+export interface FetchOptions {
+  readonly stage: Stage;
+  /** Told of what did not go as planned and is made good for. */
+  readonly warn: (message: string) => void;
+}
+
+export interface Fetched {
+  /** Blobs that were pulled in the place of deltas that could not be used. */
+  readonly unplanned: readonly Descriptor[];
 }
 
 export interface Collected {
@@ -88,14 +102,17 @@ export interface Engine {
   readonly softReboot?: SoftReboot | undefined;
   /** In the order of boot entries: the first starts next. */
   deployments(): Promise<readonly Deployment[]>;
-  planFetch(image: OfferedImage): Promise<FetchPlan>;
+  /** @param deltas of its layers, made of layers that are here; not all of them need be taken */
+  planFetch(image: OfferedImage, deltas?: readonly OfferedDelta[]): Promise<FetchPlan>;
+  /** Those of these layers whose files deltas can be made of; undefined where they cannot. */
+  readonly layersHere?: (layers: readonly Digest[]) => Promise<ReadonlySet<Digest>>;
   /** @throws IngotError NODE_UNSUITED where this image cannot be pulled and left at that */
   requireDownload(image: OfferedImage): Promise<void>;
   /**
-   * Pulls what is missing and makes the image ready to be staged. Goes on where it was cut short. Does nothing where
-   * the engine pulls as it stages.
+   * Pulls what is missing, as it was planned last, and makes the image ready to be staged. Goes on where it was cut
+   * short. Does nothing where the engine pulls as it stages.
    */
-  fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void>;
+  fetch(image: OfferedImage, source: ImageSource, options: FetchOptions): Promise<Fetched>;
   /** Whether `fetch` has nothing to do. */
   isFetched(image: Pick<OfferedImage, 'digest'>): Promise<boolean>;
   /** An image that is here and not staged; undefined when it is not, or does not say all that must be known of it. */

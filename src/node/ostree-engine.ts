@@ -1,33 +1,14 @@
 /** Deployments of ostree on the machine that runs them. */
-import { mkdir, mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
-import { type Digest, hexOf, isDigest } from '../digest.ts';
+import { type Digest, isDigest } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
-import type { Descriptor } from '../oci/schema.ts';
 import { BOOT_ID, bootIdOf } from '../ostree/boot-id.ts';
 import { type CommitDescription, readCommitMetadata } from '../ostree/commit-metadata.ts';
-import {
-  describeImage,
-  type ImageLayer,
-  importImage,
-  importLayer,
-  importsAtOnce,
-} from '../ostree/import-image.ts';
-import {
-  hasBranch,
-  hasOtherRecords,
-  imageRef,
-  keepLayerRecords,
-  layerRef,
-  type LayerRecords,
-  readLayerRecords,
-} from '../ostree/layer-record.ts';
-import type { LayerDirectories } from '../ostree/tar-directories.ts';
+import { hasBranch, hasOtherRecords, imageRef, keepLayerRecords, layerRef } from '../ostree/layer-record.ts';
 import { type ImageFacts, parseFacts } from '../plan/image-facts.ts';
-import { StoredSource } from '../publish/stored-source.ts';
-import type { Stage } from '../report/events.ts';
 import type { Store } from '../store/store.ts';
 import {
   ostreeCleanupArgv,
@@ -47,9 +28,20 @@ import {
 } from './boot-entries.ts';
 import { requireBootRoom } from './boot-room.ts';
 import { offerIn } from './offer-in.ts';
-import type { Collected, Deployment, Engine, FetchPlan, OfferedImage, SoftReboot } from './engine.ts';
-import { asNodeFailure, HostTools } from './host-tools.ts';
+import type {
+  Collected,
+  Deployment,
+  Engine,
+  Fetched,
+  FetchOptions,
+  FetchPlan,
+  OfferedImage,
+  SoftReboot,
+} from './engine.ts';
+import type { OfferedDelta } from './find-deltas.ts';
+import { HostTools } from './host-tools.ts';
 import { parseOrigin, renderOrigin } from './ostree-origin.ts';
+import { OstreeFetcher } from './ostree-fetcher.ts';
 import { OstreeSysroot } from './ostree-sysroot.ts';
 import { OstreeSoftReboot } from './restart/ostree-soft-reboot.ts';
 import { openWritableSysroot } from './writable-sysroot.ts';
@@ -64,22 +56,18 @@ export interface OstreeEngineOptions {
 const SYSROOT = '/sysroot';
 const REPO = join(SYSROOT, 'ostree/repo');
 const BOOT = '/boot';
-/** Of what is imported, against its compressed size: 3.1 for Debian's packages at zstd -19, and small files cost more. */
-const UNPACKED_FACTOR = 4;
-/** Left for logs and the merge of /etc. */
-const SPARE_BYTES = 128 * 1024 * 1024;
 
 export class OstreeEngine implements Engine {
   readonly name = 'ostree';
   readonly softReboot: SoftReboot;
   readonly #tools: OstreeSysroot;
   readonly #options: OstreeEngineOptions;
-  /** What was last found to be missing. It stays so: whoever changes the repository has the node's lock. */
-  #planned: { readonly image: Digest; readonly records: LayerRecords; readonly bytes: number } | undefined;
+  readonly #fetcher: OstreeFetcher;
 
   constructor(options: OstreeEngineOptions) {
     this.#options = options;
     this.#tools = new OstreeSysroot({ tools: new HostTools(options.signal) });
+    this.#fetcher = new OstreeFetcher(SYSROOT, this.#tools, options);
     this.softReboot = new OstreeSoftReboot({
       sysroot: SYSROOT,
       tools: this.#tools,
@@ -127,19 +115,12 @@ export class OstreeEngine implements Engine {
     return hasBranch(REPO, imageRef(digest));
   }
 
-  async planFetch(image: OfferedImage): Promise<FetchPlan> {
-    const { bavail, bsize } = await statfs(REPO);
-    const freeBytes = bavail * bsize;
-    if (await this.isFetched(image)) return { missing: [], bytes: 0, neededBytes: 0, freeBytes };
-    const records = await readLayerRecords(REPO, image.manifest.layers);
-    const missing = unique(image.manifest.layers).filter(({ digest }) => !records.has(digest));
-    const bytes = missing.reduce((sum, { size }) => sum + size, 0);
-    // Blobs go when they are imported, so no more lie there at once than are imported: at worst the largest of them.
-    const sizes = missing.map(({ size }) => size).sort((one, other) => other - one);
-    const blobBytes = sizes.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
-    this.#planned = { image: image.digest, records, bytes };
-    return { missing, bytes, neededBytes: bytes * UNPACKED_FACTOR + blobBytes + SPARE_BYTES, freeBytes };
+  planFetch(image: OfferedImage, deltas?: readonly OfferedDelta[]): Promise<FetchPlan> {
+    return this.#fetcher.plan(image, deltas);
   }
+
+  readonly layersHere = (layers: readonly Digest[]): Promise<ReadonlySet<Digest>> =>
+    this.#fetcher.layersHere(layers);
 
   async fetched(reference: string, digest: Digest): Promise<OfferedImage | undefined> {
     if (!(await this.isFetched({ digest }))) return undefined;
@@ -150,45 +131,8 @@ export class OstreeEngine implements Engine {
     return Promise.resolve();
   }
 
-  async fetch(image: OfferedImage, source: ImageSource, stage: Stage): Promise<void> {
-    const { openStore, signal } = this.#options;
-    const store = await openStore();
-    if (this.#planned?.image !== image.digest) await this.planFetch(image);
-    const { bytes = 0, records } = this.#planned ?? {};
-    const stored = new StoredSource(source, store);
-    await using sysroot = await openWritableSysroot(SYSROOT, signal);
-    const folder = join(sysroot.path, 'ostree/ingot');
-    await mkdir(folder, { recursive: true });
-    // What an earlier one left when the power went.
-    for (const name of await readdir(folder)) {
-      if (name.startsWith('work-')) await rm(join(folder, name), { recursive: true, force: true });
-    }
-    const work = await mkdtemp(join(folder, 'work-'));
-    const place = { folder: work, repo: join(sysroot.path, 'ostree/repo'), isDurable: true };
-    const described = describeImage({ ...image, name: image.reference }, () => undefined);
-    const moved = new Map<Digest, number>();
-    const importOne = async (
-      { descriptor }: ImageLayer,
-      stillWanted: AbortSignal,
-    ): Promise<LayerDirectories> => {
-      const path = await stored.blobFile(descriptor, {
-        signal: stillWanted,
-        onProgress: (count) => {
-          moved.set(descriptor.digest, count);
-          const done = moved.values().reduce((sum, one) => sum + one);
-          stage.progress(done, bytes, 'bytes');
-        },
-      });
-      const imported = await importLayer({ descriptor, path }, place, this.#tools);
-      // In the store it was on its way alone. A layout's own blob stays where it is.
-      await rm(store.blobPath(hexOf(descriptor.digest)), { force: true });
-      return imported;
-    };
-    try {
-      await asNodeFailure(importImage(described, place, this.#tools, { records, importOne }));
-    } finally {
-      await rm(work, { recursive: true, force: true });
-    }
+  fetch(image: OfferedImage, source: ImageSource, options: FetchOptions): Promise<Fetched> {
+    return this.#fetcher.fetch(image, source, options);
   }
 
   async stage(image: OfferedImage): Promise<Deployment> {
@@ -265,7 +209,7 @@ export class OstreeEngine implements Engine {
   }
 
   async collect(keep: ReadonlySet<Digest>): Promise<Collected> {
-    this.#planned = undefined;
+    this.#fetcher.forgetPlan();
     const deployed = await this.deployments();
     const images = new Set([
       ...keep,
@@ -341,10 +285,6 @@ async function factsOf({ manifest, config }: CommitDescription, folder: string):
 async function branchesOf(kind: 'image' | 'layer'): Promise<readonly Digest[]> {
   const names = await readdir(join(REPO, 'refs/heads/ingot', kind)).catch(() => []);
   return names.map((name) => name.replace('-', ':')).filter(isDigest);
-}
-
-function unique(layers: readonly Descriptor[]): readonly Descriptor[] {
-  return [...new Map(layers.map((layer) => [layer.digest, layer])).values()];
 }
 
 async function readIfThere(path: string): Promise<string> {

@@ -93,10 +93,13 @@ const engine = {
   name: 'ostree',
   deployments: () =>
     Promise.resolve([...(staged === undefined ? [] : [staged]), deployment('1', { isBooted: true })]),
-  planFetch: () => Promise.resolve({ missing: [], bytes: 0, neededBytes: 0, freeBytes: 1 }),
+  planFetch: () => Promise.resolve({ missing: [], bytes: 0, deltas: [], neededBytes: 0, freeBytes: 1 }),
   requireDownload: () => Promise.resolve(),
   isFetched: () => Promise.resolve(did.includes('fetch')),
-  fetch: () => Promise.resolve(void did.push('fetch')),
+  fetch: () => {
+    did.push('fetch');
+    return Promise.resolve({ unplanned: [] });
+  },
   stage: ({ version }: { readonly version: string }) => {
     did.push('stage');
     staged = deployment(version, { isStaged: true });

@@ -15,9 +15,10 @@ import type { TrustPolicy } from '../trust/policy.ts';
 import { boundOfOffer, collectBound } from './bound/bound-content.ts';
 import { type BoundPlan, type BoundStore, type OpenPlace, requireBoundRoom } from './bound/bound-store.ts';
 import { checkTrust, type TrustVerdict } from './check-trust.ts';
-import type { Deployment, Engine, FetchPlan, OfferedImage } from './engine.ts';
+import type { Deployment, Engine, Fetched, FetchPlan, OfferedImage } from './engine.ts';
 import type { HostGpu } from './host-gpus.ts';
 import type { Journal, JournalEntry } from './journal.ts';
+import { findDeltas } from './find-deltas.ts';
 import { judgeOffer } from './judge-offer.ts';
 import { readOffer } from './read-offer.ts';
 
@@ -90,7 +91,7 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
     return { offer: found, trust: verdict };
   });
   await requireAcceptable(node, offer, booted, options);
-  const plan = await engine.planFetch(offer);
+  const plan = await planWithDeltas(node, offer, trust, options);
   const bound = await node.bound.plan(boundOfOffer(offer), {
     path: '/sysroot',
     neededBytes: plan.neededBytes,
@@ -101,6 +102,24 @@ export async function prepareUpdate(node: NodeContext, options: UpdateOptions): 
   const state =
     first?.digest !== offer.digest || !isFollowed ? 'available' : first.isBooted ? 'current' : 'staged';
   return { image: offer, booted, trust, plan, bound, state };
+}
+
+async function planWithDeltas(
+  { engine, policy, reporter, signal }: NodeContext,
+  offer: OfferedImage,
+  trust: TrustVerdict,
+  { source, location }: UpdateOptions,
+): Promise<FetchPlan> {
+  const plan = await engine.planFetch(offer);
+  try {
+    const { missing } = plan;
+    const deltas = await findDeltas(offer, { source, location, engine, policy, trust, missing, signal });
+    return deltas.length === 0 ? plan : await engine.planFetch(offer, deltas);
+  } catch (error) {
+    if (!(error instanceof IngotError) || error.code === 'INTERRUPTED') throw error;
+    reporter.warning(`whole layers are pulled, since deltas cannot be found: ${error.message}`);
+    return plan;
+  }
 }
 
 /** @throws IngotError UPDATE_REFUSED with everything that speaks against it but its signature */
@@ -145,7 +164,7 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
   const seconds = (): number => Math.round((performance.now() - started) / 100) / 10;
   let told: Pick<JournalEntry, 'reference' | 'digest' | 'version'> = { reference: options.reference };
   try {
-    const prepared = await prepareUpdate(node, options);
+    let prepared = await prepareUpdate(node, options);
     const { image, plan, state, trust } = prepared;
     told = { reference: image.reference, digest: image.digest, version: image.version };
     if (state !== 'available')
@@ -159,17 +178,22 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
         return { ...prepared, done: 'downloaded', seconds: seconds(), deployment: undefined };
     }
     await journal.append({ update, event: 'started', ...told });
-    await reporter.stage('Pull and import', async (stage) => {
+    const done = await reporter.stage('Pull and import', async (stage): Promise<FetchPlan> => {
       if (await engine.isFetched(image)) {
         stage.cached('everything is here');
-        return;
+        return plan;
       }
-      await engine.fetch(image, options.source, stage);
-      stage.detail(`${formatBytes(plan.bytes)} in ${plan.missing.length} layers`);
+      const warn = (message: string): void => {
+        reporter.warning(message);
+      };
+      const fetched = asFetched(plan, await engine.fetch(image, options.source, { stage, warn }));
+      stage.detail(`${formatBytes(fetched.bytes)} in ${fetched.missing.length} layers`);
+      return fetched;
     });
+    prepared = { ...prepared, plan: done };
     const content = boundOfOffer(image);
     await node.bound.fetch(content, options.openPlace);
-    const bytes = plan.bytes + prepared.bound.bytes;
+    const bytes = done.bytes + prepared.bound.bytes;
     const signed = trust.verdict === 'signed';
     await journal.append({ update, event: 'downloaded', ...told, bytes, signed, seconds: seconds() });
     if (options.isDownloadOnly === true) {
@@ -189,6 +213,16 @@ export async function runUpdate(node: NodeContext, options: RunUpdateOptions): P
     }
     throw error;
   }
+}
+
+/** The plan as it came about. */
+function asFetched(plan: FetchPlan, { unplanned }: Fetched): FetchPlan {
+  const whole = new Set(unplanned.map(({ digest }) => digest));
+  return {
+    ...plan,
+    bytes: plan.bytes + unplanned.reduce((sum, { size }) => sum + size, 0),
+    deltas: plan.deltas.filter(({ layer }) => !whole.has(layer)),
+  };
 }
 
 /** What is here becomes what starts next, and what it has pushed out goes. */

@@ -41,6 +41,8 @@ export interface ImageLayer {
   readonly descriptor: Descriptor;
   /** Of the blob; undefined for a layer that the repository has. */
   readonly path: string | undefined;
+  /** What is at `path`, where that is not the blob itself but its archive. */
+  readonly content?: Descriptor;
 }
 
 /** An image as the disk needs it. */
@@ -117,7 +119,7 @@ export interface ImportPlace {
  * @throws IngotError as `importImage`; NOT_FOUND when it is not there and has no blob either
  */
 export async function importLayer(
-  { descriptor, path }: ImageLayer,
+  { descriptor, path, content = descriptor }: ImageLayer,
   { folder, repo, isDurable = false }: ImportPlace,
   tools: OstreeTools,
 ): Promise<LayerDirectories> {
@@ -128,7 +130,7 @@ export async function importLayer(
   }
   const argv = ostreeCommitArchiveArgv(repo, layerRef(descriptor.digest), path, isDurable);
   const [read, committed] = await Promise.allSettled([
-    readDirectories(path, descriptor, tools.signal),
+    readDirectories(path, content, tools.signal),
     tools.run(argv, [{ path: folder }, { path, readOnly: true }], { capabilities: FILE_OWNER_CAPABILITIES }),
   ]);
   // A blob that is not what its digest says explains whatever else went wrong: it comes first.

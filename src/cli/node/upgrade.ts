@@ -191,14 +191,18 @@ async function renderCheck(
   const difference = booted.digest === image.digest ? undefined : await preview();
   const restart =
     difference === undefined ? undefined : restartFor(difference.reboot, await softRebootObstacles(engine));
-  const { missing, bytes, neededBytes, freeBytes } = plan;
+  const { missing, bytes, deltas, neededBytes, freeBytes } = plan;
+  const withoutBytes = missing.reduce((sum, { size }) => sum + size, 0);
   const isTight = bound.room.find((disk) => disk.neededBytes > disk.freeBytes);
   const hasRoom = neededBytes <= freeBytes && isTight === undefined;
   return {
     json: {
       ...jsonOf(prepared),
       trust,
-      pull: { bytes, layers: missing.length, neededBytes, freeBytes, hasRoom },
+      pull: {
+        ...{ bytes, layers: missing.length, deltas: deltas.length, withoutBytes },
+        ...{ neededBytes, freeBytes, hasRoom },
+      },
       bound: describeBound(bound),
       ...(difference !== undefined && { difference }),
       ...(restart !== undefined && { restart }),
@@ -206,7 +210,7 @@ async function renderCheck(
     text: [
       ...(difference === undefined ? [] : [renderImageDifference(difference, palette)]),
       state === 'available'
-        ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}`
+        ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}${deltas.length === 0 ? '' : `, by ${formatCount(deltas.length, 'delta')} instead of ${formatBytes(withoutBytes)}`}`
         : sentenceOf(prepared),
       ...(restart === undefined ? [] : [sentenceOfRestart(restart)]),
       ...(bound.bytes === 0
@@ -232,7 +236,7 @@ function renderFinished(finished: FinishedUpdate, restart?: Restart, isRestartin
       ...jsonOf(finished),
       trust,
       done,
-      pulled: { bytes: plan.bytes, layers: plan.missing.length },
+      pulled: { bytes: plan.bytes, layers: plan.missing.length, deltas: plan.deltas.length },
       bound: describeBound(bound),
       seconds,
       ...(staged[0] !== undefined && { staged: staged[0] }),

@@ -1,0 +1,90 @@
+/**
+ * Deltas that stand beside an image, for layers that this node lacks and made of layers that it has. They are there to
+ * save bytes: whatever is wrong with them, the layers themselves are pulled.
+ *
+ * What a delta makes is verified against the image's configuration alone, and not against the digest of the blob, under
+ * which it is kept. So an image that nobody signed could bring another image's layer with other content; where this
+ * node asks for signatures at all, only signed deltas of signed images are taken.
+ */
+import { DELTA_ARTIFACT_TYPE, type LayerDelta, parseAnnotations } from '../delta/format.ts';
+import type { Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
+import type { ImageSource, TransferOptions } from '../oci/image-transfer.ts';
+import type { Descriptor } from '../oci/schema.ts';
+import { findArtifacts } from '../publish/attach.ts';
+import type { ImageLocation } from '../publish/location.ts';
+import type { TrustPolicy } from '../trust/policy.ts';
+import { checkTrust, type TrustVerdict } from './check-trust.ts';
+import type { Engine, OfferedImage } from './engine.ts';
+
+/** Of a layer, as the image's registry has it. */
+export interface OfferedDelta extends LayerDelta {
+  readonly blob: Descriptor;
+}
+
+export interface FindDeltasOptions extends TransferOptions {
+  readonly source: ImageSource;
+  readonly location: ImageLocation;
+  readonly engine: Engine;
+  readonly policy: TrustPolicy | undefined;
+  readonly trust: Pick<TrustVerdict, 'verdict'>;
+  /** Layers that are to be pulled. */
+  readonly missing: readonly Descriptor[];
+}
+
+/**
+ * The smallest delta of each layer that has one.
+ *
+ * @throws IngotError what the source throws
+ */
+export async function findDeltas(
+  { digest }: Pick<OfferedImage, 'digest'>,
+  { source, location, engine, policy, trust, missing, signal }: FindDeltasOptions,
+): Promise<readonly OfferedDelta[]> {
+  // What is not far away costs nothing to read.
+  if (location.kind !== 'registry' || engine.layersHere === undefined || missing.length === 0) return [];
+  const isSignatureWanted = trust.verdict === 'signed';
+  if (!isSignatureWanted && asksForSignatures(policy)) return [];
+  const sizes = new Map(missing.map((layer) => [layer.digest, layer.size]));
+  const best = new Map<Digest, OfferedDelta>();
+  const artifacts = await findArtifacts(source, digest, [DELTA_ARTIFACT_TYPE], {
+    signal,
+    onUnreadable: () => undefined,
+  });
+  for (const { descriptor, manifest } of artifacts) {
+    const deltas = manifest.layers.flatMap((blob): readonly OfferedDelta[] => {
+      const delta = parseAnnotations(blob.annotations);
+      return delta === undefined || blob.size >= (sizes.get(delta.layer) ?? 0) ? [] : [{ ...delta, blob }];
+    });
+    const here = await engine.layersHere(deltas.flatMap(({ sources }) => sources));
+    const usable = deltas.filter(({ sources }) => sources.every((layer) => here.has(layer)));
+    if (usable.length === 0) continue;
+    if (isSignatureWanted && !(await isSigned(source, location, descriptor.digest, policy, { signal })))
+      continue;
+    for (const delta of usable) {
+      if (delta.blob.size < (best.get(delta.layer)?.blob.size ?? Infinity)) best.set(delta.layer, delta);
+    }
+  }
+  return [...best.values()];
+}
+
+function asksForSignatures(policy: TrustPolicy | undefined): boolean {
+  return policy?.rules.values().some(({ verdict }) => verdict === 'signed') ?? false;
+}
+
+/** As the image itself has to be; of what it was made, nothing need be attested. */
+async function isSigned(
+  source: ImageSource,
+  location: ImageLocation,
+  artifact: Digest,
+  policy: TrustPolicy | undefined,
+  options: TransferOptions,
+): Promise<boolean> {
+  try {
+    await checkTrust(source, location, artifact, policy, { ...options, isAttested: false });
+    return true;
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'UPDATE_REFUSED') return false;
+    throw error;
+  }
+}
