@@ -1,12 +1,17 @@
 /** `ingot push --delta-from`: what is put beside an image for nodes that have another one. */
-import { INDEX_MEDIA_TYPES, imageFor, readDocument } from '../oci/image-graph.ts';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+
+import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
-import { openReader } from '../inspect/image-reader.ts';
+import { type ImageReader, openReader } from '../inspect/image-reader.ts';
+import { imageFor, MANIFEST_MEDIA_TYPES, readDocument, readImageGraph } from '../oci/image-graph.ts';
+import type { ImageSource, ManifestDocument } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
-import type { Descriptor } from '../oci/schema.ts';
+import { type Descriptor, LAYER_MEDIA_TYPES } from '../oci/schema.ts';
 import { type ImageOrigin, openSource, parseLocation, wantedOf } from '../publish/location.ts';
 import { type ImageDelta, makeImageDelta } from '../publish/make-deltas.ts';
-import { formatBytes } from '../report/format.ts';
+import { formatBytes, formatCount } from '../report/format.ts';
 import type { CommandContext } from './context.ts';
 
 export interface DeltasOptions {
@@ -14,7 +19,7 @@ export interface DeltasOptions {
   /** Images that nodes have, as a person wrote them. */
   readonly from: readonly string[];
   readonly registries: RegistryAccess;
-  /** A folder of the caller's: the deltas lie there until they are sent. */
+  /** An empty folder of the caller's: the deltas lie there until they are sent. */
   readonly folder: string;
 }
 
@@ -27,9 +32,10 @@ export interface MadeImageDelta extends ImageDelta {
 }
 
 /**
- * One delta for each image that there is and each that nodes have, both of one architecture.
+ * One delta for each image that there is and each that nodes have, both of one architecture. Names of one image count
+ * once.
  *
- * @throws IngotError NOT_FOUND when an image that nodes have is of none of the architectures, IMAGE_INVALID
+ * @throws IngotError NOT_FOUND when an image that nodes have is of none of the architectures, IMAGE_INVALID, DISK_FULL
  */
 export async function makeDeltas(
   context: CommandContext,
@@ -37,52 +43,79 @@ export async function makeDeltas(
 ): Promise<readonly MadeImageDelta[]> {
   const { reporter, signal, cwd } = context;
   await using source = await openSource(to, registries);
-  const root = await source.manifest(wantedOf(to), { signal });
-  const subjects = INDEX_MEDIA_TYPES.has(root.descriptor.mediaType)
-    ? readDocument(root, source.shown).children
-    : [root.descriptor];
+  const { documents } = await readImageGraph(source, wantedOf(to), { signal });
+  const subjects = documents.filter((document) => isPlainImage(document, source.shown));
   const made: MadeImageDelta[] = [];
-  for (const text of new Set(from)) {
+  const done = new Set<string>();
+  for (const text of from) {
     const location = parseLocation(text, cwd);
     await using older = await openSource(location, registries);
-    const olderRoot = await older.manifest(wantedOf(location), { signal });
+    const root = await older.manifest(wantedOf(location), { signal });
     const foreign: IngotError[] = [];
-    for (const { mediaType, digest, size } of new Map(subjects.map((one) => [one.digest, one])).values()) {
+    for (const { descriptor: subject } of subjects) {
       // Closed with the sources.
-      const image = await openReader(source, digest, { shown: source.shown, isLocal: true, signal });
-      const { architecture } = image.config;
-      const none = (there: readonly string[]): IngotError =>
-        new IngotError('NOT_FOUND', `${text} has no image for linux/${architecture}: ${there.join(', ')}`);
-      let olderDigest;
-      try {
-        olderDigest = (await imageFor(architecture, older, olderRoot, none, { signal })).descriptor.digest;
-      } catch (error) {
-        if (!(error instanceof IngotError) || error.code !== 'NOT_FOUND') throw error;
-        foreign.push(error);
+      const image = await openReader(source, subject.digest, { shown: source.shown, isLocal: true, signal });
+      const olderImage = await imageAlike(image, { text, source: older, root }, signal);
+      if (olderImage instanceof IngotError) {
+        foreign.push(olderImage);
         continue;
       }
-      const olderImage = await openReader(older, olderDigest, { shown: text, isLocal: true, signal });
-      if (olderImage.config.architecture !== architecture) {
-        foreign.push(none([`linux/${olderImage.config.architecture}`]));
-        continue;
-      }
-      const delta = await reporter.stage(`Delta from ${text}`, async (stage) => {
-        const one = await makeImageDelta(olderImage, image, { folder, stage, signal });
-        const told = tellDelta(one);
+      const pair = `${subject.digest} ${olderImage.digest}`;
+      if (done.has(pair)) continue;
+      done.add(pair);
+      const own = join(folder, `${done.size}`);
+      await mkdir(own);
+      const one = await reporter.stage(`Delta from ${text}`, async (stage) => {
+        const delta = await makeImageDelta(olderImage, image, { folder: own, stage, signal });
+        const told = tellDelta(delta);
         stage.detail(told);
-        return { ...one, told };
+        return { ...delta, told };
       });
-      made.push({ ...delta, from: text, subject: { mediaType, digest, size } });
+      made.push({ ...one, from: text, subject });
     }
     const [first] = foreign;
-    if (first !== undefined && foreign.length === new Set(subjects.map(({ digest }) => digest)).size)
-      throw first;
+    if (first !== undefined && foreign.length === subjects.length) throw first;
   }
   return made;
+}
+
+/** An image of layers, and not an index or what a builder puts beside its images in one. */
+function isPlainImage(document: ManifestDocument, shown: string): boolean {
+  if (!MANIFEST_MEDIA_TYPES.has(document.descriptor.mediaType)) return false;
+  const { blobs, artifactType } = readDocument(document, shown);
+  return (
+    artifactType === undefined && blobs.slice(1).every(({ mediaType }) => LAYER_MEDIA_TYPES.has(mediaType))
+  );
+}
+
+interface Older {
+  readonly text: string;
+  readonly source: ImageSource;
+  readonly root: ManifestDocument;
+}
+
+/** The older image for the same architecture; what is wrong when there is none. */
+async function imageAlike(
+  { config: { architecture } }: ImageReader,
+  { text, source, root }: Older,
+  signal: AbortSignal,
+): Promise<ImageReader | IngotError> {
+  const none = (there: readonly string[]): IngotError =>
+    new IngotError('NOT_FOUND', `${text} has no image for linux/${architecture}: ${there.join(', ')}`);
+  let digest: Digest;
+  try {
+    digest = (await imageFor(architecture, source, root, none, { signal })).descriptor.digest;
+  } catch (error) {
+    if (error instanceof IngotError && error.code === 'NOT_FOUND') return error;
+    throw error;
+  }
+  const image = await openReader(source, digest, { shown: text, isLocal: true, signal });
+  const found = image.config.architecture;
+  return found === architecture ? image : none([`linux/${found}`]);
 }
 
 function tellDelta({ artifact, bytes, withoutBytes, layers, missing }: ImageDelta): string {
   if (missing === 0) return 'a node has all of it';
   if (artifact === undefined) return `no layer is smaller as a delta: ${formatBytes(withoutBytes)}`;
-  return `${formatBytes(bytes)} to pull instead of ${formatBytes(withoutBytes)}, by ${layers} deltas`;
+  return `${formatBytes(bytes)} to pull instead of ${formatBytes(withoutBytes)}, by ${formatCount(layers, 'delta')}`;
 }

@@ -2,11 +2,20 @@
 import { createHash } from 'node:crypto';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { promisify } from 'node:util';
-import { zstdDecompress, type ZstdOptions } from 'node:zlib';
+import { constants, zstdDecompress, type ZstdOptions } from 'node:zlib';
 
 import { type Digest, digestOfHex } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
-import { DeltaIndex, HEADER_BYTES, MAGIC, MAX_DICTIONARY_BYTES, MAX_INDEX_BYTES } from './format.ts';
+import {
+  type DeltaIndex,
+  DICTIONARY_HEAD,
+  HEADER_BYTES,
+  MAGIC,
+  MAX_INDEX_BYTES,
+  MAX_WINDOW_LOG,
+  parseIndex,
+  type PieceEntry,
+} from './format.ts';
 import { readRange } from './read-range.ts';
 
 /** The archive as the image says it is. */
@@ -31,7 +40,7 @@ const OUTPUT_CHUNK_BYTES = 1024 * 1024;
  *
  * @param delta its file
  * @throws IngotError IMAGE_INVALID for what is no delta of that archive, NOT_FOUND when a file of an old layer is
- *   missing, DIGEST_MISMATCH when another archive comes of it
+ *   missing, DIGEST_MISMATCH when another archive comes of it, INTERRUPTED; and what the file system says
  */
 export async function applyDelta(
   delta: string,
@@ -49,7 +58,9 @@ export async function applyDelta(
     const hash = createHash('sha256');
     let at = begin;
     for (const piece of index.pieces) {
-      options.signal?.throwIfAborted();
+      if (options.signal?.aborted === true) {
+        throw new IngotError('INTERRUPTED', 'interrupted while a layer was made of its delta');
+      }
       if (piece.packed > piece.size + FRAME_SPARE_BYTES) throw invalid(delta, 'has a piece that is no frame');
       const frame = Buffer.allocUnsafe(piece.packed);
       if (!(await readRange(file, at, frame))) throw invalid(delta, 'ends early');
@@ -83,9 +94,9 @@ async function readIndex(
   if (length > MAX_INDEX_BYTES) throw invalid(delta, 'has an index that is too long');
   const packed = Buffer.alloc(length);
   if (!(await readRange(file, HEADER_BYTES, packed))) throw invalid(delta, 'ends early');
-  const parsed = DeltaIndex.safeParse(await unpackJson(packed));
-  if (!parsed.success) throw invalid(delta, 'has an index that cannot be read');
-  return { index: parsed.data, begin: HEADER_BYTES + length };
+  const index = parseIndex(await unpackJson(packed));
+  if (index === undefined) throw invalid(delta, 'has an index that cannot be read');
+  return { index, begin: HEADER_BYTES + length };
 }
 
 async function unpackJson(packed: Buffer): Promise<unknown> {
@@ -97,17 +108,16 @@ async function unpackJson(packed: Buffer): Promise<unknown> {
   }
 }
 
-/** What they hold, one behind the other. */
+/** The dictionary of a piece: none without sources. */
 async function readSources(
-  from: DeltaIndex['pieces'][number]['from'],
+  from: PieceEntry['from'],
   { layers }: DeltaIndex,
   { openFile }: ApplyDeltaOptions,
 ): Promise<Buffer> {
-  const total = from.reduce((sum, [, , , size]) => sum + size, 0);
-  if (total > MAX_DICTIONARY_BYTES)
-    throw new IngotError('IMAGE_INVALID', 'a piece of the delta takes too much');
+  if (from.length === 0) return Buffer.alloc(0);
+  const total = from.reduce((sum, [, , , size]) => sum + size, DICTIONARY_HEAD.length);
   const dictionary = Buffer.allocUnsafe(total);
-  let at = 0;
+  let at = DICTIONARY_HEAD.copy(dictionary);
   for (const [number, path, offset, size] of from) {
     const layer = layers[number];
     const file = layer === undefined ? undefined : await openFile(layer, path);
@@ -128,6 +138,7 @@ async function unpackPiece(frame: Buffer, size: number, dictionary: Buffer, delt
   const options: ZstdOptions = {
     maxOutputLength: size,
     chunkSize: Math.max(64, Math.min(size, OUTPUT_CHUNK_BYTES)),
+    params: { [constants.ZSTD_d_windowLogMax]: MAX_WINDOW_LOG },
     ...(dictionary.length > 0 && { dictionary }),
   };
   try {

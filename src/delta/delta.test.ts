@@ -1,11 +1,11 @@
 /** Deltas, made and applied. */
 import { randomBytes } from 'node:crypto';
 import { createReadStream } from 'node:fs';
-import { mkdir, mkdtemp, open, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, open, readdir, readFile, rm, stat, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
-import { zstdCompress } from 'node:zlib';
+import { constants, createZstdCompress, zstdCompress, type ZstdOptions } from 'node:zlib';
 import { afterEach, beforeEach, expect, test } from 'vitest';
 
 import { digestOf } from '../digest.ts';
@@ -189,8 +189,14 @@ test.each([
   ['a piece that becomes more than it says', { pieces: [{ size: 64, from: [] }] }, 'has a damaged piece'],
   ['an archive of another size', { pieces: [{ size: 63, from: [] }] }, 'does not make an archive'],
   ['a piece without end', { pieces: [{ size: MAX_PIECE_BYTES + 1, from: [] }] }, 'cannot be read'],
-  ['sources without end', { pieces: [{ size: 64, from: [[0, 'a', 0, 2 ** 40]] }] }, 'takes too much'],
-  ['a layer that it does not name', { pieces: [{ size: 64, from: [[7, 'a', 0, 1]] }] }, 'layer undefined'],
+  ['sources without end', { pieces: [{ size: 64, from: [[0, 'a', 0, 2 ** 40]] }] }, 'cannot be read'],
+  ['a layer that it does not name', { pieces: [{ size: 64, from: [[1, 'a', 0, 1]] }] }, 'cannot be read'],
+  ['a source of nothing', { pieces: [{ size: 64, from: [[0, 'a', 0, 0]] }] }, 'cannot be read'],
+  ['a source without a name', { pieces: [{ size: 64, from: [[0, '', 0, 1]] }] }, 'cannot be read'],
+  ['a source before its file', { pieces: [{ size: 64, from: [[0, 'a', -1, 1]] }] }, 'cannot be read'],
+  ['a source that is none', { pieces: [{ size: 64, from: [['a']] }] }, 'cannot be read'],
+  ['a layer that is none', { layers: ['sha256:1'], pieces: [] }, 'cannot be read'],
+  ['no pieces', { pieces: [] }, 'does not make an archive'],
   ['a version of later', { version: 2, pieces: [] }, 'cannot be read'],
 ])('it refuses %s', async (_name, index, message) => {
   const frame = await promisify(zstdCompress)(Buffer.alloc(MiB));
@@ -200,6 +206,84 @@ test.each([
   await expect(applyDelta(path, wanted, join(scratch, 'out'), { openFile: fromTree })).rejects.toThrow(
     message,
   );
+});
+
+test('an index that is there to keep a node busy is refused at once', async () => {
+  const entry = [0, 'a', 0, 1];
+  const most = { size: 64, packed: 1, from: Array.from({ length: 100_001 }, () => entry) };
+  const wrong = { size: 64, packed: 1, from: Array.from({ length: 500_000 }, () => 7) };
+  const wanted = { digest: digestOf('x'), size: 64 };
+  for (const piece of [most, wrong]) {
+    const path = await writeDelta({ version: 1, layers: [OLD], pieces: [piece] }, Buffer.alloc(1));
+    const refused = applyDelta(path, wanted, join(scratch, 'out'), { openFile: fromTree });
+    await expect(refused).rejects.toThrow('cannot be read');
+  }
+  const long = await writeDelta(
+    { version: 1, layers: [], pieces: [], more: 'x'.repeat(9 * MiB) },
+    Buffer.alloc(1),
+  );
+  await expect(applyDelta(long, wanted, join(scratch, 'out'), { openFile: fromTree })).rejects.toThrow(
+    'cannot be read',
+  );
+});
+
+test('a frame that wants more memory than a piece has is refused', async () => {
+  const options: ZstdOptions = { params: { [constants.ZSTD_c_windowLog]: 26 } };
+  // Of unknown length, so that the window is as it was asked for.
+  const stream = createZstdCompress(options);
+  stream.end(Buffer.alloc(64));
+  stream.flush();
+  const frame = Buffer.concat(await Array.fromAsync(stream as AsyncIterable<Buffer>));
+  const path = await writeDelta(
+    { version: 1, layers: [], pieces: [{ size: 64, packed: frame.length, from: [] }] },
+    frame,
+  );
+  const wanted = { digest: digestOf(Buffer.alloc(64)), size: 64 };
+  await expect(applyDelta(path, wanted, join(scratch, 'out'), { openFile: fromTree })).rejects.toThrow(
+    'has a damaged piece',
+  );
+});
+
+test('an old file that looks like a dictionary of zstd is content like any other', async () => {
+  const head = Buffer.from('37a430ec00000000', 'hex');
+  const content = Buffer.concat([head, randomBytes(100_000)]);
+  const pair = await deltaOf({ a: content }, { a: changed(content, 1000) });
+  expect((await applied(pair)).equals(await readFile(pair.target.path))).toBe(true);
+  expect(pair.made.size).toBeLessThan(5000);
+});
+
+test('of a path that is there more than once the last counts', async () => {
+  const content = randomBytes(200_000);
+  const tar = join(scratch, 'twice.tar');
+  await mkdir(join(scratch, 'old-tree'));
+  for (const bytes of [randomBytes(300_000), content]) {
+    await writeFile(join(scratch, 'old-tree/a'), bytes);
+    await run(['tar', '-C', join(scratch, 'old-tree'), '-rf', tar, 'a']);
+  }
+  const archive = await unpackArchive(createReadStream(tar), join(scratch, 'twice-plain'));
+  expect(archive.files.map(({ path, size }) => [path, size])).toEqual([['a', content.length]]);
+  const target = await archiveOf('new', { a: changed(content, 10) });
+  const made = await makeDelta(target, [{ digest: OLD, archive }], join(scratch, 'delta'), {
+    maxBytes: 10_000,
+  });
+  if (made === undefined) throw new Error('no delta was made');
+  expect((await applied({ target, made })).equals(await readFile(target.path))).toBe(true);
+});
+
+test('interrupted, it leaves nothing behind', async () => {
+  const content = randomBytes(100_000);
+  const pair = await deltaOf({ a: content }, { a: changed(content, 10) });
+  const signal = AbortSignal.abort();
+  const archive = await archiveOf('again', { a: content });
+  const again = join(scratch, 'again-delta');
+  await expect(
+    makeDelta(pair.target, [{ digest: OLD, archive }], again, { maxBytes: MiB, signal }),
+  ).rejects.toThrow(code('INTERRUPTED'));
+  const path = join(scratch, 'applied.tar');
+  await expect(applyDelta(pair.made.path, pair.target, path, { openFile: fromTree, signal })).rejects.toThrow(
+    code('INTERRUPTED'),
+  );
+  expect((await readdir(scratch)).filter((name) => /^again-delta|^applied/.test(name))).toEqual([]);
 });
 
 async function writeDelta(index: object, frames: Buffer): Promise<string> {

@@ -9,7 +9,7 @@
  */
 import { z } from 'zod';
 
-import { DigestText, type Digest } from '../digest.ts';
+import { type Digest, DigestText, isDigest } from '../digest.ts';
 
 /** Of the artifact that is put beside an image. */
 export const DELTA_ARTIFACT_TYPE = 'application/vnd.ingot.delta.v1';
@@ -29,40 +29,82 @@ export const DELTA_ANNOTATIONS = {
 
 export const MAGIC = Buffer.from('IDELTA1\n');
 export const HEADER_BYTES = MAGIC.length + 4;
-/** Unpacked. One with a hundred thousand files takes 20 MiB. */
-export const MAX_INDEX_BYTES = 64 * 1024 * 1024;
+
+/** What a delta may ask of a node, beside the bounds of a piece. Of chunks, the largest index is a tenth of this. */
+export const MAX_INDEX_BYTES = 8 * 1024 * 1024;
+const MAX_SOURCES = 100_000;
+const MAX_PIECES = 65_536;
+const MAX_LAYERS = 1024;
 
 /** Both bound what a node needs: a piece, its dictionary, and the copy that zstd makes of that. */
 export const MAX_PIECE_BYTES = 16 * 1024 * 1024;
 export const MAX_DICTIONARY_BYTES = 48 * 1024 * 1024;
+/** Stands before the sources of a piece that has some: so nothing in a file is taken for the header of a dictionary. */
+export const DICTIONARY_HEAD = Buffer.alloc(8);
+/** Of a piece that is a frame of one segment, as they all are. */
+export const MAX_WINDOW_LOG = 24;
 
-const Count = z.int().nonnegative();
+/** Of a piece: index of the layer in `layers`, path in it without slashes at its ends, first byte, bytes. */
+export type SourceEntry = readonly [layer: number, path: string, offset: number, size: number];
 
-/** Bytes of a file that the node has. */
-const SourceEntry = z.tuple([
-  /** Index of its layer in `layers`. */
-  Count,
-  /** In the layer, without slashes at its ends. */
-  z.string().min(1),
-  /** First byte and bytes. */
-  Count,
-  Count,
-]);
-
-const PieceEntry = z.object({
+export interface PieceEntry {
   /** Bytes of the archive. */
-  size: z.int().min(1).max(MAX_PIECE_BYTES),
+  readonly size: number;
   /** Bytes of its frame. */
-  packed: z.int().min(1),
-  from: z.array(SourceEntry),
-});
+  readonly packed: number;
+  readonly from: readonly SourceEntry[];
+}
 
-export const DeltaIndex = z.object({
-  version: z.literal(1),
-  layers: z.array(DigestText),
-  pieces: z.array(PieceEntry),
-});
-export type DeltaIndex = z.infer<typeof DeltaIndex>;
+export interface DeltaIndex {
+  readonly version: 1;
+  readonly layers: readonly Digest[];
+  readonly pieces: readonly PieceEntry[];
+}
+
+/** Undefined for what is no index, at the first mistake: whoever wrote it may have meant to keep us busy. */
+export function parseIndex(value: unknown): DeltaIndex | undefined {
+  if (!isRecord(value) || value['version'] !== 1) return undefined;
+  const { layers, pieces } = value;
+  if (!Array.isArray(layers) || layers.length > MAX_LAYERS) return undefined;
+  if (!layers.every((layer) => typeof layer === 'string' && isDigest(layer))) return undefined;
+  if (!Array.isArray(pieces) || pieces.length > MAX_PIECES) return undefined;
+  let sources = 0;
+  for (const piece of pieces as readonly unknown[]) {
+    if (!isPiece(piece, layers.length)) return undefined;
+    sources += piece.from.length;
+    if (sources > MAX_SOURCES) return undefined;
+  }
+  return { version: 1, layers: layers, pieces: pieces as PieceEntry[] };
+}
+
+function isPiece(value: unknown, layers: number): value is PieceEntry {
+  if (!isRecord(value)) return false;
+  const { size, packed, from } = value;
+  if (!isCount(size, 1) || size > MAX_PIECE_BYTES || !isCount(packed, 1)) return false;
+  if (!Array.isArray(from)) return false;
+  let bytes = 0;
+  for (const source of from as readonly unknown[]) {
+    if (!isSource(source, layers)) return false;
+    bytes += source[3];
+    if (bytes > MAX_DICTIONARY_BYTES) return false;
+  }
+  return true;
+}
+
+function isSource(value: unknown, layers: number): value is SourceEntry {
+  if (!Array.isArray(value) || value.length !== 4) return false;
+  const [layer, path, offset, size] = value as readonly unknown[];
+  if (!isCount(layer, 0) || layer >= layers || typeof path !== 'string' || path === '') return false;
+  return isCount(offset, 0) && isCount(size, 1);
+}
+
+function isCount(value: unknown, least: number): value is number {
+  return Number.isSafeInteger(value) && (value as number) >= least;
+}
+
+function isRecord(value: unknown): value is Readonly<Record<string, unknown>> {
+  return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
 
 /** A run of bytes of a file in a layer. */
 export interface Source {

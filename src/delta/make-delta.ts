@@ -1,13 +1,22 @@
 /** Makes the delta of one layer. */
 import { createHash } from 'node:crypto';
-import { type FileHandle, open } from 'node:fs/promises';
+import { createReadStream } from 'node:fs';
+import { type FileHandle, open, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
 import { promisify } from 'node:util';
 import { constants, type ZstdOptions, zstdCompress } from 'node:zlib';
 
 import { type Digest, digestOfHex } from '../digest.ts';
-import { type DeltaIndex, HEADER_BYTES, MAGIC, type Piece, type Source } from './format.ts';
-import type { PlainArchive } from './plain-archive.ts';
+import {
+  type DeltaIndex,
+  DICTIONARY_HEAD,
+  HEADER_BYTES,
+  MAGIC,
+  MAX_INDEX_BYTES,
+  type Piece,
+  type Source,
+} from './format.ts';
+import { type PlainArchive, requireWanted } from './plain-archive.ts';
 import { OldFiles, planPieces } from './plan-pieces.ts';
 import { readRange } from './read-range.ts';
 
@@ -40,10 +49,14 @@ const MIN_TABLE_LOG = 6;
 const WINDOW_LOG = 27;
 /** Each takes some 350 MiB. */
 const MOST_AT_ONCE = 2;
+const COPY_BYTES = 1024 * 1024;
+/** Of an archive, in terms of old files: less is not worth packing. */
+const LEAST_TOLD = 0.25;
 
 /**
  * @param path of the file to write, which is not there yet
- * @returns undefined when it would take more than `maxBytes`, or shares nothing with the old layers
+ * @returns undefined when it would take more than `maxBytes`, or shares too little with the old layers to take less
+ * @throws IngotError INTERRUPTED; and what the file system says
  */
 export async function makeDelta(
   target: PlainArchive,
@@ -55,50 +68,84 @@ export async function makeDelta(
   for (const { digest, archive } of old) oldFiles.add(digest, archive.files);
   const pieces = planPieces(target.files, target.size, oldFiles);
   const sources = [...new Set(pieces.flatMap(({ from }) => from.map(({ layer }) => layer)))].sort();
-  if (sources.length === 0) return undefined;
+  // What has no sources is packed about as well as in the layer.
+  const told = pieces.reduce((sum, { from, size }) => sum + (from.length === 0 ? 0 : size), 0);
+  if (told < target.size * LEAST_TOLD) return undefined;
+  const frames = `${path}.frames`;
+  try {
+    const packed = await writeFrames(pieces, { target, old, path: frames, maxBytes, signal });
+    if (packed === undefined) return undefined;
+    const text = renderIndex(pieces, packed, sources);
+    if (Buffer.byteLength(text) > MAX_INDEX_BYTES) return undefined;
+    const index = await promisify(zstdCompress)(text);
+    const size = packed.reduce((sum, length) => sum + length, HEADER_BYTES + index.length);
+    if (size > maxBytes) return undefined;
+    const header = Buffer.alloc(HEADER_BYTES);
+    MAGIC.copy(header);
+    header.writeUInt32LE(index.length, MAGIC.length);
+    const hash = createHash('sha256');
+    const write = async (part: Buffer): Promise<void> => {
+      hash.update(part);
+      await file.appendFile(part);
+    };
+    await using file = await open(path, 'wx');
+    await write(Buffer.concat([header, index]));
+    for await (const chunk of createReadStream(frames, { highWaterMark: COPY_BYTES }))
+      await write(chunk as Buffer);
+    return { path, digest: digestOfHex(hash.digest('hex')), size, sources };
+  } finally {
+    await rm(frames, { force: true });
+  }
+}
+
+interface FramesOptions extends MakeDeltaOptions {
+  readonly target: PlainArchive;
+  readonly old: readonly OldLayer[];
+  readonly path: string;
+}
+
+/** Writes one frame behind the other. @returns the bytes of each; undefined when they are too many */
+async function writeFrames(
+  pieces: readonly Piece[],
+  { target, old, path, maxBytes, signal }: FramesOptions,
+): Promise<readonly number[] | undefined> {
   await using archives = await OpenArchives.open(target, old);
-  const frames: Buffer[] = [];
+  await using file = await open(path, 'wx');
+  const packed: number[] = [];
   let bytes = 0;
   const atOnce = Math.min(MOST_AT_ONCE, availableParallelism());
   for (let at = 0; at < pieces.length; at += atOnce) {
-    signal?.throwIfAborted();
-    const made = await Promise.all(pieces.slice(at, at + atOnce).map((piece) => packPiece(piece, archives)));
-    frames.push(...made);
-    bytes += made.reduce((sum, { length }) => sum + length, 0);
+    requireWanted(signal);
+    const frames = await Promise.all(
+      pieces.slice(at, at + atOnce).map((piece) => packPiece(piece, archives)),
+    );
+    for (const frame of frames) {
+      await file.appendFile(frame);
+      packed.push(frame.length);
+      bytes += frame.length;
+    }
     if (bytes > maxBytes) return undefined;
   }
+  return packed;
+}
+
+function renderIndex(pieces: readonly Piece[], packed: readonly number[], layers: readonly Digest[]): string {
   const index: DeltaIndex = {
     version: 1,
-    layers: [...sources],
+    layers,
     pieces: pieces.map(({ size, from }, number) => ({
       size,
-      packed: frames[number]?.length ?? 0,
-      from: from.map((one) => [sources.indexOf(one.layer), one.path, one.offset, one.size]),
+      packed: packed[number] ?? 0,
+      from: from.map((one) => [layers.indexOf(one.layer), one.path, one.offset, one.size] as const),
     })),
   };
-  const packedIndex = await promisify(zstdCompress)(JSON.stringify(index));
-  const header = Buffer.alloc(HEADER_BYTES);
-  MAGIC.copy(header);
-  header.writeUInt32LE(packedIndex.length, MAGIC.length);
-  const parts = [header, packedIndex, ...frames];
-  const size = parts.reduce((sum, { length }) => sum + length, 0);
-  if (size > maxBytes) return undefined;
-  const hash = createHash('sha256');
-  const file = await open(path, 'wx');
-  try {
-    for (const part of parts) {
-      hash.update(part);
-      await file.appendFile(part);
-    }
-  } finally {
-    await file.close();
-  }
-  return { path, digest: digestOfHex(hash.digest('hex')), size, sources };
+  return JSON.stringify(index);
 }
 
 async function packPiece(piece: Piece, archives: OpenArchives): Promise<Buffer> {
   const content = await archives.target(piece);
-  const dictionary = Buffer.concat(await Promise.all(piece.from.map((source) => archives.source(source))));
+  const sources = await Promise.all(piece.from.map((source) => archives.source(source)));
+  const dictionary = sources.length === 0 ? Buffer.alloc(0) : Buffer.concat([DICTIONARY_HEAD, ...sources]);
   const places = Math.ceil(Math.log2(content.length + dictionary.length));
   const tableLog = Math.max(MIN_TABLE_LOG, Math.min(MAX_TABLE_LOG, places));
   const options: ZstdOptions = {

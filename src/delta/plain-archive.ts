@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { open } from 'node:fs/promises';
 
 import { type Digest, digestOfHex } from '../digest.ts';
+import { IngotError } from '../errors.ts';
 import { TarParser } from '../oci/tar-parser.ts';
 import type { ArchiveFile } from './plan-pieces.ts';
 
@@ -15,12 +16,21 @@ export interface PlainArchive {
   readonly files: readonly ArchiveFile[];
 }
 
-/** @throws Error about an archive that cannot be read, and what `contents` throws */
-export async function unpackArchive(contents: AsyncIterable<Buffer>, path: string): Promise<PlainArchive> {
-  const files: ArchiveFile[] = [];
+/** As the parser tells pax's sparse files, whose names and sizes are told otherwise. */
+const SPARSE = /(?:^|\/)GNUSparseFile\.\d+\//;
+
+/** @throws Error about an archive that cannot be read, IngotError INTERRUPTED, and what `contents` throws */
+export async function unpackArchive(
+  contents: AsyncIterable<Buffer>,
+  path: string,
+  signal?: AbortSignal,
+): Promise<PlainArchive> {
+  const files = new Map<string, ArchiveFile>();
   const parser: TarParser = new TarParser((member) => {
-    if (member.type === 'file' && member.size > 0) {
-      files.push({ path: member.path, offset: parser.contentAt, size: member.size });
+    // Of a path that is there more than once, the last counts: who unpacks the archive has that one.
+    files.delete(member.path);
+    if (member.type === 'file' && member.size > 0 && !SPARSE.test(member.path)) {
+      files.set(member.path, { path: member.path, offset: parser.contentAt, size: member.size });
     }
     return undefined;
   });
@@ -29,6 +39,7 @@ export async function unpackArchive(contents: AsyncIterable<Buffer>, path: strin
   let size = 0;
   try {
     for await (const chunk of contents) {
+      requireWanted(signal);
       parser.write(chunk);
       hash.update(chunk);
       await file.appendFile(chunk);
@@ -38,5 +49,10 @@ export async function unpackArchive(contents: AsyncIterable<Buffer>, path: strin
     await file.close();
   }
   parser.end();
-  return { path, digest: digestOfHex(hash.digest('hex')), size, files };
+  return { path, digest: digestOfHex(hash.digest('hex')), size, files: [...files.values()] };
+}
+
+/** @throws IngotError INTERRUPTED */
+export function requireWanted(signal: AbortSignal | undefined): void {
+  if (signal?.aborted === true) throw new IngotError('INTERRUPTED', 'interrupted while layers were compared');
 }

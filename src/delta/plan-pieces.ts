@@ -11,10 +11,19 @@ export interface ArchiveFile {
   readonly size: number;
 }
 
+/** Of files whose paths differ in numbers alone, so many are looked at for one that is new. */
+const MOST_CANDIDATES = 64;
+
+interface Similar {
+  readonly source: Source;
+  readonly numbers: readonly string[];
+}
+
 /** Files of old layers, by what their paths have in common with those of new ones. */
 export class OldFiles {
   readonly #byPath = new Map<string, Source>();
-  readonly #bySimilarPath = new Map<string, Source[]>();
+  /** By the path without its numbers; and by that and the last of them. */
+  readonly #similar = new Map<string, Similar[]>();
 
   /** Of layers that have the same file, that of the first counts. */
   add(layer: Digest, files: readonly ArchiveFile[]): void {
@@ -22,29 +31,47 @@ export class OldFiles {
       if (size === 0 || this.#byPath.has(path)) continue;
       const source = { layer, path, offset: 0, size };
       this.#byPath.set(path, source);
-      const similar = similarPath(path);
-      const others = this.#bySimilarPath.get(similar);
-      if (others === undefined) this.#bySimilarPath.set(similar, [source]);
-      else others.push(source);
+      const numbers = numbersOf(path);
+      const one = { source, numbers };
+      for (const key of [similarPath(path), `${similarPath(path)} ${numbers.at(-1) ?? ''}`]) {
+        const others = this.#similar.get(key);
+        if (others === undefined) this.#similar.set(key, [one]);
+        else if (others.length < MOST_CANDIDATES) others.push(one);
+      }
     }
   }
 
-  /** The file of that path; else, of those that other numbers in the path tell from it, the one nearest in size. */
+  /**
+   * The file of that path; else, of those that other numbers in the path tell from it, the one that has most numbers in
+   * common, and of these the one nearest in size.
+   */
   find({ path, size }: Pick<ArchiveFile, 'path' | 'size'>): Source | undefined {
     const same = this.#byPath.get(path);
     if (same !== undefined) return same;
-    const similar = this.#bySimilarPath.get(similarPath(path)) ?? [];
-    const distance = (source: Source): number => Math.abs(source.size - size);
-    return similar.reduce<Source | undefined>(
-      (best, source) => (best === undefined || distance(source) < distance(best) ? source : best),
-      undefined,
-    );
+    const numbers = numbersOf(path);
+    const key = similarPath(path);
+    const candidates = this.#similar.get(`${key} ${numbers.at(-1) ?? ''}`) ?? this.#similar.get(key) ?? [];
+    let best: { readonly source: Source; readonly common: number; readonly distance: number } | undefined;
+    for (const { source, numbers: others } of candidates) {
+      const common = others.filter((number, index) => number === numbers[index]).length;
+      const distance = Math.abs(source.size - size);
+      const isBetter =
+        best === undefined || common > best.common || (common === best.common && distance < best.distance);
+      if (isBetter) best = { source, common, distance };
+    }
+    return best?.source;
   }
 }
 
+const NUMBER = /\d+(?:\.\d+)*/g;
+
 /** `nvidia/535.261.03/gsp_ga10x.bin` is `nvidia/#/gsp_ga#x.bin`, as is that of every other release. */
 export function similarPath(path: string): string {
-  return path.replaceAll(/\d+(?:\.\d+)*/g, '#');
+  return path.replaceAll(NUMBER, '#');
+}
+
+function numbersOf(path: string): readonly string[] {
+  return path.match(NUMBER) ?? [];
 }
 
 /**
@@ -59,6 +86,8 @@ export function planPieces(files: readonly ArchiveFile[], size: number, old: Old
   let begin = 0;
   let from: Source[] = [];
   let fromBytes = 0;
+  /** Paths of what is in `from`. */
+  const told = new Set<string>();
   const cutAt = (end: number): void => {
     // What stands between large files, such as links without end, has no sources.
     while (end - begin > MAX_PIECE_BYTES) {
@@ -70,6 +99,7 @@ export function planPieces(files: readonly ArchiveFile[], size: number, old: Old
     begin = end;
     from = [];
     fromBytes = 0;
+    told.clear();
   };
   for (const file of files) {
     const source = old.find(file);
@@ -85,7 +115,9 @@ export function planPieces(files: readonly ArchiveFile[], size: number, old: Old
     }
     const sourceBytes = source === undefined ? 0 : Math.min(source.size, MAX_DICTIONARY_BYTES);
     if (end - begin > MAX_PIECE_BYTES || fromBytes + sourceBytes > MAX_DICTIONARY_BYTES) cutAt(file.offset);
-    if (source === undefined || source.size === 0) continue;
+    // It is in the dictionary, whoever asked for it.
+    if (source === undefined || told.has(source.path)) continue;
+    told.add(source.path);
     from.push({ ...source, size: sourceBytes });
     fromBytes += sourceBytes;
   }

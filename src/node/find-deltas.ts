@@ -6,7 +6,12 @@
  * which it is kept. So an image that nobody signed could bring another image's layer with other content; where this
  * node asks for signatures at all, only signed deltas of signed images are taken.
  */
-import { DELTA_ARTIFACT_TYPE, type LayerDelta, parseAnnotations } from '../delta/format.ts';
+import {
+  DELTA_ARTIFACT_TYPE,
+  LAYER_DELTA_MEDIA_TYPE,
+  type LayerDelta,
+  parseAnnotations,
+} from '../delta/format.ts';
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { ImageSource, TransferOptions } from '../oci/image-transfer.ts';
@@ -38,35 +43,51 @@ export interface FindDeltasOptions extends TransferOptions {
  * @throws IngotError what the source throws
  */
 export async function findDeltas(
-  { digest }: Pick<OfferedImage, 'digest'>,
+  { digest, manifest: image }: Pick<OfferedImage, 'digest' | 'manifest'>,
   { source, location, engine, policy, trust, missing, signal }: FindDeltasOptions,
 ): Promise<readonly OfferedDelta[]> {
   // What is not far away costs nothing to read.
   if (location.kind !== 'registry' || engine.layersHere === undefined || missing.length === 0) return [];
   const isSignatureWanted = trust.verdict === 'signed';
   if (!isSignatureWanted && asksForSignatures(policy)) return [];
-  const sizes = new Map(missing.map((layer) => [layer.digest, layer.size]));
-  const best = new Map<Digest, OfferedDelta>();
   const artifacts = await findArtifacts(source, digest, [DELTA_ARTIFACT_TYPE], {
     signal,
     onUnreadable: () => undefined,
   });
-  for (const { descriptor, manifest } of artifacts) {
-    const deltas = manifest.layers.flatMap((blob): readonly OfferedDelta[] => {
-      const delta = parseAnnotations(blob.annotations);
-      return delta === undefined || blob.size >= (sizes.get(delta.layer) ?? 0) ? [] : [{ ...delta, blob }];
-    });
-    const here = await engine.layersHere(deltas.flatMap(({ sources }) => sources));
+  const sizes = new Map(missing.map((layer) => [layer.digest, layer.size]));
+  // What is dropped after it was used must be nobody else's.
+  const taken = new Set([image.config, ...image.layers].map((blob) => blob.digest));
+  const offers = artifacts.map(({ descriptor, manifest }) => ({
+    artifact: descriptor.digest,
+    deltas: manifest.layers.flatMap((blob): readonly OfferedDelta[] => {
+      const delta =
+        blob.mediaType === LAYER_DELTA_MEDIA_TYPE ? parseAnnotations(blob.annotations) : undefined;
+      if (delta === undefined || taken.has(blob.digest)) return [];
+      return blob.size < (sizes.get(delta.layer) ?? 0) ? [{ ...delta, blob }] : [];
+    }),
+  }));
+  const here = await engine.layersHere(
+    offers.flatMap(({ deltas }) => deltas.flatMap(({ sources }) => sources)),
+  );
+  const best = new Map<Digest, OfferedDelta>();
+  for (const { artifact, deltas } of offers) {
     const usable = deltas.filter(({ sources }) => sources.every((layer) => here.has(layer)));
     if (usable.length === 0) continue;
-    if (isSignatureWanted && !(await isSigned(source, location, descriptor.digest, policy, { signal })))
-      continue;
+    if (isSignatureWanted && !(await isSigned(source, location, artifact, policy, { signal }))) continue;
     for (const delta of usable) {
       if (delta.blob.size < (best.get(delta.layer)?.blob.size ?? Infinity)) best.set(delta.layer, delta);
     }
   }
-  return [...best.values()];
+  return [...new Map([...best.values()].map((delta) => [delta.blob.digest, delta])).values()];
 }
+
+/** No signature counts, or what stands for one cannot be read. */
+const NOT_SIGNED: ReadonlySet<string> = new Set([
+  'UPDATE_REFUSED',
+  'IMAGE_INVALID',
+  'DIGEST_MISMATCH',
+  'NOT_FOUND',
+]);
 
 function asksForSignatures(policy: TrustPolicy | undefined): boolean {
   return policy?.rules.values().some(({ verdict }) => verdict === 'signed') ?? false;
@@ -84,7 +105,7 @@ async function isSigned(
     await checkTrust(source, location, artifact, policy, { ...options, isAttested: false });
     return true;
   } catch (error) {
-    if (error instanceof IngotError && error.code === 'UPDATE_REFUSED') return false;
+    if (error instanceof IngotError && NOT_SIGNED.has(error.code)) return false;
     throw error;
   }
 }

@@ -12,7 +12,13 @@ import {
   importLayer,
   importsAtOnce,
 } from '../ostree/import-image.ts';
-import { hasBranch, imageRef, type LayerRecords, readLayerRecords } from '../ostree/layer-record.ts';
+import {
+  hasBranch,
+  hasLayer,
+  imageRef,
+  type LayerRecords,
+  readLayerRecords,
+} from '../ostree/layer-record.ts';
 import type { OstreeTools } from '../ostree/disk-tools.ts';
 import type { LayerDirectories } from '../ostree/tar-directories.ts';
 import { StoredSource } from '../publish/stored-source.ts';
@@ -66,7 +72,10 @@ export class OstreeFetcher {
     if (await hasBranch(this.#repo, imageRef(image.digest))) {
       return { missing: [], bytes: 0, deltas: [], neededBytes: 0, freeBytes };
     }
-    const records = await readLayerRecords(this.#repo, image.manifest.layers);
+    const isAsked = offered.length > 0 && this.#planned?.image === image.digest;
+    const records = isAsked
+      ? (this.#planned?.records ?? new Map())
+      : await readLayerRecords(this.#repo, image.manifest.layers);
     const missing = new Map(
       image.manifest.layers
         .filter(({ digest }) => !records.has(digest))
@@ -74,14 +83,12 @@ export class OstreeFetcher {
     );
     const blobs = [...missing.values()];
     const blobBytes = bytesOf(blobs);
-    // Blobs go when they are imported, so no more lie there at once than are imported.
-    const neededForBlobs =
-      blobBytes * UNPACKED_FACTOR + largestAtOnce(blobs.map(({ size }) => size)) + SPARE_BYTES;
-    // What a delta makes lies there whole while it is imported, and the blob may be needed all the same.
-    const neededForArchives = largestAtOnce(offered.map(({ size }) => size));
-    const hasRoom = neededForBlobs + neededForArchives <= freeBytes;
-    const deltas = hasRoom ? offered : [];
-    const neededBytes = neededForBlobs + (hasRoom ? neededForArchives : 0);
+    // Blobs go when they are imported, so no more lie there at once than are imported: at worst the largest of them.
+    const sizes = blobs.map(({ size }) => size).sort((one, other) => other - one);
+    const atOnce = sizes.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
+    const neededBytes = blobBytes * UNPACKED_FACTOR + atOnce + SPARE_BYTES;
+    // The archive that a delta becomes lies there besides, one at a time. Where that is too much, the layer is pulled.
+    const deltas = offered.filter(({ size }) => neededBytes + size <= freeBytes);
     const saved = deltas.reduce(
       (sum, { blob, layer }) => sum + (missing.get(layer)?.size ?? 0) - blob.size,
       0,
@@ -91,13 +98,11 @@ export class OstreeFetcher {
     return { missing: blobs, bytes, deltas, neededBytes, freeBytes };
   }
 
-  /** Those of these layers that are wholly in the repository. */
+  /** Those of these layers that are in the repository. */
   async layersHere(layers: readonly Digest[]): Promise<ReadonlySet<Digest>> {
-    const records = await readLayerRecords(
-      this.#repo,
-      layers.map((digest) => ({ digest })),
-    );
-    return new Set(records.keys());
+    const here = new Set<Digest>();
+    for (const digest of new Set(layers)) if (await hasLayer(this.#repo, digest)) here.add(digest);
+    return here;
   }
 
   async fetch(image: OfferedImage, source: ImageSource, { stage, warn }: FetchOptions): Promise<Fetched> {
@@ -128,25 +133,36 @@ export class OstreeFetcher {
           stage.progress(done, bytes + bytesOf(unplanned), 'bytes');
         },
       });
-    /** From the store, where it was on its way alone. A layout's own blob stays where it is. */
-    const drop = (blob: Descriptor): Promise<void> => rm(store.blobPath(hexOf(blob.digest)), { force: true });
+    const importByDelta = async (
+      descriptor: Descriptor,
+      delta: OfferedDelta,
+      stillWanted: AbortSignal,
+    ): Promise<LayerDirectories | undefined> => {
+      const hex = hexOf(delta.blob.digest);
+      // What somebody else put into the store is theirs, whatever a manifest says that it is.
+      const wasThere = (await store.blobSize(hex)) !== undefined;
+      const made = await byDelta.tryImport(descriptor, {
+        pull: () => pull(delta.blob, stillWanted),
+        warn,
+        signal: stillWanted,
+      });
+      if (made !== undefined || !wasThere) await rm(store.blobPath(hex), { force: true });
+      return made;
+    };
     const importOne = async (
       { descriptor }: ImageLayer,
       stillWanted: AbortSignal,
     ): Promise<LayerDirectories> => {
       const delta = byDelta.deltaOf(descriptor);
       if (delta !== undefined) {
-        const made = await byDelta.tryImport(descriptor, () => pull(delta.blob, stillWanted), warn);
-        await drop(delta.blob);
+        const made = await importByDelta(descriptor, delta, stillWanted);
         if (made !== undefined) return made;
         unplanned.push(descriptor);
       }
-      const imported = await importLayer(
-        { descriptor, path: await pull(descriptor, stillWanted) },
-        place,
-        this.#tools,
-      );
-      await drop(descriptor);
+      const path = await pull(descriptor, stillWanted);
+      const imported = await importLayer({ descriptor, path }, place, this.#tools);
+      // In the store it was on its way alone. A layout's own blob stays where it is.
+      await rm(store.blobPath(hexOf(descriptor.digest)), { force: true });
       return imported;
     };
     try {
@@ -160,10 +176,4 @@ export class OstreeFetcher {
 
 function bytesOf(blobs: readonly Descriptor[]): number {
   return blobs.reduce((sum, { size }) => sum + size, 0);
-}
-
-/** Of as many as are imported side by side, at worst. */
-function largestAtOnce(sizes: readonly number[]): number {
-  const sorted = [...sizes].sort((one, other) => other - one);
-  return sorted.slice(0, importsAtOnce()).reduce((sum, size) => sum + size, 0);
 }

@@ -116,7 +116,7 @@ async function planWithDeltas(
     const deltas = await findDeltas(offer, { source, location, engine, policy, trust, missing, signal });
     return deltas.length === 0 ? plan : await engine.planFetch(offer, deltas);
   } catch (error) {
-    if (!(error instanceof IngotError) || error.code === 'INTERRUPTED') throw error;
+    if (signal?.aborted === true || !(error instanceof Error)) throw error;
     reporter.warning(`whole layers are pulled, since deltas cannot be found: ${error.message}`);
     return plan;
   }

@@ -83,6 +83,12 @@ export async function readLayerRecord(repo: string, digest: Digest): Promise<Lay
   return { directories, others: record.data.others };
 }
 
+/** Whether a layer is in the repository, by the names of what is: nothing is read. */
+export async function hasLayer(repo: string, digest: Digest): Promise<boolean> {
+  if (!(await hasBranch(repo, layerRef(digest)))) return false;
+  return (await stat(recordPath(repo, digest)).catch(() => undefined))?.isFile() === true;
+}
+
 /** By layer, of those that are wholly in the repository. */
 export type LayerRecords = ReadonlyMap<Digest, LayerDirectories>;
 

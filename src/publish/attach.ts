@@ -84,16 +84,19 @@ export async function attachArtifact(
     });
   }
   const config = await putBytes(target, MEDIA_TYPES.empty, EMPTY_CONFIG, options);
+  const limit = pLimit(Math.max(1, target.parallel));
+  const put = await Promise.allSettled(layers.map((layer) => limit(() => putLayer(target, layer, options))));
+  // All are waited for: what they read is the caller's to remove.
+  const failed = put.find((one) => one.status === 'rejected');
+  if (failed !== undefined) throw failed.reason;
+  const described = put.flatMap((one) => (one.status === 'fulfilled' ? [one.value] : []));
   const document = manifestDocument({
     schemaVersion: 2,
     mediaType: MEDIA_TYPES.manifest,
     artifactType,
     config,
     // A manifest has a layer at least.
-    layers:
-      layers.length === 0
-        ? [config]
-        : await Promise.all(layers.map((layer) => putLayer(target, layer, options))),
+    layers: described.length === 0 ? [config] : described,
     subject: { mediaType: subject.mediaType, digest: subject.digest, size: subject.size },
     ...(annotations !== undefined && { annotations: { ...annotations } }),
   });

@@ -14,7 +14,7 @@ import {
 import { makeDelta, type OldLayer } from '../delta/make-delta.ts';
 import { type PlainArchive, unpackArchive } from '../delta/plain-archive.ts';
 import { type Digest, hexOf } from '../digest.ts';
-import { IngotError } from '../errors.ts';
+import { errnoOf, IngotError } from '../errors.ts';
 import { decompressLayer } from '../oci/layer-contents.ts';
 import type { Descriptor, ImageConfig } from '../oci/schema.ts';
 import type { Stage } from '../report/events.ts';
@@ -44,13 +44,13 @@ export interface ImageDelta {
 }
 
 export interface MakeDeltasOptions {
-  /** A folder of the caller's, for archives while they are read and for the deltas. */
+  /** An empty folder of the caller's, for archives while they are read and for the deltas. */
   readonly folder: string;
   readonly stage?: Stage | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
-/** A layer that is smaller costs less than the question for its delta. */
+/** A layer that is smaller costs about as much as its delta. */
 const LEAST_BYTES = 16 * 1024;
 /** A delta that saves less is not worth a node's time. */
 const MOST_OF_LAYER = 0.75;
@@ -59,9 +59,17 @@ const MOST_OF_LAYER = 0.75;
  * The deltas of the layers that `to` alone has, from files of the layers that `from` alone has.
  *
  * @throws IngotError IMAGE_INVALID when a layer is not the archive that its image says, NOT_FOUND, DIGEST_MISMATCH,
- *   INTERRUPTED
+ *   DISK_FULL, INTERRUPTED
  */
 export async function makeImageDelta(
+  from: DeltaSide,
+  to: DeltaSide,
+  options: MakeDeltasOptions,
+): Promise<ImageDelta> {
+  return withRoom(options.folder, () => makeAll(from, to, options));
+}
+
+async function makeAll(
   from: DeltaSide,
   to: DeltaSide,
   { folder, stage, signal }: MakeDeltasOptions,
@@ -73,8 +81,7 @@ export async function makeImageDelta(
   const total = bytesOf([...large, ...(large.length === 0 ? [] : others)]);
   let done = 0;
   const unpack = async (side: DeltaSide, layer: Descriptor): Promise<PlainArchive> => {
-    signal?.throwIfAborted();
-    const archive = await unpackLayer(side, layer, join(folder, `${hexOf(layer.digest)}.tar`));
+    const archive = await unpackLayer(side, layer, join(folder, `${hexOf(layer.digest)}.tar`), signal);
     done += layer.size;
     stage?.progress(done, total, 'bytes');
     return archive;
@@ -89,7 +96,7 @@ export async function makeImageDelta(
     for (const layer of large) {
       const archive = await unpack(to, layer);
       try {
-        const path = join(folder, `${hexOf(layer.digest)}-from-${hexOf(from.digest)}`);
+        const path = join(folder, `${made.length}.delta`);
         const maxBytes = Math.floor(layer.size * MOST_OF_LAYER);
         const delta = await makeDelta(archive, old, path, { maxBytes, signal });
         if (delta === undefined) continue;
@@ -127,23 +134,42 @@ function layersOfOneAlone(one: DeltaSide, other: DeltaSide): readonly Descriptor
   return [...new Map(own.map((layer) => [layer.digest, layer])).values()];
 }
 
-async function unpackLayer(side: DeltaSide, layer: Descriptor, path: string): Promise<PlainArchive> {
+async function unpackLayer(
+  side: DeltaSide,
+  layer: Descriptor,
+  path: string,
+  signal: AbortSignal | undefined,
+): Promise<PlainArchive> {
   const diffId = side.config.rootfs.diff_ids[side.layers.findIndex(({ digest }) => digest === layer.digest)];
-  const archive = await unpackArchive(decompressLayer(side.blob(layer), layer.mediaType), path).catch(
-    async (cause: unknown) => {
-      await rm(path, { force: true });
-      if (cause instanceof IngotError) throw cause;
-      throw new IngotError('IMAGE_INVALID', `${side.shown}: the layer ${layer.digest} cannot be read`, {
-        cause,
-      });
-    },
-  );
+  const contents = decompressLayer(side.blob(layer), layer.mediaType);
+  const archive = await unpackArchive(contents, path, signal).catch(async (cause: unknown) => {
+    await rm(path, { force: true });
+    // What the file system says is about the folder, and an end that was asked for about nothing.
+    const isElse = cause instanceof Error && ('syscall' in cause || cause.name === 'AbortError');
+    if (cause instanceof IngotError || isElse) throw cause;
+    throw new IngotError('IMAGE_INVALID', `${side.shown}: the layer ${layer.digest} cannot be read`, {
+      cause,
+    });
+  });
   if (archive.digest === diffId) return archive;
   await rm(path, { force: true });
   throw new IngotError(
     'IMAGE_INVALID',
     `${side.shown}: the layer ${layer.digest} is ${archive.digest}, and its image says ${diffId}`,
   );
+}
+
+/** @throws IngotError DISK_FULL for what a full disk has thrown */
+async function withRoom<T>(folder: string, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (cause) {
+    if (!['ENOSPC', 'EDQUOT'].includes(errnoOf(cause) ?? '')) throw cause;
+    throw new IngotError('DISK_FULL', `${folder} has no room for the layers that are compared`, {
+      hint: 'layers lie there unpacked meanwhile: free some space, or set INGOT_STORE to a larger file system',
+      cause,
+    });
+  }
 }
 
 function bytesOf(layers: readonly Descriptor[]): number {

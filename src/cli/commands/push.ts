@@ -109,9 +109,9 @@ async function push(
       : await (
           await import('../sbom/image-documents.ts')
         ).makeDocuments(context, { from, formats, locks, registries, store });
-  await using scratch = await store.scratch('deltas');
+  await using scratch = options.deltaFrom && (await store.scratch('deltas'));
   const deltas =
-    options.deltaFrom === undefined
+    options.deltaFrom === undefined || scratch === undefined
       ? []
       : await (
           await import('../push-deltas.ts')
