@@ -1,6 +1,6 @@
 /** What `bench build` works on: one declaration with three locks, the packages of them all, and a root for the peers. */
 import { copyFile, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 
 import { runLock } from '../src/cli/commands/lock.ts';
 import { lockPathOf } from '../src/cli/load-lock.ts';
@@ -25,7 +25,7 @@ const DECLARATION = 'images/debian-nvidia-cuda.yaml';
 
 /** One state of the node's packages: the declaration with a lock of its own. */
 export interface Variant {
-  readonly name: 'initial' | 'driver' | 'cuda';
+  readonly name: string;
   readonly declaration: string;
   readonly lock: Lock;
   readonly plan: Plan;
@@ -91,10 +91,10 @@ export async function prepareBuildWork(context: BenchContext): Promise<BuildWork
   };
 }
 
-async function lockInitial(folder: string, original: string, context: BenchContext): Promise<Variant> {
+export async function lockInitial(folder: string, original: string, context: BenchContext): Promise<Variant> {
   const { reporter, store, env, signal } = context;
   const declaration = join(folder, 'image.yaml');
-  await copyFile(join(context.productRoot, original), declaration);
+  await copyFile(resolve(context.productRoot, original), declaration);
   await runLock(context, [declaration], {});
   const { lock, plan } = await preparePlan(context, declaration);
   const mirrors = withRepositories(await loadMirrors(env, signal), lock.archives);
@@ -107,16 +107,36 @@ async function lockInitial(folder: string, original: string, context: BenchConte
 /** The lock that would be made when the archive got a later version of what the layers of `kind` own. */
 async function makeLater(
   kind: 'driver' | 'cuda',
-  { declaration: original, lock }: Variant,
+  initial: Variant,
   folder: string,
   context: BenchContext,
 ): Promise<Variant> {
-  const created = new Date(Date.parse(lock.created) + 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
-  const owned = lock.layers.filter((layer) => layer.kind === kind).flatMap((layer) => layer.packages);
+  const owned = packagesOf(initial, kind);
   const repacked = await context.reporter.stage(`Make a later version of the ${kind}`, () =>
     repackAll(owned, context.store, context.signal),
   );
-  const later = new Map<string, LockedPackage>(repacked.map((file) => [file.name, file]));
+  return withPackages(initial, { name: kind, kind, packages: repacked }, folder, context);
+}
+
+/** What the layers of a kind own. */
+export function packagesOf({ lock }: Variant, kind: 'driver' | 'cuda'): readonly LockedPackage[] {
+  return lock.layers.filter((layer) => layer.kind === kind).flatMap((layer) => layer.packages);
+}
+
+/** The declaration with a lock of a day later, in which layers of a kind have other packages of the same names. */
+export async function withPackages(
+  { declaration: original, lock }: Variant,
+  changes: {
+    readonly name: Variant['name'];
+    readonly kind: 'driver' | 'cuda';
+    readonly packages: readonly LockedPackage[];
+  },
+  folder: string,
+  context: BenchContext,
+): Promise<Variant> {
+  const { name, kind, packages } = changes;
+  const created = new Date(Date.parse(lock.created) + 86_400_000).toISOString().replace(/\.\d+Z$/, 'Z');
+  const later = new Map<string, LockedPackage>(packages.map((file) => [file.name, file]));
   const declaration = join(folder, 'image.yaml');
   await copyFile(original, declaration);
   const changed: Lock = {
@@ -131,7 +151,7 @@ async function makeLater(
   };
   await writeFile(lockPathOf(declaration), renderLock(changed));
   const { plan } = await preparePlan(context, declaration);
-  return { name: kind, declaration, lock: changed, plan };
+  return { name, declaration, lock: changed, plan };
 }
 
 export function buildArgv(store: Store, variant: Variant, layout: string): Argv {

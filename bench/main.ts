@@ -21,6 +21,7 @@ import { Store } from '../src/store/store.ts';
 import { base } from './base.ts';
 import type { Benchmark } from './benchmark.ts';
 import { build } from './build.ts';
+import { deltas } from './deltas.ts';
 import { node } from './node.ts';
 import { registry } from './registry.ts';
 import { resolve } from './resolve.ts';
@@ -30,6 +31,7 @@ import { BENCH_SCHEMA_VERSION, describeMachine, renderResult, type BenchResult }
 const BENCHMARKS: ReadonlyMap<string, Benchmark> = new Map([
   ['base', base],
   ['build', build],
+  ['deltas', deltas],
   ['node', node],
   ['registry', registry],
   ['resolve', resolve],

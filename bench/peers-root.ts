@@ -62,11 +62,21 @@ async function solveFor(
   names: readonly string[],
   keep: readonly LockedPackage[],
 ): Promise<Solution> {
-  const { store, reporter, signal, env } = context;
   const catalog = await openCatalog(context);
-  const mirrors = await loadMirrors(env, signal);
   const release = catalog.find('base', 'debian')?.definition.releases?.[number];
   if (release === undefined) throw new IngotError('CATALOG_INVALID', `debian has no release ${number}`);
+  return solveIn(context, release, names, keep);
+}
+
+/** What apt would install of a release of Debian. */
+export async function solveIn(
+  context: BenchContext,
+  release: Parameters<typeof openIndexes>[0]['release'],
+  names: readonly string[],
+  keep: readonly LockedPackage[],
+): Promise<Solution> {
+  const { store, reporter, signal, env } = context;
+  const mirrors = await loadMirrors(env, signal);
   const indexes = await openIndexes({ store, mirrors, release, architecture: 'amd64', reporter, signal });
   await reporter.stage(`Update package indexes of ${release.suite}`, () =>
     updateIndexes(indexes, reporter, signal),

@@ -41,7 +41,7 @@ export async function repackAll(
   return repacked;
 }
 
-type Repacked = Pick<LockedPackage, 'version' | 'sha256' | 'size' | 'filename'>;
+export type Repacked = Pick<LockedPackage, 'version' | 'sha256' | 'size' | 'filename'>;
 
 async function repack(
   file: LockedPackage,
@@ -58,12 +58,22 @@ async function repack(
   await mendSums(tree, changed);
   const built = join(scratch.path, 'package.deb');
   await run(['dpkg-deb', '--root-owner-group', '-Zxz', '-z1', '--build', tree, built], { signal });
+  return await addPackage(built, file, `${file.version}${SUFFIX}`, store, signal);
+}
+
+/** Puts a package that was made of `file` into the store. */
+export async function addPackage(
+  built: string,
+  file: LockedPackage,
+  version: string,
+  store: Store,
+  signal: AbortSignal,
+): Promise<Repacked> {
   const sha256 = await sha256Of(built);
   const target = store.packagePath(sha256);
   await run(['mkdir', '-p', dirname(target)], { signal });
   await rename(built, target);
   await syncDirectory(dirname(target));
-  const version = `${file.version}${SUFFIX}`;
   const name = `${file.name}_${version.replaceAll(':', '%3a')}_${file.architecture}.deb`;
   const filename = join(dirname(file.filename), name);
   return { version, sha256, size: (await stat(target)).size, filename };
