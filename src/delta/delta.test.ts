@@ -21,7 +21,7 @@ import {
   MAX_PIECE_BYTES,
   parseAnnotations,
 } from './format.ts';
-import { makeDelta, type MadeDelta, type OldLayer } from './make-delta.ts';
+import { makeDelta, type MadeDelta, OldLayers } from './make-delta.ts';
 import { type PlainArchive, unpackArchive } from './plain-archive.ts';
 
 const MiB = 1024 * 1024;
@@ -47,6 +47,12 @@ async function archiveOf(name: string, files: Readonly<Record<string, Buffer>>):
   return await unpackArchive(createReadStream(tar), join(scratch, `${name}.tar`));
 }
 
+function oldLayers(archive: PlainArchive): OldLayers {
+  const old = new OldLayers();
+  old.add(OLD, archive);
+  return old;
+}
+
 /** Files of the old layer's tree, as a node would have them. */
 const fromTree: ApplyDeltaOptions['openFile'] = async (layer, path) =>
   layer === OLD ? await open(join(scratch, 'old-tree', path)).catch(() => undefined) : undefined;
@@ -60,9 +66,9 @@ async function deltaOf(
   before: Readonly<Record<string, Buffer>>,
   after: Readonly<Record<string, Buffer>>,
 ): Promise<Pair> {
-  const old: OldLayer = { digest: OLD, archive: await archiveOf('old', before) };
+  const old = oldLayers(await archiveOf('old', before));
   const target = await archiveOf('new', after);
-  const made = await makeDelta(target, [old], join(scratch, 'delta'), { maxBytes: target.size });
+  const made = await makeDelta(target, old, join(scratch, 'delta'), { maxBytes: target.size });
   if (made === undefined) throw new Error('no delta was made');
   return { target, made };
 }
@@ -121,24 +127,24 @@ test('the same files give the same bits', async () => {
   await rm(made.path);
   const archive = await unpackArchive(createReadStream(join(scratch, 'old-made.tar')), join(scratch, 'old2'));
   const target = await unpackArchive(createReadStream(join(scratch, 'new-made.tar')), join(scratch, 'new2'));
-  await makeDelta(target, [{ digest: OLD, archive }], made.path, { maxBytes: MiB });
+  await makeDelta(target, oldLayers(archive), made.path, { maxBytes: MiB });
   expect(await readFile(made.path)).toEqual(first);
 });
 
 test('none is made where nothing is shared, or where it would take more than the layer', async () => {
-  const old = { digest: OLD, archive: await archiveOf('old', { 'a/file': randomBytes(100_000) }) };
+  const old = oldLayers(await archiveOf('old', { 'a/file': randomBytes(100_000) }));
   const other = await archiveOf('other', { 'b/elsewhere': randomBytes(100_000) });
   const path = join(scratch, 'delta');
-  expect(await makeDelta(other, [old], path, { maxBytes: MiB })).toBeUndefined();
+  expect(await makeDelta(other, old, path, { maxBytes: MiB })).toBeUndefined();
   const same = await archiveOf('same', { 'a/file': randomBytes(100_000) });
-  expect(await makeDelta(same, [old], path, { maxBytes: 50_000 })).toBeUndefined();
+  expect(await makeDelta(same, old, path, { maxBytes: 50_000 })).toBeUndefined();
   await expect(stat(path)).rejects.toThrow('ENOENT');
 });
 
 test('an archive without files of its own has no delta', async () => {
-  const old = { digest: OLD, archive: await archiveOf('old', { a: Buffer.from('a') }) };
+  const old = oldLayers(await archiveOf('old', { a: Buffer.from('a') }));
   const empty = await archiveOf('empty', { 'folder/empty': Buffer.alloc(0) });
-  expect(await makeDelta(empty, [old], join(scratch, 'delta'), { maxBytes: MiB })).toBeUndefined();
+  expect(await makeDelta(empty, old, join(scratch, 'delta'), { maxBytes: MiB })).toBeUndefined();
 });
 
 test('it says which old file is missing, shorter or other, and leaves nothing half written', async () => {
@@ -263,7 +269,7 @@ test('of a path that is there more than once the last counts', async () => {
   const archive = await unpackArchive(createReadStream(tar), join(scratch, 'twice-plain'));
   expect(archive.files.map(({ path, size }) => [path, size])).toEqual([['a', content.length]]);
   const target = await archiveOf('new', { a: changed(content, 10) });
-  const made = await makeDelta(target, [{ digest: OLD, archive }], join(scratch, 'delta'), {
+  const made = await makeDelta(target, oldLayers(archive), join(scratch, 'delta'), {
     maxBytes: 10_000,
   });
   if (made === undefined) throw new Error('no delta was made');
@@ -276,9 +282,9 @@ test('interrupted, it leaves nothing behind', async () => {
   const signal = AbortSignal.abort();
   const archive = await archiveOf('again', { a: content });
   const again = join(scratch, 'again-delta');
-  await expect(
-    makeDelta(pair.target, [{ digest: OLD, archive }], again, { maxBytes: MiB, signal }),
-  ).rejects.toThrow(code('INTERRUPTED'));
+  await expect(makeDelta(pair.target, oldLayers(archive), again, { maxBytes: MiB, signal })).rejects.toThrow(
+    code('INTERRUPTED'),
+  );
   const path = join(scratch, 'applied.tar');
   await expect(applyDelta(pair.made.path, pair.target, path, { openFile: fromTree, signal })).rejects.toThrow(
     code('INTERRUPTED'),

@@ -114,6 +114,8 @@ export interface Source {
   readonly path: string;
   readonly offset: number;
   readonly size: number;
+  /** Where the file's content begins in the layer's archive. */
+  readonly begin: number;
 }
 
 /** A run of bytes of the new archive, and what it is told in terms of. */

@@ -14,16 +14,28 @@ import {
   MAGIC,
   MAX_INDEX_BYTES,
   type Piece,
-  type Source,
 } from './format.ts';
 import { type PlainArchive, requireWanted } from './plain-archive.ts';
 import { OldFiles, planPieces } from './plan-pieces.ts';
 import { readRange } from './read-range.ts';
 
-export interface OldLayer {
-  /** Of its blob. */
-  readonly digest: Digest;
-  readonly archive: PlainArchive;
+/** Layers that nodes have. */
+export class OldLayers {
+  readonly files = new OldFiles();
+  readonly #paths = new Map<Digest, string>();
+
+  /** @param layer of its blob */
+  add(layer: Digest, archive: PlainArchive): void {
+    this.files.add(layer, archive.files);
+    this.#paths.set(layer, archive.path);
+  }
+
+  /** Of the layer's archive. */
+  pathOf(layer: Digest): string {
+    const path = this.#paths.get(layer);
+    if (path === undefined) throw new TypeError(`${layer} was not added`);
+    return path;
+  }
 }
 
 export interface MadeDelta {
@@ -42,7 +54,7 @@ export interface MakeDeltaOptions {
 
 /** As good as level 19 for what releases of one program have in common, in a tenth of its time. */
 const LEVEL = 12;
-/** Tables that hold every place of the largest dictionary and its piece: a smaller one forgets the dictionary's. */
+/** With smaller tables, which level 12 has by itself, the beginning of a large dictionary is forgotten. */
 const MAX_TABLE_LOG = 25;
 /** zstd takes none smaller. */
 const MIN_TABLE_LOG = 6;
@@ -60,13 +72,11 @@ const LEAST_TOLD = 0.25;
  */
 export async function makeDelta(
   target: PlainArchive,
-  old: readonly OldLayer[],
+  old: OldLayers,
   path: string,
   { maxBytes, signal }: MakeDeltaOptions,
 ): Promise<MadeDelta | undefined> {
-  const oldFiles = new OldFiles();
-  for (const { digest, archive } of old) oldFiles.add(digest, archive.files);
-  const pieces = planPieces(target.files, target.size, oldFiles);
+  const pieces = planPieces(target.files, target.size, old.files);
   const sources = [...new Set(pieces.flatMap(({ from }) => from.map(({ layer }) => layer)))].sort();
   // What has no sources is packed about as well as in the layer.
   const told = pieces.reduce((sum, { from, size }) => sum + (from.length === 0 ? 0 : size), 0);
@@ -100,7 +110,7 @@ export async function makeDelta(
 
 interface FramesOptions extends MakeDeltaOptions {
   readonly target: PlainArchive;
-  readonly old: readonly OldLayer[];
+  readonly old: OldLayers;
   readonly path: string;
 }
 
@@ -109,7 +119,7 @@ async function writeFrames(
   pieces: readonly Piece[],
   { target, old, path, maxBytes, signal }: FramesOptions,
 ): Promise<readonly number[] | undefined> {
-  await using archives = await OpenArchives.open(target, old);
+  await using archives = new OpenArchives(target.path, old);
   await using file = await open(path, 'wx');
   const packed: number[] = [];
   let bytes = 0;
@@ -143,9 +153,8 @@ function renderIndex(pieces: readonly Piece[], packed: readonly number[], layers
 }
 
 async function packPiece(piece: Piece, archives: OpenArchives): Promise<Buffer> {
-  const content = await archives.target(piece);
-  const sources = await Promise.all(piece.from.map((source) => archives.source(source)));
-  const dictionary = sources.length === 0 ? Buffer.alloc(0) : Buffer.concat([DICTIONARY_HEAD, ...sources]);
+  const content = await archives.content(piece);
+  const dictionary = await archives.dictionary(piece);
   const places = Math.ceil(Math.log2(content.length + dictionary.length));
   const tableLog = Math.max(MIN_TABLE_LOG, Math.min(MAX_TABLE_LOG, places));
   const options: ZstdOptions = {
@@ -161,52 +170,47 @@ async function packPiece(piece: Piece, archives: OpenArchives): Promise<Buffer> 
   return await promisify<Buffer, ZstdOptions, Buffer>(zstdCompress)(content, options);
 }
 
-interface OpenArchive {
-  readonly file: FileHandle;
-  /** Where the content of a file begins, by its path. */
-  readonly begins: ReadonlyMap<string, number>;
-}
-
+/** The new archive, and those of the old layers that are read. */
 class OpenArchives implements AsyncDisposable {
-  readonly #target: FileHandle;
-  readonly #old: ReadonlyMap<Digest, OpenArchive>;
+  readonly #target: string;
+  readonly #old: OldLayers;
+  readonly #opened = new Map<string, Promise<FileHandle>>();
 
-  private constructor(target: FileHandle, old: ReadonlyMap<Digest, OpenArchive>) {
+  constructor(target: string, old: OldLayers) {
     this.#target = target;
     this.#old = old;
   }
 
-  static async open(target: PlainArchive, old: readonly OldLayer[]): Promise<OpenArchives> {
-    await using opened = new AsyncDisposableStack();
-    const file = opened.use(await open(target.path));
-    const archives = new Map<Digest, OpenArchive>();
-    for (const { digest, archive } of old) {
-      const begins = new Map(archive.files.map(({ path, offset }) => [path, offset]));
-      archives.set(digest, { file: opened.use(await open(archive.path)), begins });
+  async content({ offset, size }: Piece): Promise<Buffer> {
+    const content = Buffer.allocUnsafe(size);
+    await this.#read(this.#target, offset, content);
+    return content;
+  }
+
+  /** As a node puts it together: none without sources. */
+  async dictionary({ from }: Piece): Promise<Buffer> {
+    if (from.length === 0) return Buffer.alloc(0);
+    const total = from.reduce((sum, { size }) => sum + size, DICTIONARY_HEAD.length);
+    const dictionary = Buffer.allocUnsafe(total);
+    let at = DICTIONARY_HEAD.copy(dictionary);
+    for (const { layer, begin, offset, size } of from) {
+      await this.#read(this.#old.pathOf(layer), begin + offset, dictionary.subarray(at, at + size));
+      at += size;
     }
-    opened.move(); // closed with what is returned
-    return new OpenArchives(file, archives);
-  }
-
-  async target({ offset, size }: Piece): Promise<Buffer> {
-    return await contentOf(this.#target, offset, size);
-  }
-
-  async source({ layer, path, offset, size }: Source): Promise<Buffer> {
-    const archive = this.#old.get(layer);
-    const begin = archive?.begins.get(path);
-    if (archive === undefined || begin === undefined) throw new TypeError(`${path} is not in ${layer}`);
-    return await contentOf(archive.file, begin + offset, size);
+    return dictionary;
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
-    await this.#target.close();
-    for (const { file } of this.#old.values()) await file.close();
+    for (const opened of await Promise.allSettled(this.#opened.values())) {
+      if (opened.status === 'fulfilled') await opened.value.close();
+    }
   }
-}
 
-async function contentOf(file: FileHandle, offset: number, size: number): Promise<Buffer> {
-  const bytes = Buffer.allocUnsafe(size);
-  if (await readRange(file, offset, bytes)) return bytes;
-  throw new Error('an archive became shorter while it was read');
+  async #read(path: string, offset: number, into: Buffer): Promise<void> {
+    let opening = this.#opened.get(path);
+    if (opening === undefined) this.#opened.set(path, (opening = open(path)));
+    if (!(await readRange(await opening, offset, into))) {
+      throw new Error(`${path} became shorter while it was read`);
+    }
+  }
 }

@@ -32,7 +32,9 @@ describe('an old file is found', () => {
   test('by its path, in the first layer that has it', () => {
     const old = oldFiles({ 'a/b': 10 });
     old.add(OTHER, [{ path: 'a/b', offset: 0, size: 20 }]);
-    expect(old.find({ path: 'a/b', size: 20 })).toEqual({ layer: LAYER, path: 'a/b', offset: 0, size: 10 });
+    expect(old.find({ path: 'a/b', size: 20 })).toEqual({
+      ...{ layer: LAYER, path: 'a/b', offset: 0, size: 10, begin: BLOCK },
+    });
   });
 
   test('under the numbers of another release', () => {

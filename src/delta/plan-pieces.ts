@@ -27,9 +27,9 @@ export class OldFiles {
 
   /** Of layers that have the same file, that of the first counts. */
   add(layer: Digest, files: readonly ArchiveFile[]): void {
-    for (const { path, size } of files) {
+    for (const { path, size, offset } of files) {
       if (size === 0 || this.#byPath.has(path)) continue;
-      const source = { layer, path, offset: 0, size };
+      const source = { layer, path, offset: 0, size, begin: offset };
       this.#byPath.set(path, source);
       const numbers = numbersOf(path);
       const one = { source, numbers };

@@ -72,10 +72,9 @@ export class OstreeFetcher {
     if (await hasBranch(this.#repo, imageRef(image.digest))) {
       return { missing: [], bytes: 0, deltas: [], neededBytes: 0, freeBytes };
     }
-    const isAsked = offered.length > 0 && this.#planned?.image === image.digest;
-    const records = isAsked
-      ? (this.#planned?.records ?? new Map())
-      : await readLayerRecords(this.#repo, image.manifest.layers);
+    // Asked for a second time, now that deltas are known.
+    const before = offered.length > 0 && this.#planned?.image === image.digest ? this.#planned : undefined;
+    const records = before?.records ?? (await readLayerRecords(this.#repo, image.manifest.layers));
     const missing = new Map(
       image.manifest.layers
         .filter(({ digest }) => !records.has(digest))

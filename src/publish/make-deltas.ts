@@ -11,7 +11,7 @@ import {
   DELTA_ARTIFACT_TYPE,
   LAYER_DELTA_MEDIA_TYPE,
 } from '../delta/format.ts';
-import { makeDelta, type OldLayer } from '../delta/make-delta.ts';
+import { makeDelta, OldLayers } from '../delta/make-delta.ts';
 import { type PlainArchive, unpackArchive } from '../delta/plain-archive.ts';
 import { type Digest, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';
@@ -86,12 +86,15 @@ async function makeAll(
     stage?.progress(done, total, 'bytes');
     return archive;
   };
-  const old: OldLayer[] = [];
+  const old = new OldLayers();
+  const oldPaths: string[] = [];
   const made: ArtifactLayer[] = [];
   let bytes = withoutBytes;
   try {
-    if (large.length > 0) {
-      for (const layer of others) old.push({ digest: layer.digest, archive: await unpack(from, layer) });
+    for (const layer of large.length === 0 ? [] : others) {
+      const archive = await unpack(from, layer);
+      oldPaths.push(archive.path);
+      old.add(layer.digest, archive);
     }
     for (const layer of large) {
       const archive = await unpack(to, layer);
@@ -112,7 +115,7 @@ async function makeAll(
       }
     }
   } finally {
-    for (const { archive } of old) await rm(archive.path);
+    for (const path of oldPaths) await rm(path);
   }
   const artifact = {
     artifactType: DELTA_ARTIFACT_TYPE,
