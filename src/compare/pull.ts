@@ -25,6 +25,16 @@ export interface Pull {
   /** Bytes of all blobs, before and after. */
   readonly size: { readonly from: number; readonly to: number };
   readonly blobs: readonly PulledBlob[];
+  /** With the deltas that stand beside the new image: bytes in all, and how many blobs come by one. */
+  readonly byDeltas?: { readonly bytes: number; readonly blobs: number };
+}
+
+/** @param deltas of blobs that are to be pulled: bytes of each, by the blob that it stands for */
+export function withDeltas(pull: Pull, deltas: ReadonlyMap<Digest, number>): Pull {
+  const replaced = pull.blobs.filter(({ digest }) => deltas.has(digest));
+  if (replaced.length === 0) return pull;
+  const saved = replaced.reduce((all, { digest, size }) => all + size - (deltas.get(digest) ?? 0), 0);
+  return { ...pull, byDeltas: { bytes: pull.bytes - saved, blobs: replaced.length } };
 }
 
 export function comparePull(

@@ -19,6 +19,8 @@ export interface ImageReader extends AsyncDisposable {
   readonly layers: readonly Descriptor[];
   /** Whether reading a blob costs no network. */
   readonly isLocal: boolean;
+  /** Where it is; closed with it. */
+  readonly source: ImageSource;
   /** The bytes of a blob; the last step throws when they are not what the descriptor says. */
   blob(descriptor: Descriptor): AsyncIterable<Buffer>;
 }
@@ -52,6 +54,7 @@ export async function openReader(
     config: parseJson(await readSmall(source, config, options), ImageConfig, shown, 'image configuration'),
     layers: layers.map((layer) => asLayer(layer, shown)),
     isLocal,
+    source,
     blob: (descriptor) => source.blob(descriptor, options),
     [Symbol.asyncDispose]: () => source[Symbol.asyncDispose](),
   };

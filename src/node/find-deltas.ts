@@ -38,25 +38,54 @@ export interface FindDeltasOptions extends TransferOptions {
 }
 
 /**
- * The smallest delta of each layer that has one.
+ * The smallest delta of each layer that has one that counts.
  *
  * @throws IngotError what the source throws
  */
 export async function findDeltas(
-  { digest, manifest: image }: Pick<OfferedImage, 'digest' | 'manifest'>,
+  { digest, manifest }: Pick<OfferedImage, 'digest' | 'manifest'>,
   { source, location, engine, policy, trust, missing, signal }: FindDeltasOptions,
 ): Promise<readonly OfferedDelta[]> {
   // What is not far away costs nothing to read.
-  if (location.kind !== 'registry' || engine.layersHere === undefined || missing.length === 0) return [];
+  if (location.kind !== 'registry' || engine.layersHere === undefined) return [];
   const isSignatureWanted = trust.verdict === 'signed';
   if (!isSignatureWanted && asksForSignatures(policy)) return [];
-  const artifacts = await findArtifacts(source, digest, [DELTA_ARTIFACT_TYPE], {
+  const image = { digest, blobs: [manifest.config, ...manifest.layers] };
+  return await chooseDeltas(source, image, {
+    missing,
+    layersHere: engine.layersHere,
+    isTaken: async (artifact) =>
+      !isSignatureWanted || (await isSigned(source, location, artifact, policy, { signal })),
+    signal,
+  });
+}
+
+export interface ChooseDeltasOptions extends TransferOptions {
+  readonly missing: readonly Descriptor[];
+  /** Those of these layers that are at hand. */
+  readonly layersHere: (layers: readonly Digest[]) => Promise<ReadonlySet<Digest>>;
+  /** Whether an artifact that is of use may be used. Default: it may. */
+  readonly isTaken?: (artifact: Digest) => Promise<boolean>;
+}
+
+/**
+ * The same where others know what is at hand and what counts.
+ *
+ * @throws IngotError what the source throws
+ */
+export async function chooseDeltas(
+  source: ImageSource,
+  image: { readonly digest: Digest; readonly blobs: readonly Descriptor[] },
+  { missing, layersHere, isTaken = () => Promise.resolve(true), signal }: ChooseDeltasOptions,
+): Promise<readonly OfferedDelta[]> {
+  if (missing.length === 0) return [];
+  const artifacts = await findArtifacts(source, image.digest, [DELTA_ARTIFACT_TYPE], {
     signal,
     onUnreadable: () => undefined,
   });
   const sizes = new Map(missing.map((layer) => [layer.digest, layer.size]));
   // What is dropped after it was used must be nobody else's.
-  const taken = new Set([image.config, ...image.layers].map((blob) => blob.digest));
+  const taken = new Set(image.blobs.map((blob) => blob.digest));
   const offers = artifacts.map(({ descriptor, manifest }) => ({
     artifact: descriptor.digest,
     deltas: manifest.layers.flatMap((blob): readonly OfferedDelta[] => {
@@ -66,14 +95,11 @@ export async function findDeltas(
       return blob.size < (sizes.get(delta.layer) ?? 0) ? [{ ...delta, blob }] : [];
     }),
   }));
-  const here = await engine.layersHere(
-    offers.flatMap(({ deltas }) => deltas.flatMap(({ sources }) => sources)),
-  );
+  const here = await layersHere(offers.flatMap(({ deltas }) => deltas.flatMap(({ sources }) => sources)));
   const best = new Map<Digest, OfferedDelta>();
   for (const { artifact, deltas } of offers) {
     const usable = deltas.filter(({ sources }) => sources.every((layer) => here.has(layer)));
-    if (usable.length === 0) continue;
-    if (isSignatureWanted && !(await isSigned(source, location, artifact, policy, { signal }))) continue;
+    if (usable.length === 0 || !(await isTaken(artifact))) continue;
     for (const delta of usable) {
       if (delta.blob.size < (best.get(delta.layer)?.blob.size ?? Infinity)) best.set(delta.layer, delta);
     }

@@ -134,6 +134,9 @@ test('a node pulls what differs inside of files, and gets the same layer', async
   });
   expect(referrers).toMatchObject([{ artifactType: DELTA_ARTIFACT_TYPE }]);
 
+  const names = [`${registry.host}/ai/node:old`, `${registry.host}/${repository}:next`];
+  const { pull } = await ingotJson(['diff', ...names, ...insecure()], { env });
+  expect(pull).toMatchObject({ bytes: next.layer.size, byDeltas: { bytes: delta?.bytes, blobs: 1 } });
   await using proxy = await startFaultProxy(registry.host, () => undefined);
   const { exitCode, stdout, stderr } = await node.ingot(upgradeTo(`${proxy.host}/${repository}:next`));
   expect(exitCode, stderr).toBe(0);
@@ -164,6 +167,7 @@ test('what it will pull is said before', async () => {
   try {
     const args = ['node', 'upgrade', '--check', ...insecure()];
     const { stdout } = await node.ingot(args);
+    expect(stdout).toMatch(/Pull +\d+ KiB, by 1 delta instead of 6\.\d MiB; /);
     expect(stdout).toMatch(
       /20991231\.2 is there: \d+ KiB to pull in 1 layer, by 1 delta instead of 6\.\d MiB/,
     );
@@ -247,8 +251,7 @@ test('an old file that is not what it was is noticed, and the layer is pulled', 
 test('where this node asks for signatures, only signed deltas of signed images are taken', async () => {
   const { node, scratch } = machine;
   await ingotJson(['key', 'new', 'node'], { env, cwd: scratch });
-  await ingotJson(['key', 'new', 'other'], { env, cwd: scratch });
-  const key = (name: string): string[] => ['--key', join(scratch, `${name}.key`), '--no-provenance'];
+  const key = ['--key', join(scratch, 'node.key'), '--no-provenance'];
   const trust = node.path('/usr/lib/ingot/trust');
   await writeTree(trust, {
     'trust.yaml': JSON.stringify({
@@ -268,20 +271,13 @@ test('where this node asks for signatures, only signed deltas of signed images a
       return (JSON.parse(stdout) as { pulled: unknown }).pulled;
     };
     const whole = { bytes: next.layer.size, deltas: 0 };
-    await push('ai/signed/both', ...key('node'));
+    await push('ai/signed/both', ...key);
     expect(await pulledFrom('ai/signed/both')).toMatchObject({ deltas: 1 });
-    // The image is signed, and the delta that somebody put there later is not, or by another key.
-    const image = `oci:${machine.layout}:${next.name}`;
-    for (const [repository, ...more] of [
-      ['ai/signed/alone'],
-      ['ai/signed/other', ...key('other')],
-    ] as const) {
-      await ingotJson(['push', image, `${registry.host}/${repository}:next`, ...key('node'), ...insecure()], {
-        env,
-      });
-      await push(repository, ...more);
-      expect(await pulledFrom(repository), repository).toMatchObject(whole);
-    }
+    // The image is signed, and the delta that somebody put there later is not.
+    const image = [`oci:${machine.layout}:${next.name}`, `${registry.host}/ai/signed/alone:next`];
+    await ingotJson(['push', ...image, ...key, ...insecure()], { env });
+    await push('ai/signed/alone');
+    expect(await pulledFrom('ai/signed/alone')).toMatchObject(whole);
     // It would be taken where no signature counts at all.
     await push('ai/free');
     expect(await pulledFrom('ai/free')).toMatchObject(whole);

@@ -7,8 +7,11 @@ import { Command } from 'commander';
 import { compareImages, type ImageDifference } from '../../compare/compare-images.ts';
 import { summariseLock } from '../../compare/summarise-lock.ts';
 import type { ImageSummary } from '../../compare/image-summary.ts';
+import { withDeltas } from '../../compare/pull.ts';
 import { IngotError } from '../../errors.ts';
+import type { ImageReader } from '../../inspect/image-reader.ts';
 import { readAlone, readPair } from '../../inspect/read-pair.ts';
+import { chooseDeltas } from '../../node/find-deltas.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { addRegistryOptions, type RegistryOptions } from '../registry-options.ts';
 import { asUnreadable, openSides, type Side } from '../diff/open-side.ts';
@@ -35,8 +38,8 @@ export function diffCommand(bind: Bind): Command {
       'after',
       `
 Two locks tell packages, kernel, driver and GPUs. Two images also tell files, services, users, kernel
-arguments, the bytes that a node pulls, and whether it must restart in full. Needs no root. Of images in
-registries, no layer is fetched that both have.
+arguments, the bytes that a node pulls, by deltas where the new image has some beside it, and whether it
+must restart in full. Needs no root. Of images in registries, no layer is fetched that both have.
 
 Examples:
   ingot diff old.lock.yaml images/debian-minimal.yaml
@@ -78,7 +81,8 @@ async function compareSides(
       const pair = await reporter.stage('Read images', (stage) =>
         readPair(from.image, to.image, { stage, signal }),
       );
-      return compareImages(pair.from, pair.to, pair.layers);
+      const difference = compareImages(pair.from, pair.to, pair.layers);
+      return await tellDeltas(difference, from.image, to.image, { reporter, signal });
     }
     const summarise = (side: Side): Promise<ImageSummary> =>
       side.kind === 'lock'
@@ -87,5 +91,31 @@ async function compareSides(
     return compareImages(await summarise(from), await summarise(to));
   } catch (error) {
     throw error instanceof IngotError ? asUnreadable(error) : error;
+  }
+}
+
+/** What a node pulls by the deltas in the registry; whose they are is for the node to say. */
+async function tellDeltas(
+  difference: ImageDifference,
+  from: ImageReader,
+  to: ImageReader,
+  { reporter, signal }: Pick<CommandContext, 'reporter' | 'signal'>,
+): Promise<ImageDifference> {
+  const { pull } = difference;
+  if (to.isLocal || pull === undefined) return difference;
+  const had = new Set(from.layers.map(({ digest }) => digest));
+  const image = { digest: to.digest, blobs: to.layers };
+  try {
+    const deltas = await chooseDeltas(to.source, image, {
+      missing: to.layers.filter(({ digest }) => !had.has(digest)),
+      layersHere: (layers) => Promise.resolve(new Set(layers.filter((layer) => had.has(layer)))),
+      signal,
+    });
+    const bytes = new Map(deltas.map(({ layer, blob }) => [layer, blob.size]));
+    return { ...difference, pull: withDeltas(pull, bytes) };
+  } catch (error) {
+    if (!(error instanceof IngotError) || error.code === 'INTERRUPTED') throw error;
+    reporter.warning(`deltas are not told: ${error.message}`);
+    return difference;
   }
 }

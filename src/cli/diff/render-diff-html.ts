@@ -113,7 +113,9 @@ function mapSection({ pull, packages }: ImageDifference): string {
       const cells = shares.map(({ what, bytes, carried }) => ({ name: what, bytes, fresh: bytes - carried }));
       return { name, bytes: size, cells };
     });
-  const title = `What is pulled: ${formatBytes(pull.bytes)}`;
+  const byDeltas =
+    pull.byDeltas === undefined ? '' : ` as whole layers, ${formatBytes(pull.byDeltas.bytes)} by deltas`;
+  const title = `What is pulled: ${formatBytes(pull.bytes)}${byDeltas}`;
   const description =
     'Areas are bytes, by layer, and in it by package or folder. The table below has the same.';
   const key = `<ul class="key"><li><span class="fresh"></span>mostly new</li><li><span class="mixed"></span>partly new</li><li><span class="along"></span>the same as before, packed together with something new</li></ul>`;

@@ -107,12 +107,17 @@ export function summaryRows(
   return rows;
 }
 
-export function pullSentence({ bytes, reused, size }: Pull): string {
+export function pullSentence({ bytes, reused, size, byDeltas }: Pull): string {
   const delta = size.to - size.from;
   const sizes = `image ${formatBytes(size.from)} → ${formatBytes(size.to)}${delta === 0 ? '' : `, ${delta > 0 ? '+' : '−'}${formatBytes(Math.abs(delta))}`}`;
   if (bytes === 0) return `nothing (${sizes})`;
   const kept = reused === 0 ? 'nothing' : formatBytes(reused);
-  return `${formatBytes(bytes)}; ${kept} of the new image is on the node already (${sizes})`;
+  const whole = formatBytes(bytes);
+  const pulled =
+    byDeltas === undefined
+      ? whole
+      : `${formatBytes(byDeltas.bytes)}, by ${formatCount(byDeltas.blobs, 'delta')} instead of ${whole}`;
+  return `${pulled}; ${kept} of the new image is on the node already (${sizes})`;
 }
 
 function rebootWords({ reboot: { kind, reasons } }: ImageDifference, palette: Palette): string {

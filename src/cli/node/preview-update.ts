@@ -1,6 +1,7 @@
 /** `ingot node upgrade --check`: what the update would bring, before anything is kept of it. */
 import { compareImages, type ImageDifference } from '../../compare/compare-images.ts';
 import type { ImageSummary } from '../../compare/image-summary.ts';
+import { withDeltas } from '../../compare/pull.ts';
 import type { Digest } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';
 import { openReader } from '../../inspect/image-reader.ts';
@@ -17,6 +18,19 @@ import type { CommandContext } from '../context.ts';
  */
 export async function previewUpdate(
   { reporter, signal }: CommandContext,
+  source: ImageSource,
+  isLocal: boolean,
+  prepared: PreparedUpdate,
+): Promise<ImageDifference> {
+  const difference = await compare({ reporter, signal }, source, isLocal, prepared);
+  const deltas = new Map(prepared.plan.deltas.map(({ layer, blob }) => [layer, blob.size]));
+  return difference.pull === undefined
+    ? difference
+    : { ...difference, pull: withDeltas(difference.pull, deltas) };
+}
+
+async function compare(
+  { reporter, signal }: Pick<CommandContext, 'reporter' | 'signal'>,
   source: ImageSource,
   isLocal: boolean,
   { booted, image }: PreparedUpdate,
