@@ -3,7 +3,8 @@
  * a boot before its power is cut.
  */
 import { existsSync } from 'node:fs';
-import { chmod, link, mkdir, readFile, rm } from 'node:fs/promises';
+import { randomBytes } from 'node:crypto';
+import { chmod, link, mkdir, readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 
 import { createDisk } from '../../../src/disk/create-disk.ts';
@@ -26,6 +27,8 @@ import { writeTree } from '../small-image.ts';
 /** Emulated beside other work, a boot has been seen to take five minutes. */
 export const BOOT_MS = 1_200_000;
 const POLL_MS = 1_000;
+/** Of what differs little from one system to the next. */
+const RELEASE_BYTES = 8 * 1024 * 1024;
 /** What the registry on our loopback is to the guest. */
 const GUEST_HOST = '10.0.2.2';
 
@@ -73,14 +76,19 @@ export class VmLab implements AsyncDisposable {
       const { base, systems } = made ?? (await makeImages(folder));
       const { store, toolsRoot } = await testTools(base);
       const layout = join(folder, 'layout');
-      for (const { system, name } of systems) {
+      for (const [index, { system, name }] of systems.entries()) {
         if (system === 'old') continue;
         const target = `${registry.host}/node:${system}`;
-        await ingotJson(['push', `oci:${layout}:${name}`, target, '--insecure', registry.host]);
+        // From wherever a machine may be.
+        const deltas = systems
+          .slice(0, index)
+          .flatMap((earlier) => ['--delta-from', `oci:${layout}:${earlier.name}`]);
+        await ingotJson(['push', `oci:${layout}:${name}`, target, ...deltas, '--insecure', registry.host]);
       }
       if (made === undefined) {
         const disk = join(folder, 'disk.raw');
-        const image = installableImage(await resolveImage(`oci:${layout}:${base.version}`));
+        const [old] = systems;
+        const image = installableImage(await resolveImage(`oci:${layout}:${old?.name ?? ''}`));
         await createDisk({ image, output: disk, format: 'raw', store, toolsRoot, reporter: silentReporter });
         await writeFileAtomically(join(folder, MADE), JSON.stringify({ base, systems }));
       }
@@ -199,7 +207,11 @@ async function readMade(folder: string): Promise<Made | undefined> {
   return text === undefined ? undefined : (JSON.parse(text) as Made);
 }
 
-/** The image that the machine begins with, and two updates, in the folder's layout. */
+/**
+ * The image that the machine begins with, and two updates, in the folder's layout. Each has a layer of its own release
+ * of something, which differs little from that of the others, so that it comes by a delta; the updates also have one
+ * that is like no other.
+ */
 async function makeImages(folder: string): Promise<Made> {
   const base = await agentImage();
   const layout = join(folder, 'layout');
@@ -207,23 +219,41 @@ async function makeImages(folder: string): Promise<Made> {
   await run(['cp', '--archive', '--link', base.layout, layout]);
   await rm(join(layout, 'index.json'));
   await run(['cp', join(base.layout, 'index.json'), layout]);
-  const systems: MadeSystem[] = [{ system: 'old', name: base.version, digest: base.digest }];
+  const common = randomBytes(RELEASE_BYTES);
+  const systems: MadeSystem[] = [];
   for (const [name, system] of [
+    ['20991231.1', 'old'],
     ['20991231.2', 'new'],
     ['20991231.3', 'last'],
   ] as const) {
-    const { digest } = await addNextImage(layout, base.version, folder, {
-      name,
+    const isUpdate = system !== 'old';
+    const release = await addNextImage(layout, base.version, folder, {
+      name: isUpdate ? `${name}.release` : name,
       fill: async (tree) => {
         // The tree's own mode becomes that of the root folder.
         await chmod(tree, 0o755);
-        // Enough that a download takes a while, and a kernel argument, so that entries differ.
-        await writeTree(tree, {
-          [`usr/share/${system}`]: `${system}\n`.repeat(4_000_000),
-          [`usr/lib/bootc/kargs.d/90-${system}.toml`]: `kargs = ["system=${system}"]\n`,
-        });
+        await mkdir(join(tree, 'usr/lib/release'), { recursive: true });
+        const own = Buffer.concat([
+          common.subarray(0, 100_000),
+          Buffer.from(system),
+          common.subarray(100_000),
+        ]);
+        await writeFile(join(tree, 'usr/lib/release', `lib.so.${name}`), own);
       },
     });
+    const { digest } = isUpdate
+      ? await addNextImage(layout, release.name, folder, {
+          name,
+          fill: async (tree) => {
+            await chmod(tree, 0o755);
+            // Enough that a download takes a while, and a kernel argument, so that entries differ.
+            await writeTree(tree, {
+              [`usr/share/${system}`]: `${system}\n`.repeat(4_000_000),
+              [`usr/lib/bootc/kargs.d/90-${system}.toml`]: `kargs = ["system=${system}"]\n`,
+            });
+          },
+        })
+      : release;
     systems.push({ system, name, digest });
   }
   return { base, systems };

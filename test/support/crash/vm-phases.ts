@@ -53,7 +53,15 @@ export async function carryOutUpdate(
       throw new Error(`the console does not tell of ${phase}\n${seen}`);
   }
   await Promise.all(watched);
+  requireDelta(vm.console.tail(2000));
   return beginnings;
+}
+
+/** One of the layers comes by a delta: with it, the other one is all there is to pull. */
+function requireDelta(lines: string): void {
+  const [, mebibytes] = /Pull and import: done .*?([\d.]+) MiB in 2 layers/.exec(lines) ?? [];
+  if (mebibytes !== undefined && Number(mebibytes) < 18) return;
+  throw new Error(`the console does not tell of an update by a delta\n${lines}`);
 }
 
 /** Where an update that nobody waits for is when its power is cut. @param before the boot that it began in */
