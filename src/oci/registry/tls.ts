@@ -25,8 +25,7 @@ export async function tlsFrom({ env, ca }: TlsOptions): Promise<(host: string) =
   let system: readonly string[] | undefined;
   return async (host) => {
     const found = await Promise.all(folders.map((folder) => readFolder(join(folder, host))));
-    // Naming any replaces what Node.js trusts by itself, so all are named.
-    system ??= [...new Set([...getCACertificates('default'), ...getCACertificates('system')])];
+    system ??= await systemAuthorities(env);
     const pair = found.find(({ cert }) => cert !== undefined);
     return {
       ca: [...system, ...given, ...found.flatMap((folder) => folder.ca ?? [])],
@@ -34,6 +33,33 @@ export async function tlsFrom({ env, ca }: TlsOptions): Promise<(host: string) =
       key: pair?.key,
     };
   };
+}
+
+/** Where Debian, Fedora, SUSE and Alpine keep all authorities in one file. */
+const SYSTEM_FILES = [
+  '/etc/ssl/certs/ca-certificates.crt',
+  '/etc/pki/tls/certs/ca-bundle.crt',
+  '/etc/ssl/ca-bundle.pem',
+  '/etc/ssl/cert.pem',
+];
+
+/**
+ * The authorities of this machine, in PEM, and no others: one that an administrator took away is not trusted. Where the
+ * machine has none, those that Node.js brings; `SSL_CERT_FILE` and `SSL_CERT_DIR` name others, as for OpenSSL, and
+ * `NODE_EXTRA_CA_CERTS` further ones.
+ */
+export async function systemAuthorities(
+  env: Environment,
+  files: readonly string[] = SYSTEM_FILES,
+): Promise<readonly string[]> {
+  const extra = getCACertificates('extra');
+  const isSaid = ['SSL_CERT_FILE', 'SSL_CERT_DIR'].some((name) => (env[name] ?? '') !== '');
+  if (isSaid) return [...getCACertificates('system'), ...extra];
+  for (const file of files) {
+    const text = await readFile(file, 'utf8').catch(() => '');
+    if (text.includes('-----BEGIN CERTIFICATE-----')) return [text, ...extra];
+  }
+  return [...getCACertificates('bundled'), ...extra];
 }
 
 const CERTIFICATE = /-----BEGIN CERTIFICATE-----.*?(?:-----END CERTIFICATE-----|$)/gs;
