@@ -4,9 +4,9 @@ import { Command } from 'commander';
 import { parseLocation } from '../../publish/location.ts';
 import { transferImage } from '../../publish/transfer.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
-import { addRegistryOptions, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { addRegistryOptions, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
-import { useStore } from '../use-store.ts';
+import { useStoreAndRegistries } from '../use-store-and-registries.ts';
 
 interface CopyOptions extends RegistryOptions {
   readonly referrers: boolean;
@@ -43,13 +43,13 @@ async function copy(
   const { reporter, signal, cwd } = context;
   const from = parseLocation(source, cwd);
   const location = parseLocation(target, cwd);
-  await using inUse = await useStore(context);
-  await using registries = await openRegistries(context, options);
+  await using opened = await useStoreAndRegistries(context, options);
+  const { store, registries } = opened;
   const transfers = await transferImage({
     from,
     to: [{ text: target, location }],
     withReferrers: options.referrers,
-    store: inUse.store,
+    store,
     registries,
     reporter,
     signal,

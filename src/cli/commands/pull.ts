@@ -6,9 +6,9 @@ import { parseImageReference } from '../../oci/reference.ts';
 import { transferImage } from '../../publish/transfer.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { parseLayoutFolder } from '../layout-folder.ts';
-import { addRegistryOptions, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { addRegistryOptions, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
-import { useStore } from '../use-store.ts';
+import { useStoreAndRegistries } from '../use-store-and-registries.ts';
 
 interface PullOptions extends RegistryOptions {
   readonly output?: string;
@@ -49,13 +49,13 @@ async function pull(context: CommandContext, ref: string, options: PullOptions):
   const folder = options.output ?? join('build', repository.split('/').at(-1) ?? repository);
   const text = `oci:${folder}:${name}`;
   const location = { kind: 'layout' as const, path: resolve(cwd, folder), name };
-  await using inUse = await useStore(context);
-  await using registries = await openRegistries(context, options);
+  await using opened = await useStoreAndRegistries(context, options);
+  const { store, registries } = opened;
   const transfers = await transferImage({
     from: { kind: 'registry', reference },
     to: [{ text, location }],
     withReferrers: options.referrers,
-    store: inUse.store,
+    store,
     registries,
     reporter,
     signal,

@@ -12,11 +12,11 @@ import { BILL_FORMATS, type BillFormat } from '../../sbom/formats.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { findOrigin, type OriginOptions } from '../image-origin.ts';
 import type { MadeImageDelta } from '../push-deltas.ts';
-import { addRegistryOptions, collect, openRegistries, type RegistryOptions } from '../registry-options.ts';
+import { addRegistryOptions, collect, type RegistryOptions } from '../registry-options.ts';
 import { renderTransfers } from '../render-transfer.ts';
 import { readVersion } from '../root-command.ts';
 import { addSigningOptions, openSigner, type SigningOptions } from '../signing-key.ts';
-import { useStore } from '../use-store.ts';
+import { useStoreAndRegistries } from '../use-store-and-registries.ts';
 
 interface PushOptions extends RegistryOptions, OriginOptions, SigningOptions {
   readonly tag?: readonly string[];
@@ -97,9 +97,8 @@ async function push(
   const { allowLockOut } = options;
   const signing =
     signer === undefined ? undefined : { signer, allowLockOut, ...(options.provenance && { attest }) };
-  await using inUse = await useStore(context);
-  await using registries = await openRegistries(context, options);
-  const { store } = inUse;
+  await using opened = await useStoreAndRegistries(context, options);
+  const { store, registries } = opened;
   const withReferrers = options.referrers;
   const formats = [...new Set(options.sbom)];
   // Made first: an image that cannot be read is not sent. What makes them takes longer to load than small pushes.
