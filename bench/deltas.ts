@@ -24,8 +24,8 @@ import { startRegistry } from '../test/support/registry.ts';
 import type { BenchContext, Benchmark } from './benchmark.ts';
 import { buildLayout, lockInitial, newBytes, packagesOf, type Variant, withPackages } from './build-work.ts';
 import { type DriverRelease, filesOfRelease, repackAs } from './driver-release.ts';
-import { measure, type Measurement } from './measure.ts';
 import { figuresOf, rowOf, type Row, type Sample } from './result.ts';
+import { timed } from './timed.ts';
 
 export const deltas: Benchmark = {
   summary: 'what a node pulls for another release of the driver, beside ostree static-delta',
@@ -188,18 +188,4 @@ async function staticDelta(
   );
   const { sample } = await timed(context, argv);
   return { ...sample, bytes: (await stat(file)).size };
-}
-
-async function timed(
-  { scratch, signal, reporter }: BenchContext,
-  argv: Parameters<typeof measure>[0],
-): Promise<{ readonly sample: Measurement; readonly stdout: string }> {
-  const { measurement, stdout } = await measure(argv, {
-    scratch,
-    signal,
-    onLine: (line) => {
-      reporter.debug(line);
-    },
-  });
-  return { sample: measurement, stdout };
 }

@@ -29,8 +29,8 @@ import { BootedNode, GIVEN } from '../test/support/booted-node.ts';
 import type { BenchContext, Benchmark } from './benchmark.ts';
 import { buildLayout, prepareVariants, type Variant } from './build-work.ts';
 import { FileServer } from './file-server.ts';
-import { measure } from './measure.ts';
 import { figuresOf, rowOf, type Row, type Sample } from './result.ts';
+import { timed } from './timed.ts';
 
 export const node: Benchmark = {
   summary: 'an image comes to a node: first install, a new driver, nothing new, beside ostree pull',
@@ -215,21 +215,6 @@ async function measureOstree(work: Work, folder: string, samples: Samples): Prom
   samples['driver changed'].push(await counted(booted.outsideArgv(['sh', '-ec', update], [])));
   await booted.reboot();
   samples['nothing changed'].push(await counted(pull(driver.ref)));
-}
-
-async function timed(
-  { scratch, signal, reporter }: BenchContext,
-  argv: Argv,
-): Promise<{ readonly sample: Omit<Sample, 'bytes'>; readonly stdout: string }> {
-  await run(['sync', '--file-system', scratch], { signal });
-  const { measurement, stdout } = await measure(argv, {
-    scratch,
-    signal,
-    onLine: (line) => {
-      reporter.debug(line);
-    },
-  });
-  return { sample: measurement, stdout };
 }
 
 function noSamples(): Samples {

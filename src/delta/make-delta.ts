@@ -59,7 +59,7 @@ const MAX_TABLE_LOG = 25;
 /** zstd takes none smaller. */
 const MIN_TABLE_LOG = 6;
 const WINDOW_LOG = 27;
-/** Each takes some 350 MiB. */
+/** Each takes up to 450 MiB. */
 const MOST_AT_ONCE = 2;
 const COPY_BYTES = 1024 * 1024;
 /** Of an archive, in terms of old files: less is not worth packing. */
