@@ -42,13 +42,14 @@ export async function makeDeltas(
   { to, from, registries, folder }: DeltasOptions,
 ): Promise<readonly MadeImageDelta[]> {
   const { reporter, signal, cwd } = context;
+  // Before any work: what is written wrongly is said at once.
+  const places = from.map((text) => ({ text, location: parseLocation(text, cwd) }));
   await using source = await openSource(to, registries);
   const { documents } = await readImageGraph(source, wantedOf(to), { signal });
   const subjects = documents.filter((document) => isPlainImage(document, source.shown));
   const made: MadeImageDelta[] = [];
   const done = new Set<string>();
-  for (const text of from) {
-    const location = parseLocation(text, cwd);
+  for (const { text, location } of places) {
     await using older = await openSource(location, registries);
     const root = await older.manifest(wantedOf(location), { signal });
     const foreign: IngotError[] = [];

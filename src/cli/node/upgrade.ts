@@ -193,6 +193,10 @@ async function renderCheck(
     difference === undefined ? undefined : restartFor(difference.reboot, await softRebootObstacles(engine));
   const { missing, bytes, deltas, neededBytes, freeBytes } = plan;
   const withoutBytes = missing.reduce((sum, { size }) => sum + size, 0);
+  const byDeltas =
+    deltas.length === 0
+      ? ''
+      : `, by ${formatCount(deltas.length, 'delta')} instead of ${formatBytes(withoutBytes)}`;
   const isTight = bound.room.find((disk) => disk.neededBytes > disk.freeBytes);
   const hasRoom = neededBytes <= freeBytes && isTight === undefined;
   return {
@@ -210,7 +214,7 @@ async function renderCheck(
     text: [
       ...(difference === undefined ? [] : [renderImageDifference(difference, palette)]),
       state === 'available'
-        ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}${deltas.length === 0 ? '' : `, by ${formatCount(deltas.length, 'delta')} instead of ${formatBytes(withoutBytes)}`}`
+        ? `${image.version} is there: ${formatBytes(bytes)} to pull in ${formatCount(missing.length, 'layer')}${byDeltas}`
         : sentenceOf(prepared),
       ...(restart === undefined ? [] : [sentenceOfRestart(restart)]),
       ...(bound.bytes === 0
