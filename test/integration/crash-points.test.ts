@@ -11,7 +11,7 @@ import { run } from '../../src/proc/run.ts';
 import { type BootedNode, GIVEN } from '../support/booted-node.ts';
 import { builtImage, TEST_FOLDER } from '../support/built-image.ts';
 import { CrashImage } from '../support/crash/crash-image.ts';
-import { chooseCrashPoints, seededRandom } from '../support/crash/crash-points.ts';
+import { chooseCrashPoints, seededRandom, superblocks } from '../support/crash/crash-points.ts';
 import { goOn } from '../support/crash/go-on.ts';
 import { changeInitramfs, recordUpdate, type Recording } from '../support/crash/record-update.ts';
 import { renderReplay, replayCrashes } from '../support/crash/replay-crashes.ts';
@@ -84,6 +84,11 @@ async function status(node: BootedNode): Promise<{ readonly booted: { readonly v
   return (await node.ingotJson(['node', 'status'])) as never;
 }
 
+/** How many entries the log had. */
+function at(phase: string): number {
+  return recording.marks.find((mark) => mark.phase === phase)?.at ?? 0;
+}
+
 afterAll(async () => {
   await rm(scratch, { recursive: true, force: true });
 });
@@ -119,10 +124,11 @@ test('a node goes on from a disk that lost its power, and takes the next update'
   for (const phase of ['update', 'finalise', 'settle']) {
     const index = recording.marks.findIndex((mark) => mark.phase === phase);
     const [from = 0, to = from] = recording.marks.slice(index, index + 2).map(({ at }) => at);
-    const [point] = chooseCrashPoints(image.entries, { from, to, count: 1 }, random);
+    const { partitions } = recording;
+    const untorn = superblocks(partitions);
+    const [point] = chooseCrashPoints(image.entries, { from, to, count: 1, untorn }, random);
     if (point === undefined) throw new Error('one point');
     await image.rebuild(point);
-    const { partitions } = recording;
     const reference = `oci:${GIVEN}/layout:${offered.name}`;
     const went = await goOn({ disk: join(folder, 'point.raw'), partitions, folder, given, reference });
     expect([version, '20991231.2']).toContain(went.started);
@@ -131,7 +137,6 @@ test('a node goes on from a disk that lost its power, and takes the next update'
 });
 
 test('a disk that forgets what it was told to keep is found out', async () => {
-  const at = (phase: string): number => recording.marks.find((mark) => mark.phase === phase)?.at ?? 0;
   const [from, to] = [at('update'), at('bless')];
   const written = Array.from({ length: to - from }, (_, index) => from + index);
   const lost = new Map(written.filter((index) => index % 2 === 0).map((index) => [index, 0]));
@@ -139,4 +144,30 @@ test('a disk that forgets what it was told to keep is found out', async () => {
   const points = [{ at: to, lost }];
   const { outcomes } = await replayCrashes({ recording, toolsRoot, folder, points, seed: 1, wholeReads: 1 });
   expect(outcomes.map(({ complaints }) => complaints.length > 0)).toEqual([true]);
+});
+
+test('a superblock that is half written is what ext4 itself does not survive', async () => {
+  const folder = join(scratch, 'torn');
+  await mkdir(folder);
+  const { partitions } = recording;
+  const [, superblock] = superblocks(partitions);
+  if (superblock === undefined) throw new Error('the root has a superblock');
+  await using image = await CrashImage.open(recording.before, recording.log, folder);
+  const [from, to] = [at('update'), at('finalise')];
+  const write = image.entries.findIndex(
+    ({ offset, length }, index) =>
+      index >= from && index < to && offset <= superblock.offset && offset + length > superblock.offset,
+  );
+  const { offset } = image.entries[write] ?? { offset: 0 };
+  const half = superblock.offset + superblock.size / 2 - offset;
+  const points = [
+    { at: write + 1, lost: new Map([[write, half]]) },
+    { at: write + 1, lost: new Map<number, number>() },
+  ];
+  const judged = { recording, toolsRoot, folder: join(scratch, 'halves'), seed: 1, wholeReads: 0 };
+  const { outcomes } = await replayCrashes({ ...judged, points });
+  expect(outcomes.map(({ complaints }) => complaints)).toEqual([
+    [expect.stringMatching(/the kernel does not mount it[^]*corrupted filesystem/), expect.any(String)],
+    [],
+  ]);
 });

@@ -1,12 +1,18 @@
 /** Moments at which a disk may have lost its power, and how much of what was written it kept. */
+import type { Partitions } from './judge-disk.ts';
+import type { Region } from './crash-image.ts';
 import { type LogEntry, SECTOR } from './write-log.ts';
+
+/** Where ext4 begins: its first superblock is this far inside, and as large. */
+const SUPERBLOCK_BYTES = 1024;
 
 export interface CrashPoint {
   /** The power went after this many entries of the log. */
   readonly at: number;
   /**
    * Entries behind the last flush that did not reach the disk, and how many bytes of their beginning did. What was
-   * flushed always did; of the rest, a disk may have kept any part, in any order. It tears no sector.
+   * flushed always did; of the rest, a disk may have kept any part, in any order. It tears no sector, and nothing that
+   * was asked to stay whole.
    */
   readonly lost: ReadonlyMap<number, number>;
 }
@@ -23,12 +29,30 @@ export function seededRandom(seed: number): () => number {
 }
 
 /**
- * `count` points among the entries from `from` up to `to`, ordered by what is whole in them: half of them keep everything, half lose a random
- * half of what was not flushed. Right behind each flush is where the next step begins, so a third lies there.
+ * What ext4 itself needs to be written whole: of a superblock of which one half is new its checksum is wrong, and neither
+ * does the kernel mount it nor `e2fsck -p` mend it. Disks of today write no less than 4 KiB at a time.
+ */
+export function superblocks({ boot, root }: Partitions): Region[] {
+  return [boot, root].map(({ offset }) => ({ offset: offset + SUPERBLOCK_BYTES, size: SUPERBLOCK_BYTES }));
+}
+
+export interface CrashPointOptions {
+  /** Entries of the log. */
+  readonly from: number;
+  readonly to: number;
+  readonly count: number;
+  /** Is written as a whole or not at all. */
+  readonly untorn: readonly Region[];
+}
+
+/**
+ * `count` points among the entries from `from` up to `to`, ordered by what is whole in them: half of them keep everything,
+ * half lose a random half of what was not flushed. Right behind each flush is where the next step begins, so a third
+ * lies there.
  */
 export function chooseCrashPoints(
   entries: readonly LogEntry[],
-  { from, to, count }: { readonly from: number; readonly to: number; readonly count: number },
+  { from, to, count, untorn }: CrashPointOptions,
   random: () => number,
 ): CrashPoint[] {
   const flushes = entries.flatMap(({ isFlush }, index) =>
@@ -41,11 +65,14 @@ export function chooseCrashPoints(
   return Array.from({ length: count }, () => {
     const at = pick();
     const lost = random() < 0.5 ? unflushed(entries, at).filter(() => random() < 0.5) : [];
-    const kept = (index: number): number => {
-      const sectors = (entries[index]?.length ?? 0) / SECTOR;
-      return random() < 0.5 ? 0 : Math.floor(random() * sectors) * SECTOR;
+    const keptOf = (index: number): number => {
+      const { offset, length } = entries[index] ?? { offset: 0, length: 0 };
+      const kept = random() < 0.5 ? 0 : Math.floor(random() * (length / SECTOR)) * SECTOR;
+      const end = offset + kept;
+      const torn = untorn.find((region) => region.offset < end && end < region.offset + region.size);
+      return torn === undefined ? kept : Math.max(0, torn.offset - offset);
     };
-    return { at, lost: new Map(lost.map((index) => [index, kept(index)])) };
+    return { at, lost: new Map(lost.map((index) => [index, keptOf(index)])) };
   }).sort((one, other) => wholeUntil(one) - wholeUntil(other));
 }
 

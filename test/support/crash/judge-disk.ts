@@ -8,6 +8,7 @@ import { freemem } from 'node:os';
 import { basename, join } from 'node:path';
 
 import { MENU_PLACES } from '../../../src/disk/boot-loader.ts';
+import { IngotError } from '../../../src/errors.ts';
 import { parseEnvironment } from '../../../src/node/boot/grub-environment.ts';
 import { argumentValue, parseEntryOptions } from '../../../src/node/boot-entries.ts';
 import { MountNamespace } from '../../../src/proc/mount-namespace.ts';
@@ -155,7 +156,8 @@ export class DiskJudge implements AsyncDisposable {
           complaints.push(`${program.slice(0, 2).join(' ')}: ${(stderr || stdout).slice(-300)}`);
       }
     }).catch((error: unknown) => {
-      complaints.push(`the kernel does not mount it: ${String(error)}`);
+      const output = error instanceof IngotError ? (error.output ?? '') : '';
+      complaints.push(`the kernel does not mount it: ${String(error)}\n${output}`);
     });
     if (starts.length === 0 || starts.includes('nothing')) complaints.push('GRUB does not start anything');
     return { complaints, menu, starts };
