@@ -1,6 +1,6 @@
 /** Content digests as the OCI image spec writes them: `sha256:` and 64 lower-case hex digits. */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 
 declare const digestBrand: unique symbol;
 /** `sha256:<64 hex>`; branded so that no other string is taken for one. */

@@ -7,7 +7,7 @@
 import { readFile } from 'node:fs/promises';
 import { createRequire } from 'node:module';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { ProductFile } from '../catalog/layer.ts';
 import { digestOf, hexOf, type Digest } from '../digest.ts';

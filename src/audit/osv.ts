@@ -1,5 +1,5 @@
 /** Records of the Open Source Vulnerability format (https://ossf.github.io/osv-schema/), of the ecosystem Debian. Pure. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Advisory, parseUrgency } from './advisory.ts';
 

@@ -2,7 +2,7 @@
  * The JSON export of Debian's security tracker (https://security-tracker.debian.org/tracker/data/json): source package →
  * issue → release → state. Pure.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Advisory, type AffectedVersions, parseUrgency } from './advisory.ts';
 

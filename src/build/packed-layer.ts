@@ -1,5 +1,5 @@
 /** What the store has of a step: `records/layers/<key>.json` names the blobs that its tree was packed into. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText, hexOf, type Digest } from '../digest.ts';
 import { LAYER_MEDIA_TYPES } from '../oci/schema.ts';

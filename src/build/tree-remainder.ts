@@ -9,7 +9,7 @@
 import { writeFile } from 'node:fs/promises';
 import { lstatSync } from 'node:fs';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, DigestText, hexOf } from '../digest.ts';
 import type { PlannedTree } from '../plan/plan.ts';

@@ -5,7 +5,7 @@
  * Locks hold a digest of the parsed definition. A key that came later is optional and has no default, so that the
  * digest of a definition without it stays.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { parseDigest, type Digest } from '../digest.ts';
 import {

@@ -1,5 +1,5 @@
 /** `layers/tools.yaml`: what the tools root is made of. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { PackageName } from './layer.ts';
 

@@ -4,7 +4,7 @@
  */
 import { copyFile, mkdir, stat } from 'node:fs/promises';
 import { basename, join, resolve } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { ensureToolsRoot } from '../build/tools-tree.ts';
 import { testBoot, type BootTest } from '../disk/boot-test.ts';

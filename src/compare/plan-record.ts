@@ -2,7 +2,7 @@
  * What the last build of an image was made from, small enough to keep, and why a plan of today must build a step anew.
  * Pure.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText, digestOf, digestOfJson, type Digest } from '../digest.ts';
 import type { LockedPackage } from '../packages/package.ts';

@@ -7,7 +7,7 @@
  * decompressed with what its sources hold, one behind the other, for a dictionary (RFC 8878, section 5, "content"
  * without a header): what is the same in old and new files is named and not sent.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, DigestText, isDigest } from '../digest.ts';
 

@@ -1,5 +1,5 @@
 /** An image that can be looked into, wherever it is. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';

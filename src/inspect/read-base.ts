@@ -1,5 +1,5 @@
 /** What an image to build on is: distribution, package database, kernel. Read from its layers as data. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOf, hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';

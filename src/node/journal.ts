@@ -6,7 +6,7 @@
 import { constants } from 'node:fs';
 import { mkdir, open, readFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';

@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto';
 import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { join } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import { type Digest, digestOf, hexOf } from '../digest.ts';
 import { errnoOf, IngotError } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** JSON inside what anybody may have written: annotations of an image, metadata of a commit. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 /** What the schema makes of the text; undefined for what it does not take, and for what is no JSON. */
 export function parseForeignJson<Schema extends z.ZodType>(

@@ -2,7 +2,7 @@
  * Everything an image is made of, read from a source before anything is moved. What a registry answers is data from
  * a stranger: depth, counts and sizes are bounded, and digests are of one size wherever they are named.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';

@@ -2,7 +2,7 @@
  * Descriptors, manifests, configurations and indexes, as the OCI image specification 1.1 defines them. Members
  * that are not listed here are allowed by the specification and ignored.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText } from '../digest.ts';
 

@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, isDigest } from '../digest.ts';
 import { IngotError } from '../errors.ts';

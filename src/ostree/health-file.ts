@@ -1,5 +1,5 @@
 /** An image's own health checks, as the image holds them for its node. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 

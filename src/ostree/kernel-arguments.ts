@@ -5,7 +5,7 @@
  */
 import { join } from 'node:path';
 import { parse } from 'smol-toml';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import type { TreeReader } from './tree/tree-view.ts';

@@ -10,7 +10,7 @@ import { dirname, join } from 'node:path';
 import { promisify } from 'node:util';
 import { zstdCompress, zstdDecompress } from 'node:zlib';
 import pLimit from 'p-limit';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, hexOf } from '../digest.ts';
 import { errnoOf } from '../errors.ts';

@@ -2,7 +2,7 @@
  * What package indexes have of what the solver chooses among: kernels, and versions of the sources of kernel modules.
  * Recorded, since reading the indexes takes longer than choosing; by the record, who does not lock can tell too.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOfJson, hexOf, type Digest } from '../digest.ts';
 import type { Reporter } from '../report/events.ts';

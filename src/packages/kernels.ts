@@ -1,5 +1,5 @@
 /** Kernel images of package indexes. Signed ones alone: `-unsigned` and `-dbg` are packages of other names. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { compareDebVersions, hasVersionPrefix, isDebVersion } from './deb-version.ts';
 import { admitsVersion, parseDependencies } from './dependencies.ts';

@@ -1,5 +1,5 @@
 /** A package as the lock names it: everything needed to fetch and verify it, and nothing of where from. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const LockedPackage = z.strictObject({
   name: z.string(),

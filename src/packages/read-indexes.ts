@@ -3,7 +3,7 @@ import { readdir, readFile, stat } from 'node:fs/promises';
 import { isDeepStrictEqual } from 'node:util';
 import { basename, join } from 'node:path';
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOf, digestOfJson, type Digest } from '../digest.ts';
 import { errnoOf } from '../errors.ts';

@@ -1,5 +1,5 @@
 /** What apt chose: the packages of one root, each with what its place in the layers depends on. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { LockedArchive, LockedPackage } from './package.ts';
 

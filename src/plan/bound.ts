@@ -2,7 +2,7 @@
  * Containers and models that belong to an image: what its node must have in place before it starts. In the image as
  * `/usr/lib/ingot/bound.json`, and as an annotation, so that it is known before a layer is pulled. Pure.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson, digestOfJson, DigestText, hexOf, type Digest } from '../digest.ts';
 import type { CatalogLayer } from '../catalog/layer.ts';

@@ -2,7 +2,7 @@
  * What nodes, rollouts and schedulers ask of an image without pulling it: facts of its lock, as annotations of the
  * manifest and labels of the configuration. docs/architecture.md has the table. Pure.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson } from '../digest.ts';
 import { parseForeignJson } from '../oci/foreign-json.ts';

@@ -6,7 +6,7 @@
 import type { Signer as SigstoreSigner } from '@sigstore/sign';
 import { generateKeyPairSync, sign, X509Certificate } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { ConnectionError, HttpClient, readBody } from '../oci/registry/http.ts';
 

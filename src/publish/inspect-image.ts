@@ -1,5 +1,5 @@
 /** What an image is, from its documents alone: none of its layers is read. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';

@@ -2,7 +2,7 @@
  * Whether an image would take what is about to be signed: signed by a key that its own policy does not know, it is an
  * update that none of its nodes can take.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { hexOf } from '../digest.ts';
 import { IngotError } from '../errors.ts';

@@ -4,7 +4,7 @@
  * `tree-<hex>`, of the same form, with what the layer's tree has beyond it.
  */
 import { createHash } from 'node:crypto';
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import type { LayerCache } from '../build/layer-cache.ts';
 import type { ArchiveReader } from '../build/layer-inspection.ts';

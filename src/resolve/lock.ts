@@ -2,7 +2,7 @@
  * The lock: `x.lock.yaml` beside `x.yaml` (`x@variant.lock.yaml` for a variant). It names every input of a build
  * by digest. It never names a mirror.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { ProductFile, type PackageFamily } from '../catalog/layer.ts';
 import { LAYER_MEDIA_TYPES } from '../oci/schema.ts';

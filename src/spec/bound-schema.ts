@@ -2,7 +2,7 @@
  * Containers and models that belong to an image, as a person writes them: `containers` and `models` of a declaration.
  * Both are named by a tag here, and by digests in the lock.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { quadletProblem } from './quadlet.ts';
 import { COMPONENT, HOST } from './update-schema.ts';

@@ -1,5 +1,5 @@
 /** The declaration's JSON Schema, for editors and other programs; generated, so that it never says anything else. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { NodeImageInput } from './schema.ts';
 

@@ -5,7 +5,7 @@
  * Messages follow `source-schema.ts`: a pattern's says what the value must be, a refinement's what is wrong.
  * What takes more than one value to see (duplicates, cross references) is in `check.ts`.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { parseDigest } from '../digest.ts';
 import { BoundName, BoundReference, ContainerInput } from './bound-schema.ts';

@@ -4,7 +4,7 @@
  * Messages in schemas continue a sentence. A pattern's message says what the value must be ("a name of …"), a
  * refinement's what is wrong with it ("is set by Ingot itself").
  */
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import type { ErrorCode, Finding, Location } from '../errors.ts';
 import {

@@ -2,7 +2,7 @@
  * Where a node's next image comes from and who must have signed it: `update` of a declaration, as a person writes it
  * and as the image holds it.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Finding, Location } from '../errors.ts';
 import { parseUpdateWindow, windowLength } from './update-window.ts';

@@ -1,5 +1,5 @@
 /** What a record of a layer, or of what its tree has beyond it, says that the store has: the blobs of every descriptor in it. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText, hexOf } from '../digest.ts';
 

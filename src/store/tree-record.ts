@@ -1,7 +1,7 @@
 /** What `trees/<key>/record.json` says of the tree beside it. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { errnoOf } from '../errors.ts';
 

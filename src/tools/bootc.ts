@@ -2,7 +2,7 @@
  * bootc 1.1 and later. Manuals: bootc(8) and its subcommands; what `status` prints has a published schema,
  * `host-v1.schema.json`. Of what bootc says we keep what a node is judged by, and pass over what is new.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import type { Argv } from '../proc/run.ts';

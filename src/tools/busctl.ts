@@ -1,5 +1,5 @@
 /** busctl of systemd 240 and later; logind's locks are described in org.freedesktop.login1(5). */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Argv } from '../proc/run.ts';
 

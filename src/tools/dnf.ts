@@ -2,7 +2,7 @@
  * dnf, through its Python API: its command line prints a table for people. Reference: DNF API (dnf.Base, dnf.goal).
  * It runs from a root of its own and without network: the indexes are in folders, the root is a package database.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import type { Argv } from '../proc/run.ts';

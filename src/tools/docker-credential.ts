@@ -1,5 +1,5 @@
 /** Docker's credential helpers: `docker-credential-NAME get`, the server on stdin, the secret on stdout. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Argv } from '../proc/run.ts';
 

@@ -1,5 +1,5 @@
 /** podman(1) as a keeper of images in a store of our own: podman-pull(1), podman-images(1). Version 5. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Argv } from '../proc/run.ts';
 

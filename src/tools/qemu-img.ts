@@ -1,5 +1,5 @@
 /** qemu-img 10. Manual: qemu-img(1). */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import type { Argv } from '../proc/run.ts';

@@ -1,5 +1,5 @@
 /** sfdisk (util-linux): writes GPT partition tables. Manual: sfdisk(8). */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import type { Argv } from '../proc/run.ts';

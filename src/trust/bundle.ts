@@ -2,7 +2,7 @@
  * Sigstore bundles v0.3 as cosign 3 attaches them to images: a DSSE envelope with an in-toto statement, and a hint of
  * the key (protobuf-specs, sigstore_bundle.proto).
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson } from '../digest.ts';
 import { Envelope, openEnvelope, signEnvelope, soundPayload } from './dsse.ts';

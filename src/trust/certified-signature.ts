@@ -2,7 +2,7 @@
  * A signature of the older form by an identity: certificate, chain and the log's entry stand in annotations beside it
  * (cosign, specs/SIGNATURE_SPEC.md; containers/image reads the same). The log's entry is what its promise is over.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson } from '../digest.ts';
 

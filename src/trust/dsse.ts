@@ -1,5 +1,5 @@
 /** Dead Simple Signing Envelopes (github.com/secure-systems-lab/dsse): payload, its type, and signatures over both. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { isSignedBy, type PublicKey } from './public-key.ts';
 import { type Checked, refuse } from './refusal.ts';

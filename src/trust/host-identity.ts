@@ -2,7 +2,7 @@
  * What the policy of containers can say of identities (containers-policy.json(5), `fulcio`): one email address, vouched
  * for by one issuer, its certificate by the roots of an authority, and the time by a log whose key is ECDSA.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { HostRule } from '../spec/update-schema.ts';
 

@@ -1,5 +1,5 @@
 /** `trust.yaml` as a person writes it. `schema/trust.schema.json` is generated from this. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { Repository, RepositoryPattern, requireSigners, signerKeys } from '../spec/update-schema.ts';
 

@@ -10,7 +10,7 @@ import {
   scryptSync,
 } from 'node:crypto';
 import nacl from 'tweetnacl';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../errors.ts';
 import { type PublicKey, publicKey, renderPublicKey, requireP256 } from './public-key.ts';

@@ -5,7 +5,7 @@
  * certificate and the log's entry in others.
  */
 import { createHash } from 'node:crypto';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson, type Digest, DigestText, hexOf } from '../digest.ts';
 import type { TrustedSigners, VerifiedSigner } from './bundle.ts';

@@ -1,5 +1,5 @@
 /** in-toto statements: what is said (the predicate) of what (the subject, by digest). */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { canonicalJson, type Digest, hexOf } from '../digest.ts';
 import { type Checked, refuse } from './refusal.ts';

@@ -1,5 +1,5 @@
 /** Other people's programs that read images: what they accept is an image. Debian: skopeo, umoci. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { run } from '../../src/proc/run.ts';
 

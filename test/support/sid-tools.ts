@@ -8,7 +8,7 @@
 import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, readFile, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { openCatalog } from '../../src/cli/load-image.ts';
 import { digestOfJson, hexOf } from '../../src/digest.ts';

@@ -1,5 +1,5 @@
 /** What SPDX 2.3 demands of a document that lists packages: types, choices, and that what is named is there. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const NOT_TOLD = z.enum(['NOASSERTION', 'NONE']);
 const SpdxId = z.string().regex(/^SPDXRef-[A-Za-z0-9.-]+$/);

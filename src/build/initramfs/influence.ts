@@ -9,7 +9,7 @@
  */
 import { lstatSync, readdirSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { isInitramfsPlace } from '../../plan/plan-initramfs.ts';
 import type { RootFs } from '../root-fs.ts';

@@ -1,6 +1,6 @@
 /** Can the image boot: one kernel, an initramfs that finds the deployment, arguments that can be read? */
 import { parse as parseToml } from 'smol-toml';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { readInitramfs } from './cpio.ts';
 import { type ImageRoot, lstatIn } from './image-root.ts';

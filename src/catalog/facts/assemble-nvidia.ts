@@ -1,5 +1,5 @@
 /** NVIDIA's tables put together: references followed, exceptions applied, first releases spelled out. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import type { FactTable, Placed } from './table-reader.ts';
 import type {

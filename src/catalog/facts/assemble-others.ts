@@ -1,5 +1,5 @@
 /** The tables of the other vendors and of the runtimes, put together. */
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import { keyed, type Report } from './assemble-nvidia.ts';
 import type { FactTable } from './table-reader.ts';

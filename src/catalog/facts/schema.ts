@@ -1,5 +1,5 @@
 /** What the tables of `drivers/` are made of: versions, ranges, sources, and the members of every row. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import {
   parseRange,

@@ -1,6 +1,6 @@
 /** Reads one file of facts: its sources and rows, each with its place. */
 import { join } from 'node:path';
-import type { z } from 'zod';
+import type * as z from 'zod';
 
 import { IngotError, type Finding, type Location } from '../../errors.ts';
 import { applySchema } from '../../spec/source-schema.ts';

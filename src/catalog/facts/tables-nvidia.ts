@@ -1,5 +1,5 @@
 /** The tables of `drivers/nvidia/`, as a person writes them. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import {
   BranchNumber,

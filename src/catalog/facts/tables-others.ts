@@ -1,5 +1,5 @@
 /** The tables beside NVIDIA's, as a person writes them: AMD, Intel, and the runtimes. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import {
   CapabilityRange,

@@ -9,7 +9,7 @@ import { pipeline, Readable } from 'node:stream';
 import { pipeline as finished } from 'node:stream/promises';
 import { createGunzip } from 'node:zlib';
 
-import { z } from 'zod';
+import * as z from 'zod';
 
 import type { Advisory } from '../../audit/advisory.ts';
 import type { DebianRelease } from '../../audit/debian-releases.ts';

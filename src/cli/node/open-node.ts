@@ -1,7 +1,7 @@
 /** The machine that a command runs on, as a node. */
 import { stat } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import type { Deployment, Engine } from '../../node/engine.ts';

@@ -2,7 +2,7 @@
  * What two Ingots say to each other when one runs a command of `ingot node` on the other's machine: the command line,
  * progress as JSON lines on stderr, the result as JSON on stdout with an envelope, and the end of stdin for Ctrl-C.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import type { CommandContext, CommandResult } from '../context.ts';

@@ -1,7 +1,7 @@
 /** A command of `ingot node` on another machine: `--host ssh://…`. */
 import { Readable } from 'node:stream';
 import { stripVTControlCharacters } from 'node:util';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type ErrorCode, exitCodeOf, IngotError } from '../../errors.ts';
 import { run, type RunResult } from '../../proc/run.ts';

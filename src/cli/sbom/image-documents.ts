@@ -1,5 +1,5 @@
 /** Bills of materials as what registries keep beside images: made for an image, or found beside it. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOfJson } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';

@@ -4,7 +4,7 @@
  * after its installation is not installed over and over.
  */
 import type { FileHandle } from 'node:fs/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const CLAIM_OFFSET = 512 * 1024;
 const CLAIM_BYTES = 4096;

@@ -5,7 +5,7 @@
  * the files that name them have UUIDs of this medium; `patches` says where those stand as text, so that the machine puts
  * fresh ones in their place. The digest of the description is on the kernel command line of the installer.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { DigestText } from '../../digest.ts';
 import { MIB } from '../layout.ts';

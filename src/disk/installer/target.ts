@@ -1,5 +1,5 @@
 /** Which of a machine's disks is meant. Pure. Where a rule fits several, nobody guesses. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import { formatBytes } from '../../report/format.ts';

@@ -1,5 +1,5 @@
 /** `ingot node` on a machine of ours, asked through its channel. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import type { GuestResult } from '../vm/channel.ts';

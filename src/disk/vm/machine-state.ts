@@ -2,7 +2,7 @@
 import { access, copyFile, readFile, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { errnoOf, IngotError } from '../../errors.ts';
 import type { DiskTools } from '../../ostree/disk-tools.ts';

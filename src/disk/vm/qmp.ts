@@ -1,6 +1,6 @@
 /** QEMU's machine protocol: JSON lines over a socket. https://www.qemu.org/docs/master/interop/qmp-spec.html */
 import type { Duplex } from 'node:stream';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import { splitLines } from '../../proc/run.ts';

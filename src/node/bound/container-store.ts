@@ -8,7 +8,7 @@
  */
 import { mkdir, mkdtemp, readdir, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, digestOfHex, DigestText, hexOf, isDigest } from '../../digest.ts';
 import { errnoOf, IngotError } from '../../errors.ts';

@@ -5,7 +5,7 @@
 import { constants } from 'node:fs';
 import { chmod, copyFile, link, mkdir, mkdtemp, readdir, readFile, rename, rm, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type Digest, digestOfHex, DigestText, hexOf } from '../../digest.ts';
 import { errnoOf, IngotError } from '../../errors.ts';

@@ -4,7 +4,7 @@
  */
 import { readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { writeFileAtomically } from '../../store/store.ts';
 import type { GateVerdict } from './gate.ts';

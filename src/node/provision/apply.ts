@@ -4,7 +4,7 @@
  */
 import { readFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { parseGroup, parsePasswd } from '../../build/seal/accounts.ts';
 import { errnoOf, IngotError } from '../../errors.ts';

@@ -4,7 +4,7 @@
  * https://cloudinit.readthedocs.io/en/latest/reference/datasources/nocloud.html
  */
 import { gunzipSync } from 'node:zlib';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOf } from '../../digest.ts';
 import { type Finding, FindingsError } from '../../errors.ts';

@@ -1,5 +1,5 @@
 /** Where provisioning may write: what belongs to the machine, never to the image or to Ingot. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 const MAX_PATH = 1024;
 

@@ -3,7 +3,7 @@
  * https://cloudinit.readthedocs.io/en/latest/reference/network-config-format-v2.html
  */
 import { isIP } from 'node:net';
-import { z } from 'zod';
+import * as z from 'zod';
 
 const Address = z.string().refine((text) => isIP(text) !== 0, 'is no IP address');
 const Prefix = z.string().refine(isPrefix, 'is no address with a prefix length, such as 192.0.2.7/24');

@@ -1,5 +1,5 @@
 /** Ingot's own file with provisioning data: YAML or JSON. Messages follow `src/spec/source-schema.ts`. */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOf } from '../../digest.ts';
 import { type Finding, FindingsError } from '../../errors.ts';

@@ -3,7 +3,7 @@
  * registry's challenges, so a registry that asks nothing is told nothing. Tokens are kept by scope until shortly
  * before they expire, and fetched once however many requests wait.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { IngotError } from '../../errors.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';

@@ -2,7 +2,7 @@
  * Requests to one repository at one place: addresses, authorization, redirects, retries, and what a refusal means.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { type ErrorCode, IngotError } from '../../errors.ts';
 import type { Reporter } from '../../report/events.ts';

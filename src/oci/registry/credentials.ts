@@ -5,7 +5,7 @@
 import { readFile } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { errnoOf, IngotError } from '../../errors.ts';
 import { run } from '../../proc/run.ts';

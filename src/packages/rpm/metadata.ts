@@ -4,7 +4,7 @@
  */
 import { mkdir, open, rename, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { z } from 'zod';
+import * as z from 'zod';
 
 import { digestOfJson, hexOf } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';

@@ -2,7 +2,7 @@
  * `repodata/repomd.xml`, the index of a repository's indexes, as createrepo_c writes it; and lists of mirrors. Only
  * what is needed is taken out of them, and what does not look like it is refused. Pure.
  */
-import { z } from 'zod';
+import * as z from 'zod';
 
 export const MetadataFile = z.strictObject({
   type: z.string(),
