@@ -148,7 +148,15 @@ async function measureIngot(work: Work, folder: string, samples: Samples): Promi
   // As a node runs it (layers/agent/ingot.yaml): a bundle, by the Node.js that lies beside it.
   const ingot = (args: readonly string[]): Argv =>
     booted.outsideArgv(
-      ['env', `NODE_COMPILE_CACHE=${CODE}`, `${AGENT}/node`, `${AGENT}/ingot.mjs`, 'node', ...args, '--json'],
+      [
+        'env',
+        `NODE_COMPILE_CACHE=${CODE}`,
+        `${AGENT}/node`,
+        `${AGENT}/ingot-node.mjs`,
+        'node',
+        ...args,
+        '--json',
+      ],
       [],
     );
   const update = async (args: readonly string[]): Promise<Sample> => {

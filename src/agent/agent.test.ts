@@ -45,10 +45,10 @@ describe('the agent', () => {
     expect(changed.code['hash-worker.mjs']).toBe(here.code['hash-worker.mjs']);
   });
 
-  it('is one file that runs by itself, and brings the licences of what is in it', async () => {
+  it('runs by itself, and brings the licences of what is in it', async () => {
     const { files, version } = await makeAgent(PRODUCT, 'amd64');
     expect(files.map(({ name }) => name)).toEqual([
-      ...['node', 'ingot.mjs', 'hash-worker.mjs', 'package.json', 'LICENSES'],
+      ...['node', 'ingot.mjs', 'ingot-node.mjs', 'hash-worker.mjs', 'package.json', 'LICENSES'],
     ]);
     for (const { name, data } of files) await writeFile(join(folder, name), data, { mode: 0o755 });
     const ingot = [join(folder, 'node'), join(folder, 'ingot.mjs')] as const;
@@ -69,12 +69,39 @@ describe('the agent', () => {
     expect(sections.filter((section) => section.trim().length < 100)).toEqual([]);
   });
 
+  it('has a program for what a node does day by day, without what builds images', async () => {
+    const { files, version } = await makeAgent(PRODUCT, 'amd64');
+    for (const { name, data } of files) await writeFile(join(folder, name), data, { mode: 0o755 });
+    const sizes = new Map(files.map(({ name, size }) => [name, size]));
+    expect(sizes.get('ingot-node.mjs')).toBeLessThan((sizes.get('ingot.mjs') ?? 0) / 2);
+    const [all, own] = ['ingot.mjs', 'ingot-node.mjs'].map(
+      (name) =>
+        async (...args: string[]) =>
+          run([join(folder, 'node'), join(folder, name), ...args], { okExitCodes: [0, 1, 2] }),
+    );
+    expect((await own?.('--version'))?.stdout).toBe(version);
+    for (const args of [
+      ['node', '--help'],
+      ['node', 'status'],
+      ['node', 'upgrade', '--chek'],
+      ['node', 'histry', '--json'],
+    ]) {
+      const [expected, found] = [await all?.(...args), await own?.(...args)];
+      expect(found).toMatchObject({
+        exitCode: expected?.exitCode,
+        stdout: expected?.stdout,
+        stderr: expected?.stderr,
+      });
+    }
+  });
+
   it('of an installed package is the bundle that was made for it', async () => {
     const copy = await copyProduct();
     await rm(join(copy, 'src'), { recursive: true });
     await expect(makeAgent(copy, 'amd64')).rejects.toMatchObject({ code: 'ENVIRONMENT' });
     await mkdir(join(copy, 'dist/bundle'), { recursive: true });
     await writeFile(join(copy, 'dist/bundle/ingot.mjs'), 'the bundle');
+    await writeFile(join(copy, 'dist/bundle/ingot-node.mjs'), 'what nodes run');
     await writeFile(join(copy, 'dist/bundle/hash-worker.mjs'), 'a thread');
     await writeFile(join(copy, 'dist/bundle/LICENSES'), 'its licences\n');
     const { files } = await makeAgent(copy, 'amd64');

@@ -36,7 +36,11 @@ export interface Agent {
 /** What `npm run build` makes, below the product's folder. */
 const BUILT_BUNDLE = 'dist/bundle';
 /** The bundles, and what each begins with: threads are started by file name, and so are files of their own. */
-const ENTRIES = { 'ingot.mjs': 'src/main.ts', 'hash-worker.mjs': 'src/store/hash-worker.ts' } as const;
+const ENTRIES = {
+  'ingot.mjs': 'src/main.ts',
+  'ingot-node.mjs': 'src/node-main.ts',
+  'hash-worker.mjs': 'src/store/hash-worker.ts',
+} as const;
 type BundleName = keyof typeof ENTRIES;
 const BUNDLES = Object.keys(ENTRIES) as BundleName[];
 const LICENSES = 'LICENSES';

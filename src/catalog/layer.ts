@@ -36,7 +36,14 @@ export const PackagePattern = z
   );
 
 /** Files of Ingot's own, which it makes itself when an image asks for them; the lock has their digests. */
-export const ProductFile = z.enum(['node', 'ingot.mjs', 'hash-worker.mjs', 'package.json', 'LICENSES']);
+export const ProductFile = z.enum([
+  'node',
+  'ingot.mjs',
+  'ingot-node.mjs',
+  'hash-worker.mjs',
+  'package.json',
+  'LICENSES',
+]);
 export type ProductFile = z.infer<typeof ProductFile>;
 
 /** A file the layer puts into the image. Exactly one of `content`, `from` (a file in the layer's own folder) and `product`. */
@@ -50,7 +57,7 @@ export const LayerFile = z
       .optional()
       .describe('A file in the folder beside the definition that has its name.'),
     product: ProductFile.optional().describe(
-      'A file of Ingot itself: the Node.js it runs on, its program, a thread of that, what it says of itself, their licences.',
+      'A file of Ingot itself: the Node.js it runs on, its program, that of `ingot node` alone, a thread of both, what it says of itself, their licences.',
     ),
     mode: FileMode.transform((text) => Number.parseInt(text, 8))
       .prefault('0644')

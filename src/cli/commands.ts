@@ -3,10 +3,11 @@ import type { Command } from 'commander';
 
 import type { Bind } from './context.ts';
 
-type CommandLoader = () => Promise<(bind: Bind) => Command>;
+/** By name. */
+export type Commands = ReadonlyMap<string, () => Promise<(bind: Bind) => Command>>;
 
 // prettier-ignore
-export const COMMANDS: ReadonlyMap<string, CommandLoader> = new Map<string, CommandLoader>([
+export const COMMANDS: Commands = new Map<string, () => Promise<(bind: Bind) => Command>>([
   ['quickstart', async () => (await import('./commands/quickstart.ts')).quickstartCommand],
   ['validate', async () => (await import('./commands/validate.ts')).validateCommand],
   ['catalog', async () => (await import('./commands/catalog.ts')).catalogCommand],

@@ -1,6 +1,6 @@
 /**
  * What a command handler receives, and what it gives back. Handlers never print and never exit: they return a
- * result, which `program.ts` prints as text or as JSON, and throw IngotErrors, which `main.ts` renders.
+ * result, which `program.ts` prints as text or as JSON, and throw IngotErrors, which `start.ts` renders.
  */
 import type { Reporter } from '../report/events.ts';
 import type { Palette } from '../report/palette.ts';

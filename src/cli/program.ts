@@ -1,6 +1,6 @@
 /**
  * The command line. Reads options, makes the context, calls one handler, prints its result on stdout.
- * Never exits and never renders errors: `main.ts` does both.
+ * Never exits and never renders errors: `start.ts` does both.
  */
 import { CommanderError, type Command } from 'commander';
 import { homedir } from 'node:os';
@@ -9,7 +9,7 @@ import { join, resolve } from 'node:path';
 import { errnoOf, IngotError } from '../errors.ts';
 import { createReporter } from '../report/events.ts';
 import { createPalette, wantsColor } from '../report/palette.ts';
-import { COMMANDS } from './commands.ts';
+import type { Commands } from './commands.ts';
 import type { Bind, CommandContext, CommandResult } from './context.ts';
 import { openReporting } from './reporting.ts';
 import { createRootCommand, PRODUCT_ROOT, type GlobalOptions } from './root-command.ts';
@@ -33,7 +33,11 @@ export interface ProgramIo {
  * @returns the exit code of a command that gave an answer
  * @throws IngotError USAGE for a command line that makes no sense, and whatever the command throws
  */
-export async function runProgram(args: readonly string[], io: ProgramIo): Promise<number> {
+export async function runProgram(
+  commands: Commands,
+  args: readonly string[],
+  io: ProgramIo,
+): Promise<number> {
   let exitCode = 0;
   const program = createRootCommand().configureOutput({
     writeOut: (text) => io.stdout.write(text),
@@ -47,24 +51,28 @@ export async function runProgram(args: readonly string[], io: ProgramIo): Promis
       io.stdout.write(renderResult(result, options.json === true));
       exitCode = result.exitCode ?? 0;
     };
-  for (const command of await loadCommands(args, bind)) program.addCommand(command);
+  for (const command of await loadCommands(commands, args, bind)) program.addCommand(command);
   inheritSettings(program);
   try {
     await program.parseAsync(args.length === 0 ? ['--help'] : [...args], { from: 'user' });
   } catch (error) {
     if (!(error instanceof CommanderError)) throw error;
     if (error.exitCode === 0) return 0; // --help, --version
-    throw usageError(error, args);
+    throw usageError(error, args, commands);
   }
   return exitCode;
 }
 
 /** Loads only the module of the command that is asked for, so that start-up stays short. */
-async function loadCommands(args: readonly string[], bind: Bind): Promise<readonly Command[]> {
+async function loadCommands(
+  commands: Commands,
+  args: readonly string[],
+  bind: Bind,
+): Promise<readonly Command[]> {
   const verb = verbOf(args);
   if (args.includes('--version') || args.includes('-V')) return [];
-  const wanted = verb === undefined ? undefined : COMMANDS.get(verb);
-  const loaders = wanted === undefined ? [...COMMANDS.values()] : [wanted];
+  const wanted = verb === undefined ? undefined : commands.get(verb);
+  const loaders = wanted === undefined ? [...commands.values()] : [wanted];
   return Promise.all(loaders.map(async (load) => (await load())(bind)));
 }
 
@@ -161,9 +169,9 @@ function renderResult(result: CommandResult, json: boolean): string {
 }
 
 /** Commander's message reads `error: unknown option '--jsn'\n(Did you mean --json?)`. */
-function usageError(error: CommanderError, args: readonly string[]): IngotError {
+function usageError(error: CommanderError, args: readonly string[], commands: Commands): IngotError {
   const verb = verbOf(args);
-  const helpFor = verb !== undefined && COMMANDS.has(verb) ? `ingot ${verb} --help` : 'ingot --help';
+  const helpFor = verb !== undefined && commands.has(verb) ? `ingot ${verb} --help` : 'ingot --help';
   if (error.code === 'commander.help') {
     return new IngotError('USAGE', `no ${verb === undefined ? '' : `${verb} `}command given`, {
       hint: `\`${helpFor}\` lists them`,

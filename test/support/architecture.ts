@@ -5,7 +5,7 @@ import { readSourceFacts } from './imports.ts';
 
 /** From the top down. Folders on one line are siblings; `x.ts` stands for a file directly in `src/`. */
 const ORDER: readonly (readonly string[])[] = [
-  ['main.ts'],
+  ['main.ts', 'node-main.ts'],
   ['cli'],
   ['ci', 'fleet', 'workload'],
   ['inspect'],

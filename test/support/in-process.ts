@@ -1,4 +1,5 @@
 /** Runs command lines inside the test's own process, in a folder: quick, and errors arrive as they were thrown. */
+import { COMMANDS } from '../../src/cli/commands.ts';
 import { runProgram } from '../../src/cli/program.ts';
 
 export interface InProcessResult {
@@ -19,7 +20,7 @@ export async function runInProcess(
   { env = {}, onStderr }: InProcessOptions = {},
 ): Promise<InProcessResult> {
   let stdout = '';
-  const exitCode = await runProgram(args, {
+  const exitCode = await runProgram(COMMANDS, args, {
     stdout: {
       write: (text: string) => {
         stdout += text;

@@ -35,7 +35,7 @@ afterAll(async () => {
 const FAILURES: readonly (readonly [string, Readonly<Record<string, string>>, reason: RegExp])[] = [
   [
     'Ingot itself does not run',
-    { 'usr/lib/ingot/ingot.mjs': 'this is no program\n' },
+    { 'usr/lib/ingot/ingot-node.mjs': 'this is no program\n' },
     /never got as far as its checks/,
   ],
   [

@@ -33,7 +33,7 @@ const PROGRAMS = [
 const NODE = '/run/ingot/node';
 
 /** Files of the agent that the installer takes. */
-const PRODUCT_FILES: readonly string[] = ['ingot.mjs', 'package.json'];
+const PRODUCT_FILES: readonly string[] = ['ingot-node.mjs', 'package.json'];
 
 /** Writes the archive that the kernel unpacks over the image's initramfs. `scratch` is a folder of ours. */
 export async function writeInstallerArchive(
@@ -74,7 +74,7 @@ async function collectEntries(agent: Agent, node: string, tools: DiskTools): Pro
     if (PRODUCT_FILES.includes(file.name)) add(`${HOME}/${file.name}`, file.data);
     if (file.name === 'node') add(`${HOME}/bin/node`, file.data, 0o755);
   }
-  add(`${COMMANDS}/ingot`, renderStarter(loader, 'bin/node', `/${HOME}/ingot.mjs`), 0o755);
+  add(`${COMMANDS}/ingot`, renderStarter(loader, 'bin/node', `/${HOME}/ingot-node.mjs`), 0o755);
   add(`etc/systemd/system/${INSTALL_TARGET}`, renderInstallTarget());
   add('etc/systemd/system/ingot-install.service', renderInstallService());
   return [...foldersOf(files.keys()), ...files.values()];
