@@ -209,13 +209,13 @@ describe('makePlan', () => {
   it('names the agent’s files by digest, and rebuilds its layer and the seal when one is another', () => {
     const withAgent = (bundle: string, version = '0.1.0'): Plan => {
       const lock = lockWith();
-      const files = (['LICENSES', 'hash-worker.mjs', 'ingot.mjs', 'node', 'package.json'] as const).map(
-        (name) => ({
-          name,
-          digest: digestOf(name === 'ingot.mjs' ? bundle : name),
-          size: name === 'node' ? 100_000_000 : 10,
-        }),
-      );
+      const files = (
+        ['LICENSES', 'hash-worker.mjs', 'ingot-node.mjs', 'ingot.mjs', 'node', 'package.json'] as const
+      ).map((name) => ({
+        name,
+        digest: digestOf(name === 'ingot.mjs' ? bundle : name),
+        size: name === 'node' ? 100_000_000 : 10,
+      }));
       lock.layers.push({ name: 'agent-ingot', kind: 'agent', created: lock.created, packages: [] });
       const agent = { name: 'ingot', layer: 'agent-ingot', version, node: '24.21.0', files };
       return planOf({ ...lock, agent }, { ...image, agent: 'ingot' });
