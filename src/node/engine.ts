@@ -4,6 +4,7 @@
  */
 import type { Reboot } from '../compare/reboot.ts';
 import type { Digest } from '../digest.ts';
+import { IngotError } from '../errors.ts';
 import type { Descriptor, ImageConfig, Manifest } from '../oci/schema.ts';
 import type { ImageSource } from '../oci/image-transfer.ts';
 import type { ImageFacts } from '../plan/image-facts.ts';
@@ -127,4 +128,13 @@ export interface Engine {
   unlockUsr(): Promise<void>;
   /** Removes what no deployment needs. @param keep images that are to stay, such as one that was downloaded */
   collect(keep: ReadonlySet<Digest>): Promise<Collected>;
+}
+
+/** @throws IngotError NODE_UNSUITED */
+export function requireBooted(deployments: readonly Deployment[]): Deployment {
+  const booted = deployments.find(({ isBooted }) => isBooted);
+  if (booted !== undefined) return booted;
+  throw new IngotError('NODE_UNSUITED', 'none of the deployments here is the running system', {
+    hint: 'run it on the node itself, outside of containers',
+  });
 }

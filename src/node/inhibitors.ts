@@ -128,3 +128,8 @@ async function textIn(path: string): Promise<string> {
 function firstLine(text: string): string {
   return (text.trim().split('\n')[0] ?? '').slice(0, MAX_WHY);
 }
+
+/** In a sentence. */
+export function renderInhibitors(inhibitors: readonly Inhibitor[]): string {
+  return inhibitors.map(({ who, why }) => `${who}: ${why}`).join('; ');
+}

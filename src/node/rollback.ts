@@ -2,9 +2,8 @@
 import { randomUUID } from 'node:crypto';
 
 import { IngotError } from '../errors.ts';
-import type { Deployment, Engine } from './engine.ts';
+import { type Deployment, type Engine, requireBooted } from './engine.ts';
 import type { Journal } from './journal.ts';
-import { requireBooted } from './update.ts';
 
 export interface RolledBack {
   /** Starts next. */

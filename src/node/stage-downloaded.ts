@@ -1,12 +1,12 @@
 /** What was downloaded last becomes what starts next. No registry is asked: its signature was checked when it came. */
 import { IngotError } from '../errors.ts';
 import { boundOfOffer } from './bound/bound-content.ts';
+import { requireBooted } from './engine.ts';
 import type { JournalEntry } from './journal.ts';
 import {
   type FinishedUpdate,
   type NodeContext,
   requireAcceptable,
-  requireBooted,
   stageImage,
   type UpdateOptions,
 } from './update.ts';

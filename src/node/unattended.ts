@@ -8,19 +8,13 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { IngotError } from '../errors.ts';
 import { parseLocation } from '../publish/location.ts';
 import type { UnattendedUpdates } from '../spec/update-schema.ts';
-import {
-  parseUpdateWindow,
-  type UpdateWindow,
-  windowState,
-  type WindowState,
-} from '../spec/update-window.ts';
-import type { Deployment } from './engine.ts';
-import type { Inhibitor } from './inhibitors.ts';
+import { windowsOf, windowState, type WindowState } from '../spec/update-window.ts';
+import { type Deployment, requireBooted } from './engine.ts';
+import { type Inhibitor, renderInhibitors } from './inhibitors.ts';
 import {
   type FinishedUpdate,
   type NodeContext,
   prepareUpdate,
-  requireBooted,
   runUpdate,
   type UpdateOptions,
 } from './update.ts';
@@ -156,15 +150,6 @@ async function tellWaiting(
     ...(update !== undefined && { digest: update.image.digest, version: update.image.version }),
     reason,
   });
-}
-
-/** In a sentence. */
-export function renderInhibitors(inhibitors: readonly Inhibitor[]): string {
-  return inhibitors.map(({ who, why }) => `${who}: ${why}`).join('; ');
-}
-
-export function windowsOf({ window }: Pick<UnattendedUpdates, 'window'>): readonly UpdateWindow[] {
-  return window.flatMap((text) => parseUpdateWindow(text) ?? []);
 }
 
 /** The same place by another tag, or another name in a layout. @throws IngotError USAGE */

@@ -15,7 +15,14 @@ import type { TrustPolicy } from '../trust/policy.ts';
 import { boundOfOffer, collectBound } from './bound/bound-content.ts';
 import { type BoundPlan, type BoundStore, type OpenPlace, requireBoundRoom } from './bound/bound-store.ts';
 import { checkTrust, type TrustVerdict } from './check-trust.ts';
-import type { Deployment, Engine, Fetched, FetchPlan, OfferedImage } from './engine.ts';
+import {
+  type Deployment,
+  type Engine,
+  type Fetched,
+  type FetchPlan,
+  type OfferedImage,
+  requireBooted,
+} from './engine.ts';
 import type { HostGpu } from './host-gpus.ts';
 import type { Journal, JournalEntry } from './journal.ts';
 import { findDeltas } from './find-deltas.ts';
@@ -251,15 +258,6 @@ export async function stageImage(
     reporter.warning(`old images were not removed: ${error.message}`);
   }
   return deployment;
-}
-
-/** @throws IngotError NODE_UNSUITED */
-export function requireBooted(deployments: readonly Deployment[]): Deployment {
-  const booted = deployments.find(({ isBooted }) => isBooted);
-  if (booted !== undefined) return booted;
-  throw new IngotError('NODE_UNSUITED', 'none of the deployments here is the running system', {
-    hint: 'run it on the node itself, outside of containers',
-  });
 }
 
 /** Digests of images that were started and were not good. */

@@ -105,3 +105,8 @@ function minuteOfWeek(clock: Intl.DateTimeFormat, at: Date): number {
   const day = WEEKDAYS.indexOf(parts.get('weekday') as 'Mon');
   return day * DAY_MINUTES + Number(parts.get('hour')) * 60 + Number(parts.get('minute'));
 }
+
+/** Those of settings that were checked before. */
+export function windowsOf({ window }: { readonly window: readonly string[] }): readonly UpdateWindow[] {
+  return window.flatMap((text) => parseUpdateWindow(text) ?? []);
+}

@@ -2,8 +2,8 @@
 import { Command, Option } from 'commander';
 
 import type { Bind } from '../context.ts';
-import { install, type InstallOptions } from '../node/install.ts';
-import { provision, type ProvisionOptions } from '../node/provision.ts';
+import type { InstallOptions } from '../node/install.ts';
+import type { ProvisionOptions } from '../node/provision.ts';
 import { parseTargetRule } from '../target-rule.ts';
 
 export function provisionCommand(bind: Bind): Command {
@@ -24,7 +24,11 @@ Examples:
   ingot node provision --from rack7.yaml
 `,
     )
-    .action(bind((context, options: ProvisionOptions) => provision(context, options)));
+    .action(
+      bind(async (context, options: ProvisionOptions) =>
+        (await import('../node/provision.ts')).provision(context, options),
+      ),
+    );
 }
 
 export function installCommand(bind: Bind): Command {
@@ -47,5 +51,9 @@ Examples:
   ingot node install --medium /dev/sdb --to serial=S123 --wipe
 `,
     )
-    .action(bind((context, options: InstallOptions) => install(context, options)));
+    .action(
+      bind(async (context, options: InstallOptions) =>
+        (await import('../node/install.ts')).install(context, options),
+      ),
+    );
 }

@@ -1,11 +1,11 @@
-/** `ingot node`: the system of the machine that it runs on. */
+/** `ingot node`: the system of the machine that it runs on. What few of its commands need is loaded by those. */
 import { Command, InvalidArgumentError, Option } from 'commander';
 
 import { collectBound } from '../../node/bound/bound-content.ts';
 import { updatesIn } from '../../node/journal.ts';
 import { SOFT_REBOOT_CHOICES } from '../../node/restart/restart.ts';
 import { rollBack, setPinned } from '../../node/rollback.ts';
-import { requireBooted } from '../../node/update.ts';
+import { requireBooted } from '../../node/engine.ts';
 import { formatBytes, formatCount } from '../../report/format.ts';
 import type { Bind, CommandContext, CommandResult } from '../context.ts';
 import { blessNode } from '../node/bless.ts';
@@ -17,7 +17,7 @@ import { PEER_OPTION } from '../node/peer.ts';
 import { bindToHost } from '../node/bind-to-host.ts';
 import { showStatus } from '../node/show-status.ts';
 import { addRegistryOptions } from '../registry-options.ts';
-import { switchImage, type UpgradeOptions, upgrade } from '../node/upgrade.ts';
+import type { UpgradeOptions } from '../node/upgrade.ts';
 import { installCommand, provisionCommand } from './node-setup.ts';
 
 export function nodeCommand(bindHere: Bind): Command {
@@ -114,7 +114,11 @@ Examples:
   ingot node upgrade --apply --soft-reboot required
 `,
     )
-    .action(bind((context, options: UpgradeOptions) => upgrade(context, options)));
+    .action(
+      bind(async (context, options: UpgradeOptions) =>
+        (await import('../node/upgrade.ts')).upgrade(context, options),
+      ),
+    );
 }
 
 function switchCommand(bind: Bind): Command {
@@ -131,7 +135,11 @@ Examples:
   ingot node switch oci:/var/tmp/image:20261122.1 --apply
 `,
     )
-    .action(bind((context, image: string, options: UpgradeOptions) => switchImage(context, image, options)));
+    .action(
+      bind(async (context, image: string, options: UpgradeOptions) =>
+        (await import('../node/upgrade.ts')).switchImage(context, image, options),
+      ),
+    );
 }
 
 function addUpdateOptions(command: Command): Command {

@@ -5,7 +5,7 @@ import { IngotError } from '../../errors.ts';
 import { runGate } from '../../node/gate/gate.ts';
 import { type LastVerdict, writeVerdict } from '../../node/gate/last-verdict.ts';
 import { tellJournal } from '../../node/gate/tell-journal.ts';
-import { requireBooted } from '../../node/update.ts';
+import { requireBooted } from '../../node/engine.ts';
 import { run } from '../../proc/run.ts';
 import { formatCount, formatSeconds } from '../../report/format.ts';
 import { printableName } from '../../report/printable.ts';

@@ -1,14 +1,9 @@
 /** `ingot node upgrade --unattended`: what of the machine it asks, and how it tells what came of it. */
-import { findInhibitors, type Inhibitor } from '../../node/inhibitors.ts';
-import {
-  renderInhibitors,
-  type UnattendedHost,
-  type UnattendedResult,
-  windowsOf,
-} from '../../node/unattended.ts';
+import { findInhibitors, type Inhibitor, renderInhibitors } from '../../node/inhibitors.ts';
+import type { UnattendedHost, UnattendedResult } from '../../node/unattended.ts';
 import { printableName } from '../../report/printable.ts';
 import type { UnattendedUpdates } from '../../spec/update-schema.ts';
-import { windowState } from '../../spec/update-window.ts';
+import { windowsOf, windowState } from '../../spec/update-window.ts';
 import type { CommandContext, CommandResult } from '../context.ts';
 import { lockNode, updateOfImage } from './open-node.ts';
 
