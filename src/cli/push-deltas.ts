@@ -5,10 +5,10 @@ import { join } from 'node:path';
 import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import { type ImageReader, openReader } from '../inspect/image-reader.ts';
-import { imageFor, MANIFEST_MEDIA_TYPES, readDocument, readImageGraph } from '../oci/image-graph.ts';
+import { imageFor, isPlainImage, readImageGraph } from '../oci/image-graph.ts';
 import type { ImageSource, ManifestDocument } from '../oci/image-transfer.ts';
 import type { RegistryAccess } from '../oci/registry/access.ts';
-import { type Descriptor, LAYER_MEDIA_TYPES } from '../oci/schema.ts';
+import type { Descriptor } from '../oci/schema.ts';
 import { type ImageOrigin, openSource, parseLocation, wantedOf } from '../publish/location.ts';
 import { type ImageDelta, makeImageDelta } from '../publish/make-deltas.ts';
 import { formatBytes, formatCount } from '../report/format.ts';
@@ -78,15 +78,6 @@ export async function makeDeltas(
     if (first !== undefined && foreign.length === subjects.length) throw first;
   }
   return made;
-}
-
-/** An image of layers, and not an index or what a builder puts beside its images in one. */
-function isPlainImage(document: ManifestDocument, shown: string): boolean {
-  if (!MANIFEST_MEDIA_TYPES.has(document.descriptor.mediaType)) return false;
-  const { blobs, artifactType } = readDocument(document, shown);
-  return (
-    artifactType === undefined && blobs.slice(1).every(({ mediaType }) => LAYER_MEDIA_TYPES.has(mediaType))
-  );
 }
 
 interface Older {

@@ -8,7 +8,7 @@ import type { Digest } from '../digest.ts';
 import { IngotError } from '../errors.ts';
 import type { ImageSource, ManifestDocument, TransferOptions } from './image-transfer.ts';
 import { MAX_INDEX_DEPTH } from './layout.ts';
-import { Descriptor, Index, Manifest, MEDIA_TYPES } from './schema.ts';
+import { Descriptor, Index, LAYER_MEDIA_TYPES, Manifest, MEDIA_TYPES } from './schema.ts';
 
 /** Docker's names for the same documents. */
 export const DOCKER_MEDIA_TYPES = {
@@ -148,6 +148,15 @@ export function readDocument({ descriptor, bytes }: ManifestDocument, shown: str
     if (size > MAX_BLOB_BYTES) throw invalid(shown, `${digest} is said to have ${size} bytes`);
   }
   return { children, blobs, subject, artifactType };
+}
+
+/** An image of layers, and not an index or what a builder puts beside its images in one. */
+export function isPlainImage(document: ManifestDocument, shown: string): boolean {
+  if (!MANIFEST_MEDIA_TYPES.has(document.descriptor.mediaType)) return false;
+  const { blobs, artifactType } = readDocument(document, shown);
+  return (
+    artifactType === undefined && blobs.slice(1).every(({ mediaType }) => LAYER_MEDIA_TYPES.has(mediaType))
+  );
 }
 
 /** As the referrers API would list it: with its annotations, and its type (distribution-spec, "Listing Referrers"). */

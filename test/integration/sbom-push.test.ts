@@ -1,10 +1,10 @@
 /** Bills of materials beside images in a registry: put there by push, and found again. */
-import { mkdtempSync, readFileSync, rmSync, truncateSync } from 'node:fs';
+import { mkdtempSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 
-import { hexOf } from '../../src/digest.ts';
+import { type Digest, digestOf, hexOf } from '../../src/digest.ts';
 import { resolveImage } from '../../src/oci/layout.ts';
 import { run, type RunResult } from '../../src/proc/run.ts';
 import { ingot, ingotJson } from '../support/cli.ts';
@@ -140,6 +140,51 @@ it('are of each image of an index', async () => {
   for (const { digest } of manifests as { digest: string }[]) {
     expect(await typesAt(`${registry.host}/ai/both@${digest}`)).toEqual(['application/spdx+json']);
   }
+});
+
+it('are of images alone where a builder put more into an index', async () => {
+  const layout = join(folder, 'attested');
+  await ingotJson(['index', `oci:${layout}:1`, amd64, arm64], { env });
+  // As BuildKit does it (https://docs.docker.com/build/metadata/attestations/attestation-storage/).
+  const put = (value: object): { readonly digest: string; readonly size: number } => {
+    const bytes = Buffer.from(JSON.stringify(value));
+    const digest = digestOf(bytes);
+    writeFileSync(join(layout, 'blobs/sha256', hexOf(digest)), bytes);
+    return { digest, size: bytes.length };
+  };
+  const read = (path: string): { manifests: object[] } =>
+    JSON.parse(readFileSync(join(layout, path), 'utf8')) as never;
+  const names = read('index.json') as { manifests: { digest: Digest; size: number }[] };
+  const [named] = names.manifests;
+  if (named === undefined) throw new TypeError('the layout has a name');
+  const index = read(`blobs/sha256/${hexOf(named.digest)}`);
+  const [mediaType, predicate] = ['application/vnd.in-toto+json', 'https://slsa.dev/provenance/v1'];
+  const statement = { _type: 'https://in-toto.io/Statement/v1', predicateType: predicate, subject: [] };
+  const config = { architecture: 'unknown', os: 'unknown', config: {}, rootfs: { type: 'layers' } };
+  const attestation = put({
+    schemaVersion: 2,
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    config: { mediaType: 'application/vnd.oci.image.config.v1+json', ...put(config) },
+    layers: [{ mediaType, ...put(statement), annotations: { 'in-toto.io/predicate-type': predicate } }],
+  });
+  index.manifests.push({
+    mediaType: 'application/vnd.oci.image.manifest.v1+json',
+    ...attestation,
+    platform: { architecture: 'unknown', os: 'unknown' },
+    annotations: { 'vnd.docker.reference.type': 'attestation-manifest' },
+  });
+  Object.assign(named, put(index));
+  writeFileSync(join(layout, 'index.json'), JSON.stringify(names));
+
+  const ref = `${registry.host}/ai/attested:1`;
+  const { sboms } = await push(`oci:${layout}:1`, ref, '--sbom', 'spdx');
+  expect(sboms).toHaveLength(2);
+
+  Object.assign(named, { mediaType: 'application/vnd.oci.image.manifest.v1+json', ...attestation });
+  writeFileSync(join(layout, 'index.json'), JSON.stringify(names));
+  const alone = await ingot(['push', `oci:${layout}:1`, ref, '--sbom', 'spdx', ...insecure()], { env });
+  expect([alone.exitCode, alone.stderr]).toEqual([1, expect.stringContaining('IMAGE_INVALID')]);
+  expect(alone.stderr).toContain('no image that packages could be in');
 });
 
 it('say when there is none', async () => {

@@ -5,9 +5,8 @@ import { digestOfJson } from '../../digest.ts';
 import { IngotError } from '../../errors.ts';
 import { openReader } from '../../inspect/image-reader.ts';
 import { parseJson } from '../../oci/blob.ts';
-import { INDEX_MEDIA_TYPES, readDocument } from '../../oci/image-graph.ts';
+import { isPlainImage, readImageGraph } from '../../oci/image-graph.ts';
 import type { RegistryAccess } from '../../oci/registry/access.ts';
-import type { Descriptor } from '../../oci/schema.ts';
 import { type AttachedArtifact, findArtifacts, readArtifactBlob } from '../../publish/attach.ts';
 import { type ImageOrigin, openSource, wantedOf } from '../../publish/location.ts';
 import type { Belonging } from '../../publish/transfer.ts';
@@ -34,7 +33,12 @@ export interface DocumentsOptions {
 /** The largest list that anybody has, ten times over. */
 const MAX_DOCUMENT_BYTES = 256 * 1024 * 1024;
 
-/** One document of each format for each image that there is: of an index, for each in it. */
+/**
+ * One document of each format for each image that there is: of an index, for each in it, and for nothing else that a
+ * builder put there.
+ *
+ * @throws IngotError IMAGE_INVALID when there is no image
+ */
 export async function makeDocuments(
   context: CommandContext,
   { from, formats, locks, registries, store }: DocumentsOptions,
@@ -42,13 +46,14 @@ export async function makeDocuments(
   const { signal } = context;
   const known = new Map<string, Lock>(locks.map((lock) => [digestOfJson(lock), lock]));
   await using source = await openSource(from, registries);
-  const root = await source.manifest(wantedOf(from), { signal });
-  const isIndex = INDEX_MEDIA_TYPES.has(root.descriptor.mediaType);
-  const subjects: readonly Descriptor[] = isIndex
-    ? readDocument(root, source.shown).children
-    : [root.descriptor];
+  const { documents } = await readImageGraph(source, wantedOf(from), { signal });
+  const images = documents.filter((document) => isPlainImage(document, source.shown));
+  if (images.length === 0) {
+    throw new IngotError('IMAGE_INVALID', `${source.shown} has no image that packages could be in`);
+  }
   const belongings: Belonging[] = [];
-  for (const { mediaType, digest, size } of new Map(subjects.map((one) => [one.digest, one])).values()) {
+  for (const { descriptor } of images) {
+    const { mediaType, digest, size } = descriptor;
     // Closed with the source.
     const image = await openReader(source, digest, { shown: source.shown, isLocal: true, signal });
     const lock = known.get(image.annotations['dev.ingot.lock'] ?? '');
