@@ -126,3 +126,28 @@ test('logs of machines with GPUs are told apart', () => {
     found: 'no error of a GPU in the log; of programs: XID 13, 43',
   });
 });
+
+test('an error that the driver calls not fatal is told, and fails nothing', () => {
+  // As machines with Blackwell have logged them.
+  const mild = [
+    'NVRM: Xid (PCI:0019:01:00): 145, RLW_SRC_TRACK Nonfatal XC1 i0 Link 12 (0x040988e2 0x00000008 0x00000000 0x00000000 0x00000000 0x00000000)',
+    'NVRM: Xid (PCI:0008:01:00): 149, NETIR_BER_EVENT Nonfatal XC0 i0 Link 01 (0x00082226 0x00000001 0x00000000 0x00000000 0x00000000 0x00000000)',
+    'NVRM: Xid (PCI:0008:01:00): 154, GPU recovery action changed from 0x1 (GPU Reset Required) to 0x0 (None)',
+    'NVRM: Xid (PCI:0008:01:00): 43, pid=77, name=python3, channel 0x00000002',
+  ];
+  expect(judgeXids(parseXids(mild.join('\n')))).toEqual({
+    isGood: true,
+    found: 'no error of a GPU in the log; of programs: XID 43; not fatal: XID 145, 149, 154',
+  });
+  for (const fatal of [
+    'NVRM: Xid (PCI:0009:01:00): 149, NETIR_LINK_EVT  Fatal   XC0 i0 Link 01 (0x021425c6 0x00000000 0x00000000 0x00000000 0x00000000 0x00000000)',
+    'NVRM: Xid (PCI:0009:01:00): 154, GPU recovery action changed from 0x0 (None) to 0x1 (GPU Reset Required)',
+    'NVRM: Xid (PCI:0009:01:00): 79, pid=0, name=Nonfatal, GPU has fallen off the bus.',
+    'NVRM: Xid (PCI:0009:01:00): 145, pid=4, name=Nonfatal, RLW_SRC_TRACK Fatal XC0 i1 Link 00 (0x00000001 0x00000002)',
+    'NVRM: Xid (PCI:0009:01:00): 146',
+  ]) {
+    const verdict = judgeXids(parseXids([...mild, fatal].join('\n')));
+    expect(verdict.isGood).toBe(false);
+    expect(verdict.found).toMatch(/^XID (?:145|149|154|79|146) of 0009:01:00/);
+  }
+});

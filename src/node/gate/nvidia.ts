@@ -97,21 +97,39 @@ export function parseXids(log: string): readonly Xid[] {
 
 /** Those that an application brings upon itself: they say nothing of the GPU. */
 const OF_APPLICATIONS: ReadonlySet<number> = new Set([13, 31, 43, 45, 69]);
+/** Of the fifth NVLink, 144 to 150, and the driver says of each whether it is fatal: `RLW_REMAP Nonfatal XC0 i0 Link 03`. */
+const OF_NVLINK = { first: 144, last: 150, mild: /^(?!.*\bFatal\b).*\bNonfatal\b/ } as const;
+/** What the driver thinks must be done, when that changes: `… changed from 0x1 (GPU Reset Required) to 0x0 (None)`. */
+const OF_RECOVERY = { code: 154, mild: /\bto 0x0 \(None\)/ } as const;
+
+/** The driver itself says that the GPU goes on. */
+function isMild({ code, text }: Xid): boolean {
+  if (code === OF_RECOVERY.code) return OF_RECOVERY.mild.test(text);
+  return code >= OF_NVLINK.first && code <= OF_NVLINK.last && OF_NVLINK.mild.test(text);
+}
 
 export function judgeXids(xids: readonly Xid[]): Verdict {
-  const serious = xids.filter(({ code }) => !OF_APPLICATIONS.has(code));
+  const ofPrograms = xids.filter(({ code }) => OF_APPLICATIONS.has(code));
+  const mild = xids.filter(isMild);
+  const serious = xids.filter((xid) => !OF_APPLICATIONS.has(xid.code) && !isMild(xid));
   const [first] = serious;
   if (first === undefined) {
-    const codes = [...new Set(xids.map(({ code }) => code))].sort((one, other) => one - other);
+    const kinds = [
+      ...(ofPrograms.length === 0 ? [] : [`of programs: ${listCodes(ofPrograms)}`]),
+      ...(mild.length === 0 ? [] : [`not fatal: ${listCodes(mild)}`]),
+    ];
     const found =
-      codes.length === 0
-        ? 'no error in the log'
-        : `no error of a GPU in the log; of programs: XID ${codes.join(', ')}`;
+      kinds.length === 0 ? 'no error in the log' : `no error of a GPU in the log; ${kinds.join('; ')}`;
     return { isGood: true, found };
   }
   const { address, code, text } = first;
   const more = serious.length > 1 ? `, and ${serious.length - 1} more` : '';
   return { isGood: false, found: `XID ${code} of ${address}${text === '' ? '' : `: ${text}`}${more}` };
+}
+
+function listCodes(xids: readonly Xid[]): string {
+  const codes = [...new Set(xids.map(({ code }) => code))].sort((one, other) => one - other);
+  return `XID ${codes.join(', ')}`;
 }
 
 function told(cell: string | undefined): string | undefined {
