@@ -24,6 +24,7 @@ export default defineConfig({
         test: {
           name: 'integration',
           include: ['test/integration/**/*.test.ts'],
+          globalSetup: 'test/support/test-run.ts',
           testTimeout: 900_000,
           hookTimeout: 900_000,
           sequence: { groupOrder: 1 },
@@ -35,6 +36,7 @@ export default defineConfig({
         test: {
           name: 'vm',
           include: ['test/integration/{vm,node-vm}.test.ts', 'test/vm/**/*.test.ts'],
+          globalSetup: 'test/support/test-run.ts',
           testTimeout: 1_800_000,
           hookTimeout: 1_800_000,
           // A machine is emulated on a core of its own; two would only wait for each other.
@@ -48,6 +50,7 @@ export default defineConfig({
         test: {
           name: 'long',
           include: ['test/long/**/*.test.ts'],
+          globalSetup: 'test/support/test-run.ts',
           testTimeout: 7_200_000,
           hookTimeout: 900_000,
           fileParallelism: false,
@@ -60,6 +63,7 @@ export default defineConfig({
         test: {
           name: 'chaos',
           include: ['test/chaos/**/*.test.ts'],
+          globalSetup: 'test/support/test-run.ts',
           testTimeout: 86_400_000,
           hookTimeout: 7_200_000,
           fileParallelism: false,

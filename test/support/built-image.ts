@@ -9,6 +9,7 @@ import { basename, join } from 'node:path';
 import { acquireFileLock } from '../../src/proc/file-lock.ts';
 import { writeFileAtomically } from '../../src/store/store.ts';
 import { ingot, ingotJson, PRODUCT_ROOT, type CliOptions } from './cli.ts';
+import { testRun } from './test-run.ts';
 
 export const TEST_FOLDER = join(
   process.env['XDG_CACHE_HOME'] ?? join(homedir(), '.cache'),
@@ -47,7 +48,7 @@ function extendedBy(declaration: string): string | undefined {
   return /^extends: \.\/(\S+)$/m.exec(declaration)?.[1];
 }
 
-/** The same for a declaration of a test's own, and files beside it. */
+/** The same for a declaration of a test's own, and files beside it. Once for each run, by whoever asks first. */
 export async function buildDeclared(
   name: string,
   text: string,
@@ -62,19 +63,41 @@ export async function buildDeclared(
     const present = await readFile(join(folder, file), 'utf8').catch(() => undefined);
     if (content !== present) await writeFileAtomically(join(folder, file), content);
   }
-  const layout = join(folder, 'layout');
-  const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
-  const first = await ingot([...build, '--json'], options);
-  if (first.exitCode !== 0) {
+  return await oncePerRun(folder, async () => {
+    const layout = join(folder, 'layout');
+    const build = ['--store', TEST_STORE, 'build', declaration, '--output', layout];
+    const first = await ingot([...build, '--json'], options);
+    if (first.exitCode === 0) {
+      return builtFrom(declaration, layout, JSON.parse(first.stdout) as Record<string, unknown>);
+    }
     await ingotJson(['--store', TEST_STORE, 'lock', declaration, '--update']);
-  }
-  const built = await ingotJson(build, options);
-  return {
-    declaration,
-    store: TEST_STORE,
-    layout,
-    ref: `oci:${layout}:${String(built['version'])}`,
-    digest: String(built['digest']),
-    version: String(built['version']),
-  };
+    return builtFrom(declaration, layout, await ingotJson(build, options));
+  });
+}
+
+/** @param result of `ingot build --json` in the tests' store */
+export function builtFrom(
+  declaration: string,
+  layout: string,
+  result: Readonly<Record<string, unknown>>,
+): BuiltImage {
+  const version = String(result['version']);
+  const digest = String(result['digest']);
+  return { declaration, store: TEST_STORE, layout, ref: `oci:${layout}:${version}`, digest, version };
+}
+
+/**
+ * What this run has built in this folder, by whichever of its files came first. The caller has the folder locked.
+ *
+ * @throws {Error} of `build`, and the next one tries again
+ */
+export async function oncePerRun(folder: string, build: () => Promise<BuiltImage>): Promise<BuiltImage> {
+  const name = testRun();
+  const path = join(folder, 'built.json');
+  const before = (await readFile(path, 'utf8').then(JSON.parse, () => undefined)) as
+    { readonly run: string; readonly image: BuiltImage } | undefined;
+  if (name !== undefined && before?.run === name) return before.image;
+  const image = await build();
+  if (name !== undefined) await writeFileAtomically(path, JSON.stringify({ run: name, image }));
+  return image;
 }
