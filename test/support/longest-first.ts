@@ -9,18 +9,20 @@ import { BaseSequencer, type TestSpecification } from 'vitest/node';
 /** From the longest down; whatever is not here takes less than these. */
 export const LONGEST: readonly string[] = [
   'node-vm',
-  'vm',
+  'crash-points',
+  'bound',
   'build',
-  'build-verify',
+  'vm',
+  'deltas',
+  'disk',
+  'node-faults',
   'killed-builds',
-  'layer-cache',
-  'store-verify',
+  'build-verify',
+  'node',
+  'installer',
+  'soft-reboot',
   'image-base',
-  'modules',
   'rpm-base',
-  'hostile-cache',
-  'lock',
-  'vendor-layers',
   'fit-laws',
 ].map((name) => `${name}.test.ts`);
 

@@ -71,9 +71,18 @@ export class VmImages {
     return output;
   }
 
+  /** Folder of the machine that was started. */
+  get machine(): string {
+    return machineFolder(this.#folder);
+  }
+
   async start(disk: string, options: Partial<VmOptions> = {}): Promise<VmNode> {
     return startNode(disk, this.#folder, this.toolsRoot, options);
   }
+}
+
+function machineFolder(folder: string): string {
+  return join(folder, 'machine');
 }
 
 /** A machine that reaches registries on this one. @param folder has no `machine` yet */
@@ -83,7 +92,7 @@ export async function startNode(
   toolsRoot: ToolsRoot,
   options: Partial<VmOptions> = {},
 ): Promise<VmNode> {
-  const scratch = join(folder, 'machine');
+  const scratch = machineFolder(folder);
   await mkdir(scratch);
   const consoleFile = join(folder, 'console.log');
   return new VmNode(await Vm.start({ disk, toolsRoot, scratch, consoleFile, network: 'host', ...options }));

@@ -235,13 +235,6 @@ export class Vm implements AsyncDisposable {
     this.#channel.run(script, GO_DOWN_SECONDS).catch(() => undefined);
   }
 
-  /** Restarts the guest in an orderly way and waits until the next boot runs commands. */
-  async reboot(options: WaitOptions): Promise<void> {
-    const previous = this.#channel.bootId;
-    this.tell('systemctl --no-block reboot');
-    await this.#wait(this.#channel.waitForBoot(previous), 'the machine to be up again', options.timeoutMs);
-  }
-
   /** Switches the guest off in an orderly way and waits until it is off. */
   async powerOff(options: WaitOptions): Promise<void> {
     this.tell('systemctl --no-block poweroff');
