@@ -107,20 +107,40 @@ require_root() {
 }
 
 results=
+started=
 checks_passed=0
 checks_failed=0
 
-# check LABEL COMMAND...: a step that passes or fails as a whole
-check() {
+# start LABEL COMMAND...: a step that passes or fails as a whole, beside the others
+start() {
   label=$1
   shift
-  say "== $label"
-  if "$@" >&2; then
-    checks_passed=$((checks_passed + 1))
-  else
-    checks_failed=$((checks_failed + 1))
-    say "== $label FAILED"
-  fi
+  "$@" >"$results/$label" 2>&1 &
+  started="$started $label:$!"
+}
+
+# finish: waits for what was started, and shows it one after the other
+finish() {
+  for step in $started; do
+    label=${step%:*}
+    say "== $label"
+    if wait "${step#*:}"; then
+      checks_passed=$((checks_passed + 1))
+      cat "$results/$label" >&2
+    else
+      checks_failed=$((checks_failed + 1))
+      cat "$results/$label" >&2
+      say "== $label FAILED"
+    fi
+  done
+  started=
+}
+
+# Programs in the background do not hear Ctrl-C.
+stop_started() {
+  for step in $started; do
+    kill "${step#*:}" 2>/dev/null || true
+  done
 }
 
 # vitest_project NAME: a step that counts its own tests, in a file that the summary reads
@@ -131,12 +151,13 @@ vitest_project() {
 
 run_tests() {
   results=$(mktemp -d)
-  trap 'rm -rf "$results"' EXIT
+  trap 'stop_started; rm -rf "$results"' EXIT
   trap 'exit 130' INT
   trap 'exit 143' TERM
-  check types tsc --noEmit
-  check lint eslint .
-  check format prettier --check --log-level warn .
+  start lint eslint .
+  start types tsc --noEmit
+  start format prettier --check --log-level warn .
+  finish
   vitest_project unit
   vitest_project integration
   # Prints the last line, and fails when anything did.
