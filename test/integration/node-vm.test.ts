@@ -10,6 +10,8 @@ import { afterAll, beforeAll, expect, test } from 'vitest';
 import { askNode, judgeNode } from '../../src/disk/node-report.ts';
 import { builtImage, TEST_FOLDER } from '../support/built-image.ts';
 import { ingotJson } from '../support/cli.ts';
+import { findPartitions } from '../support/crash/judge-disk.ts';
+import { damageSuperblocks } from '../support/crash/mend.ts';
 import { type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
 import { runInProcess } from '../support/in-process.ts';
 import { readRepository } from '../support/read-repository.ts';
@@ -95,6 +97,8 @@ test('an update becomes good, or the node goes back by itself', { timeout: TEST_
   await push(bare.version, 'node', bare.layout);
 
   const disk = await images.install('20991231.1');
+  // As a power loss may leave them.
+  await damageSuperblocks(disk, await findPartitions(disk, images.toolsRoot));
   const installed = await stat(disk);
   await using node = await images.start(disk);
   const insecure = `--insecure ${repository.split('/')[0] ?? ''}`;
@@ -109,6 +113,10 @@ test('an update becomes good, or the node goes back by itself', { timeout: TEST_
   expect(await node.sh('journalctl -b -o json GATE_HEALTHY=1 GATE_CHECK=well')).toMatch(
     /"GATE_DEPLOYMENT":"[0-9a-f]{64}\.0"/,
   );
+  const mended = await node.sh(
+    'journalctl -b -o cat -t mend-superblock | grep "mended from its copy" | sort',
+  );
+  expect(mended).toMatch(/^.*\/dev\/vda2 is damaged.*\n.*\/dev\/vda3 is damaged.*$/);
   await node.sh('echo mine >/etc/local; echo mine >/etc/motd; echo kept >/var/lib/kept');
 
   // Nobody signed it, or somebody else.

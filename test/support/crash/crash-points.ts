@@ -11,8 +11,7 @@ export interface CrashPoint {
   readonly at: number;
   /**
    * Entries behind the last flush that did not reach the disk, and how many bytes of their beginning did. What was
-   * flushed always did; of the rest, a disk may have kept any part, in any order. It tears no sector, and nothing that
-   * was asked to stay whole.
+   * flushed always did; of the rest, a disk may have kept any part, in any order. It tears no sector.
    */
   readonly lost: ReadonlyMap<number, number>;
 }
@@ -29,8 +28,8 @@ export function seededRandom(seed: number): () => number {
 }
 
 /**
- * What ext4 itself needs to be written whole: of a superblock of which one half is new its checksum is wrong, and neither
- * does the kernel mount it nor `e2fsck -p` mend it. Disks of today write no less than 4 KiB at a time.
+ * What a sector is only half of: of a superblock of which one half is new the checksum is wrong, and neither does the
+ * kernel mount it nor `e2fsck -p` mend it by itself.
  */
 export function superblocks({ boot, root }: Partitions): Region[] {
   return [boot, root].map(({ offset }) => ({ offset: offset + SUPERBLOCK_BYTES, size: SUPERBLOCK_BYTES }));
@@ -41,8 +40,6 @@ export interface CrashPointOptions {
   readonly from: number;
   readonly to: number;
   readonly count: number;
-  /** Is written as a whole or not at all. */
-  readonly untorn: readonly Region[];
 }
 
 /**
@@ -52,7 +49,7 @@ export interface CrashPointOptions {
  */
 export function chooseCrashPoints(
   entries: readonly LogEntry[],
-  { from, to, count, untorn }: CrashPointOptions,
+  { from, to, count }: CrashPointOptions,
   random: () => number,
 ): CrashPoint[] {
   const flushes = entries.flatMap(({ isFlush }, index) =>
@@ -66,11 +63,8 @@ export function chooseCrashPoints(
     const at = pick();
     const lost = random() < 0.5 ? unflushed(entries, at).filter(() => random() < 0.5) : [];
     const keptOf = (index: number): number => {
-      const { offset, length } = entries[index] ?? { offset: 0, length: 0 };
-      const kept = random() < 0.5 ? 0 : Math.floor(random() * (length / SECTOR)) * SECTOR;
-      const end = offset + kept;
-      const torn = untorn.find((region) => region.offset < end && end < region.offset + region.size);
-      return torn === undefined ? kept : Math.max(0, torn.offset - offset);
+      const { length } = entries[index] ?? { length: 0 };
+      return random() < 0.5 ? 0 : Math.floor(random() * (length / SECTOR)) * SECTOR;
     };
     return { at, lost: new Map(lost.map((index) => [index, keptOf(index)])) };
   }).sort((one, other) => wholeUntil(one) - wholeUntil(other));

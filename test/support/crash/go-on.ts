@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { MountNamespace } from '../../../src/proc/mount-namespace.ts';
 import { BootedNode } from '../booted-node.ts';
 import type { Partitions } from './judge-disk.ts';
+import { mendSuperblocks } from './mend.ts';
 
 export interface GoOnOptions {
   /** Written to. */
@@ -34,6 +35,7 @@ export async function goOn({ disk, partitions, folder, given, reference }: GoOnO
   for (const name of ['sysroot', 'boot', 'run']) await mkdir(join(folder, name), { recursive: true });
   await using namespace = await MountNamespace.open();
   const mount = async (): Promise<void> => {
+    await mendSuperblocks(disk, partitions, namespace);
     for (const [{ offset, size }, target] of mounts) {
       const options = `loop,offset=${offset},sizelimit=${size}`;
       await namespace.run(['mount', '-t', 'ext4', '-o', options, disk, target]);

@@ -1,7 +1,7 @@
 /**
  * Whether a disk that lost its power has a good system on it, seen twice: as GRUB sees it, which reads the disk as it
- * is, and as the kernel does, which replays the journals first. Whichever entry GRUB chooses must be a whole system, the
- * old or the new one, and the repository must be without fault.
+ * is, and as the kernel does, which replays the journals first, after what the initramfs mends. Whichever entry GRUB
+ * chooses must be a whole system, the old or the new one, and the repository must be without fault.
  */
 import { mkdir, readdir, readFile, readlink } from 'node:fs/promises';
 import { freemem } from 'node:os';
@@ -17,6 +17,7 @@ import { parseSfdiskJson, sfdiskReadArgv } from '../../../src/tools/sfdisk.ts';
 import type { ToolsRoot } from '../../../src/tools/tools-root.ts';
 import { startByMenu } from '../grub-menu.ts';
 import type { Region } from './crash-image.ts';
+import { mendSuperblocks } from './mend.ts';
 
 export interface Judgement {
   /** Empty when all is well. */
@@ -25,6 +26,8 @@ export interface Judgement {
   readonly menu: readonly string[];
   /** What GRUB starts, when nothing that it starts is ever called good. */
   readonly starts: readonly string[];
+  /** File systems whose superblock the node takes from its copy, by their partitions. */
+  readonly mended: readonly string[];
 }
 
 export interface JudgeOptions {
@@ -129,8 +132,9 @@ export class DiskJudge implements AsyncDisposable {
     const complaints = [...view.complaints];
     const menu: string[] = [];
     const starts: string[] = [];
+    const mended: string[] = [];
     const names = new Map<string, string>();
-    await this.#mounted(disk, async (inside) => {
+    const look = async (inside: string): Promise<void> => {
       const environment = await readFile(join(inside, 'boot', ENVIRONMENT), 'latin1').catch(String);
       if (environment !== view.environment) complaints.push('GRUB and the kernel read another grubenv');
       for (const { words } of parseMenuEntries(view.menu)) {
@@ -155,12 +159,16 @@ export class DiskJudge implements AsyncDisposable {
         if (exitCode !== 0)
           complaints.push(`${program.slice(0, 2).join(' ')}: ${(stderr || stdout).slice(-300)}`);
       }
-    }).catch((error: unknown) => {
+    };
+    try {
+      mended.push(...(await mendSuperblocks(disk, this.#partitions, this.#namespace)));
+      await this.#mounted(disk, look);
+    } catch (error) {
       const output = error instanceof IngotError ? (error.output ?? '') : '';
       complaints.push(`the kernel does not mount it: ${String(error)}\n${output}`);
-    });
+    }
     if (starts.length === 0 || starts.includes('nothing')) complaints.push('GRUB does not start anything');
-    return { complaints, menu, starts };
+    return { complaints, menu, starts, mended };
   }
 
   async #seeAsGrub(disk: string): Promise<GrubView> {

@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { run } from '../../../src/proc/run.ts';
 import type { ToolsRoot } from '../../../src/tools/tools-root.ts';
 import { CrashImage } from './crash-image.ts';
-import { chooseCrashPoints, type CrashPoint, seededRandom, superblocks } from './crash-points.ts';
+import { chooseCrashPoints, type CrashPoint, seededRandom } from './crash-points.ts';
 import { DiskJudge } from './judge-disk.ts';
 import type { Mark, Recording } from './record-update.ts';
 
@@ -30,6 +30,8 @@ export interface ReplayOutcome {
   /** What GRUB starts, when nothing of it is ever called good. */
   readonly starts: readonly string[];
   readonly complaints: readonly string[];
+  /** File systems whose superblock the node takes from its copy, by their partitions. */
+  readonly mended: readonly string[];
 }
 
 export interface Replay {
@@ -55,11 +57,10 @@ export async function replayCrashes(options: ReplayOptions): Promise<Replay> {
   await rm(join(judge.disks, 'known.raw'));
   await using image = await CrashImage.open(before, log, judge.disks);
   const random = seededRandom(seed);
-  const untorn = superblocks(partitions);
   const range = { from: marks[0]?.at ?? 0, to: marks.at(-1)?.at ?? 0 };
   const points =
     typeof options.points === 'number'
-      ? chooseCrashPoints(image.entries, { ...range, untorn, count: options.points }, random)
+      ? chooseCrashPoints(image.entries, { ...range, count: options.points }, random)
       : options.points;
   const outcomes: ReplayOutcome[] = [];
   for (const point of points) {
