@@ -5,8 +5,9 @@
  * - CHAOS_TRIALS machines lose their power at a moment of an update, and are switched on again: each must come back by
  *   itself, in the old or the new system, whole, and take the next update.
  *
- * CHAOS_SEED repeats a run. CHAOS_FOLDER keeps the machines that trials start from, for the next run. CHAOS_JOBS
- * machines run at a time, by default one for each processor.
+ * CHAOS_SEED repeats a run. CHAOS_FOLDER keeps the machines that trials start from, for the next run, and what came of
+ * each trial: the same seed, with as many trials and points, goes on where a run was ended. CHAOS_JOBS machines run at a
+ * time, by default one for each processor.
  */
 import { mkdir, mkdtemp, rm } from 'node:fs/promises';
 import { availableParallelism } from 'node:os';
@@ -15,10 +16,10 @@ import pLimit from 'p-limit';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
 import { TEST_FOLDER } from '../support/built-image.ts';
-import { seededRandom } from '../support/crash/crash-points.ts';
-import { type RecordedMachine, recordMachine } from '../support/crash/record-machine.ts';
+import { ChaosRun } from '../support/crash/chaos-run.ts';
+import { recordMachine } from '../support/crash/record-machine.ts';
 import { renderReplay, replayCrashes } from '../support/crash/replay-crashes.ts';
-import { chooseMoments, renderTrials, runTrial, type TrialOutcome } from '../support/crash/trials.ts';
+import { renderTrials, runTrial } from '../support/crash/trials.ts';
 import { VmLab } from '../support/crash/vm-lab.ts';
 
 const TRIALS = Number(process.env['CHAOS_TRIALS'] ?? 100);
@@ -27,12 +28,14 @@ const SEED = Number(process.env['CHAOS_SEED'] ?? Math.floor(Math.random() * 2 **
 const JOBS = Number(process.env['CHAOS_JOBS'] ?? availableParallelism());
 /** A run of hours tells how it stands. */
 const TABLE_EVERY = 10;
+/** Of so many machines one takes the next update itself. The phases that power is lost in come in turn: a prime, so all meet. */
+const MACHINE_EVERY = 11;
+const choices = { seed: SEED, trials: TRIALS, points: POINTS };
 const kept = process.env['CHAOS_FOLDER'];
 
 let folder: string;
 let lab: VmLab;
-/** Shows when each phase of an update begins. */
-let recorded: RecordedMachine;
+let chaos: ChaosRun | undefined;
 
 beforeAll(async () => {
   console.log(`CHAOS_SEED=${SEED}: ${POINTS} crash points, ${TRIALS} power losses`);
@@ -48,33 +51,41 @@ afterAll(async () => {
 });
 
 test('the disk is good at every write of an update', async () => {
-  recorded = await recordMachine(lab, join(folder, 'recording'));
+  chaos = await ChaosRun.find(folder, choices);
+  if (chaos !== undefined) {
+    console.log(`${chaos.replay}\n${chaos.outcomes.length} of ${TRIALS} power losses are done`);
+    return;
+  }
+  const { recording, beginnings, end } = await recordMachine(lab, join(folder, 'recording'));
   const replay = await replayCrashes({
-    recording: recorded.recording,
+    recording,
     toolsRoot: lab.toolsRoot,
     folder: join(folder, 'replay'),
     points: POINTS,
     seed: SEED,
     wholeReads: POINTS / 10,
   });
-  console.log(renderReplay(replay, SEED));
+  const table = renderReplay(replay, SEED);
+  console.log(table);
   expect(replay.outcomes.filter(({ complaints }) => complaints.length > 0)).toEqual([]);
   expect(
     replay.outcomes.filter(({ starts }) => starts.some((name) => !['old', 'new'].includes(name))),
   ).toEqual([]);
+  chaos = await ChaosRun.begin(folder, choices, { beginnings, end }, table);
 });
 
 test('a machine that loses its power comes back', async () => {
-  const outcomes: TrialOutcome[] = [];
+  const run = chaos ?? expect.fail('there is no recording');
   const limit = pLimit(JOBS);
-  const moments = chooseMoments(recorded, TRIALS, seededRandom(SEED));
-  await limit.map(moments, async (moment, index) => {
-    const outcome = await runTrial(lab, `${index}`, moment);
-    outcomes.push(outcome);
+  await limit.map(run.moments, async (moment, index) => {
+    if (run.has(index)) return;
+    const next = index % MACHINE_EVERY === 0 ? 'machine' : 'disk';
+    const outcome = await runTrial(lab, `${index}`, moment, next);
+    await run.add(index, outcome);
+    const { outcomes } = run;
     console.log(`${outcomes.length}/${TRIALS} at ${moment.toFixed(1)} s: ${JSON.stringify(outcome)}`);
-    if (outcomes.length % TABLE_EVERY === 0 || outcomes.length === TRIALS) {
-      console.log(renderTrials(outcomes, SEED));
-    }
+    if (outcomes.length % TABLE_EVERY === 0) console.log(renderTrials(outcomes, SEED));
   });
-  expect(outcomes.filter(({ complaint }) => complaint !== undefined)).toEqual([]);
+  console.log(renderTrials(run.outcomes, SEED));
+  expect(run.outcomes.filter(({ complaint }) => complaint !== undefined)).toEqual([]);
 });

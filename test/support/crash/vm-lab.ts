@@ -17,12 +17,16 @@ import { silentReporter } from '../../../src/report/events.ts';
 import { writeFileAtomically } from '../../../src/store/store.ts';
 import type { ToolsRoot } from '../../../src/tools/tools-root.ts';
 import { agentImage } from '../agent-image.ts';
+import { GIVEN } from '../booted-node.ts';
 import type { BuiltImage } from '../built-image.ts';
 import { ingotJson } from '../cli.ts';
 import { testTools } from '../derived-image.ts';
 import { addNextImage } from '../next-image.ts';
+import { readRepository } from '../read-repository.ts';
 import { startRegistry, type TestRegistry } from '../registry.ts';
 import { writeTree } from '../small-image.ts';
+import { goOn } from './go-on.ts';
+import { findPartitions } from './judge-disk.ts';
 
 /** Emulated beside other work, a boot has been seen to take five minutes. */
 export const BOOT_MS = 1_200_000;
@@ -39,7 +43,7 @@ export type SystemName = 'old' | 'new' | 'last';
 
 interface MadeSystem {
   readonly system: SystemName;
-  /** In the layout. */
+  /** In the layout, and its version. */
   readonly name: string;
   readonly digest: string;
 }
@@ -141,6 +145,39 @@ export class VmLab implements AsyncDisposable {
     const program = ['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', overlay, raw] as const;
     await run(['truncate', '--size', '0', raw]);
     await run(this.toolsRoot.argv(program, [{ path: this.#folder }, { path: raw }]));
+  }
+
+  /** Reads every object on the disk of a machine whose power was cut. */
+  async readRepository(name: string): Promise<void> {
+    await readRepository(this.#trial(name), this.disk, this.toolsRoot);
+  }
+
+  /**
+   * What a machine with this disk would start, and what comes of the next update, carried out by the node's own
+   * programs.
+   *
+   * @param system the one it must start
+   */
+  async updateDisk(name: string, system: SystemName): Promise<void> {
+    const folder = join(this.#trial(name), 'without-machine');
+    await mkdir(folder);
+    const disk = join(folder, 'disk.raw');
+    await this.readDisk(name, disk);
+    const { started, updated } = await goOn({
+      disk,
+      partitions: await findPartitions(disk, this.toolsRoot),
+      folder,
+      given: join(this.#folder, 'layout'),
+      reference: `oci:${GIVEN}:${this.#version('last')}`,
+    });
+    if (started !== this.#version(system)) throw new Error(`${started} starts, not the ${system} system`);
+    if (updated !== this.#version('last')) throw new Error(`the next update ended in ${updated}`);
+  }
+
+  #version(name: SystemName): string {
+    const found = this.#systems.find(({ system }) => system === name);
+    if (found === undefined) throw new TypeError(`there is no ${name} system`);
+    return found.name;
   }
 
   /** The command that updates the node to a system. The console shows, line by line, how far it is. */
