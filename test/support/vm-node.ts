@@ -175,6 +175,23 @@ export class VmNode implements AsyncDisposable {
     return this.vm.restarts - before;
   }
 
+  /** As `restart`, by a command of Ingot's that restarts the node itself. */
+  async restartBy(args: string): Promise<number> {
+    const before = this.vm.restarts;
+    const boot = this.vm.bootId;
+    const never = new Promise<never>(() => undefined);
+    const refused = this.ingot(args).then(
+      ({ exitCode, stderr }) => {
+        if (exitCode !== 0) throw new Error(`ingot ${args} exited with ${exitCode}\n${stderr}`);
+        return never;
+      },
+      // It went down before it answered.
+      () => never,
+    );
+    await Promise.race([this.settle(boot), refused]);
+    return this.vm.restarts - before;
+  }
+
   async [Symbol.asyncDispose](): Promise<void> {
     await this.vm[Symbol.asyncDispose]();
   }
