@@ -27,8 +27,8 @@ export async function readRepository(machine: string, disk: string, tools: Tools
     const binds = [{ path: machine }, { path: disk, readOnly: true }];
     await run(tools.argv(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', overlay, raw], binds));
     const { offset, size } = (await findPartitions(raw, tools)).root;
-    // Its journal is replayed, on this copy.
-    const options = `ro,loop,offset=${offset},sizelimit=${size}`;
+    // Its journal is replayed, which a loop device that is read-only would refuse.
+    const options = `loop,offset=${offset},sizelimit=${size}`;
     await mounts.run(['mount', '-t', 'ext4', '-o', options, raw, sysroot]);
     const fsck = ['ostree', 'fsck', '--quiet', `--repo=${join(sysroot, 'ostree/repo')}`] as const;
     const bind = { path: sysroot, readOnly: true };
