@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import fc from 'fast-check';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 
+import { ChaosRun } from './support/crash/chaos-run.ts';
 import { CrashImage } from './support/crash/crash-image.ts';
 import { chooseCrashPoints, seededRandom, unflushed, wholeUntil } from './support/crash/crash-points.ts';
 import { parseMenuEntries } from './support/crash/judge-disk.ts';
@@ -139,4 +140,25 @@ menuentry 'Back' {
   expect(more).toEqual([]);
   expect(entry?.files).toEqual(['/ostree/a/vmlinuz', '/ostree/a/initramfs.img']);
   expect(entry?.words).toContain('ostree=/ostree/boot.1/a/0');
+});
+
+test('a run of trials goes on where it was ended', async () => {
+  const choices = { seed: 7, trials: 12, points: 0 };
+  const timing = { beginnings: [{ phase: 'staging' as const, seconds: 20 }], end: 90 };
+  const begun = await ChaosRun.begin(folder, choices, timing, 'all good');
+  await begun.add(3, { phase: 'boot', system: 'new', next: 'disk' });
+  await begun.add(0, {
+    phase: 'staging',
+    system: 'none',
+    next: 'machine',
+    complaint: 'it did not come back',
+  });
+
+  const found = await ChaosRun.find(folder, choices);
+  expect(found?.moments).toEqual(begun.moments);
+  expect(found?.replay).toBe('all good');
+  expect([0, 1, 2, 3].filter((index) => found?.has(index))).toEqual([0, 3]);
+  expect(found?.outcomes).toHaveLength(2);
+  expect(found?.outcomes).toEqual(expect.arrayContaining([...begun.outcomes]));
+  expect(await ChaosRun.find(folder, { ...choices, trials: 13 })).toBeUndefined();
 });
