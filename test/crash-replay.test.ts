@@ -146,13 +146,11 @@ test('a run of trials goes on where it was ended', async () => {
   const choices = { seed: 7, trials: 12, points: 0 };
   const timing = { beginnings: [{ phase: 'staging' as const, seconds: 20 }], end: 90 };
   const begun = await ChaosRun.begin(folder, choices, timing, 'all good');
-  await begun.add(3, { phase: 'boot', system: 'new', next: 'disk' });
-  await begun.add(0, {
-    phase: 'staging',
-    system: 'none',
-    next: 'machine',
-    complaint: 'it did not come back',
-  });
+  const complaint = 'it did not come back';
+  await Promise.all([
+    begun.add(3, { phase: 'boot', system: 'new', next: 'disk' }),
+    begun.add(0, { phase: 'staging', system: 'none', next: 'machine', complaint }),
+  ]);
 
   const found = await ChaosRun.find(folder, choices);
   expect(found?.moments).toEqual(begun.moments);

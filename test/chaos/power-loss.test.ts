@@ -28,7 +28,7 @@ const SEED = Number(process.env['CHAOS_SEED'] ?? Math.floor(Math.random() * 2 **
 const JOBS = Number(process.env['CHAOS_JOBS'] ?? availableParallelism());
 /** A run of hours tells how it stands. */
 const TABLE_EVERY = 10;
-/** Of so many machines one takes the next update itself. The phases that power is lost in come in turn: a prime, so all meet. */
+/** Of so many machines one takes the next update itself. Power is lost in one phase after the other: a prime meets all. */
 const MACHINE_EVERY = 11;
 const choices = { seed: SEED, trials: TRIALS, points: POINTS };
 const kept = process.env['CHAOS_FOLDER'];

@@ -1,11 +1,12 @@
 /** What a run of trials knows: written down after each, so that one that was ended goes on where it was. */
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import pLimit from 'p-limit';
 
 import { writeFileAtomically } from '../../../src/store/store.ts';
+import { seededRandom } from './crash-points.ts';
 import type { RecordedMachine } from './record-machine.ts';
 import { chooseMoments, type TrialOutcome } from './trials.ts';
-import { seededRandom } from './crash-points.ts';
 
 export type Timing = Pick<RecordedMachine, 'beginnings' | 'end'>;
 
@@ -31,6 +32,8 @@ export class ChaosRun {
   readonly #path: string;
   readonly #written: Written;
   readonly #outcomes: Map<number, TrialOutcome>;
+  /** One after the other: trials that end together must not overtake each other. */
+  readonly #writing = pLimit(1);
 
   private constructor(path: string, written: Written) {
     const { choices, timing, replay, outcomes } = written;
@@ -77,8 +80,10 @@ export class ChaosRun {
   }
 
   async #write(): Promise<void> {
-    const outcomes = Object.fromEntries(this.#outcomes);
-    await writeFileAtomically(this.#path, JSON.stringify({ ...this.#written, outcomes }));
+    await this.#writing(async () => {
+      const outcomes = Object.fromEntries(this.#outcomes);
+      await writeFileAtomically(this.#path, JSON.stringify({ ...this.#written, outcomes }));
+    });
   }
 }
 

@@ -1,6 +1,6 @@
 /** One machine after the other loses its power during an update, and is switched on again. */
-import type { RecordedMachine } from './record-machine.ts';
 import type { Vm } from '../../../src/disk/vm/machine.ts';
+import type { RecordedMachine } from './record-machine.ts';
 import type { VmLab } from './vm-lab.ts';
 import { beginUpdate, type Phase, phaseOf, PHASES } from './vm-phases.ts';
 
