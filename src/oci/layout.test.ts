@@ -6,6 +6,7 @@ import { gzipSync, zstdCompressSync } from 'node:zlib';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 
 import { type Digest, digestOf, hexOf } from '../digest.ts';
+import { run } from '../proc/run.ts';
 import { parseLayoutReference, readLayout, resolveImage, verifyLayout } from './layout.ts';
 import { writeLayout } from './layout-write.ts';
 import { type Descriptor, type ImageConfig, type Manifest, MEDIA_TYPES, REF_NAME } from './schema.ts';
@@ -279,5 +280,19 @@ describe('a layout that somebody else wrote', () => {
     for (let depth = 1; depth < 4; depth++) outer = await nest(outer);
     await editIndex(() => outer);
     await expect(resolveImage(layout)).rejects.toMatchObject({ code: 'STORE_CORRUPT' });
+  });
+});
+
+test.each([
+  ['a FIFO', async (path: string) => run(['mkfifo', path]), 'is not a file'],
+  ['a link', async (path: string) => symlink('/dev/zero', path), 'is a symbolic link'],
+  ['a folder', async (path: string) => mkdir(path), 'is not a file'],
+])('an index that is %s is not read', async (_name, make, why) => {
+  await mkdir(layout);
+  await writeFile(join(layout, 'oci-layout'), JSON.stringify({ imageLayoutVersion: '1.0.0' }));
+  await make(join(layout, 'index.json'));
+  await expect(readLayout(layout)).rejects.toMatchObject({
+    code: 'STORE_CORRUPT',
+    message: expect.stringContaining(`index.json ${why}`) as string,
   });
 });

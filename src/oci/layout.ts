@@ -1,6 +1,7 @@
 /** Reads and verifies OCI image layouts (image-spec, "Image Layout", version 1.0.0). */
 import { createHash } from 'node:crypto';
-import { readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import { pipeline } from 'node:stream/promises';
 
@@ -253,10 +254,14 @@ function requireMediaType(descriptor: Descriptor, allowed: ReadonlySet<string>, 
 async function readSmall(directory: string, name: string): Promise<string> {
   const path = join(directory, name);
   try {
-    const { size } = await stat(path);
-    if (size > MAX_JSON_BYTES) throw new IngotError('STORE_CORRUPT', `${path} has ${size} bytes`);
-    return await readFile(path, 'utf8');
+    // NONBLOCK: opening a FIFO would wait for its writer.
+    await using file = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stats = await file.stat();
+    if (!stats.isFile()) throw new IngotError('STORE_CORRUPT', `${path} is not a file`);
+    if (stats.size > MAX_JSON_BYTES) throw new IngotError('STORE_CORRUPT', `${path} has ${stats.size} bytes`);
+    return await file.readFile('utf8');
   } catch (error) {
+    if (errnoOf(error) === 'ELOOP') throw new IngotError('STORE_CORRUPT', `${path} is a symbolic link`);
     if (errnoOf(error) !== 'ENOENT' && errnoOf(error) !== 'ENOTDIR') throw error;
     throw new IngotError('NOT_FOUND', `${directory} is no OCI image layout: it has no ${name}`, {
       hint: 'give a folder that `ingot build` or `skopeo copy … oci:FOLDER` wrote',

@@ -12,6 +12,7 @@ import type { TrustedSigners, VerifiedSigner } from './bundle.ts';
 import { bundleOf, type CertifiedSignature } from './certified-signature.ts';
 import { isSignedBy } from './public-key.ts';
 import { type Checked, refuse } from './refusal.ts';
+import { isSameRepository } from './repository-name.ts';
 import { type AnySigner, isKeyless } from './signer.ts';
 
 export const SIMPLE_SIGNING_MEDIA_TYPE = 'application/vnd.dev.cosign.simplesigning.v1+json';
@@ -96,7 +97,7 @@ export function verifySimply(
   const named = image['docker-manifest-digest'];
   if (named !== digest) return refuse('digest', `it is about ${named}`);
   const reference = identity['docker-reference'];
-  if (repository !== undefined && repositoryOf(reference) !== repository) {
+  if (repository !== undefined && !isSameRepository(repositoryOf(reference), repository)) {
     return refuse('repository', `it is about the image in ${JSON.stringify(reference)}`);
   }
   return { value: { ...by.value, identity: reference } };

@@ -3,6 +3,7 @@ import * as z from 'zod';
 
 import { canonicalJson, type Digest, hexOf } from '../digest.ts';
 import { type Checked, refuse } from './refusal.ts';
+import { isSameRepository } from './repository-name.ts';
 
 /** "This image is ours": the predicate of cosign's signatures. */
 export const COSIGN_SIGN = 'https://sigstore.dev/cosign/sign/v1';
@@ -85,8 +86,9 @@ export function readStatement(
   if (subject.digest['sha256'] !== hexOf(digest)) {
     return refuse('digest', `it is about ${JSON.stringify(subject.digest)}`);
   }
-  if (subject.name !== undefined && repository !== undefined && subject.name !== repository) {
-    return refuse('repository', `it is about the image in ${JSON.stringify(subject.name)}`);
+  const { name = repository } = subject;
+  if (name !== undefined && repository !== undefined && !isSameRepository(name, repository)) {
+    return refuse('repository', `it is about the image in ${JSON.stringify(name)}`);
   }
   return { value: statement };
 }

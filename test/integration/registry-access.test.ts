@@ -315,6 +315,43 @@ describe('mirrors', () => {
     if ('seen' in mirror && mirror.host !== '127.0.0.1:1') expect(mirror.seen.length).toBeGreaterThan(0);
     if (Symbol.asyncDispose in mirror) await mirror[Symbol.asyncDispose]();
   });
+
+  /** @param host of the registry that the mirror stands for */
+  async function mirrored(host: string, mirror: string): Promise<RegistryAccess> {
+    const conf = join(await newHome(), 'registries.conf');
+    const [registry, at] = [host, mirror].map((one) => `location = "${one}"\ninsecure = true\n`);
+    await writeFile(conf, `[[registry]]\n${registry ?? ''}[[registry.mirror]]\n${at ?? ''}`);
+    return access({ CONTAINERS_REGISTRIES_CONF: conf });
+  }
+
+  test('one that gives everybody a token is used', async () => {
+    await using direct = await access({}, { insecure: [open.host] });
+    const repository = await pushAndPull(direct, open.host);
+    await using mirror = await startFaultProxy(open.host, ({ url, headers }) => {
+      if (url.startsWith('/token')) return { answer: 200, body: JSON.stringify({ token: 'anybody' }) };
+      if (headers.authorization === 'Bearer anybody') return undefined;
+      const challenge = `Bearer realm="http://${mirror.host}/token",service="mirror"`;
+      return { answer: 401, headers: { 'www-authenticate': challenge } };
+    });
+    const absent = '127.0.0.1:1';
+    await using registries = await mirrored(absent, mirror.host);
+    await pull(registries, repository.replace(open.host, absent));
+  });
+
+  test('one that cuts every blob is left for the registry', async () => {
+    await using direct = await access({}, { insecure: [open.host] });
+    const repository = await pushAndPull(direct, open.host);
+    const isBlob = ({ url }: { readonly url: string }): boolean => url.includes('/blobs/');
+    await using mirror = await startFaultProxy(open.host, (request) =>
+      isBlob(request) ? { cutAnswerAfter: 0 } : undefined,
+    );
+    await using registry = await startFaultProxy(open.host, () => undefined);
+    await using registries = await mirrored(registry.host, mirror.host);
+    await pull(registries, repository.replace(open.host, registry.host));
+    expect(mirror.seen.filter(isBlob)).toHaveLength(1);
+    expect(registry.seen.every(isBlob)).toBe(true);
+    expect(registry.seen).toHaveLength(image.layers.length);
+  });
 });
 
 test.each(['plain HTTP', 'TLS'])(

@@ -19,7 +19,7 @@ import { StoredSource } from '../../src/publish/stored-source.ts';
 import { createReporter, silentReporter } from '../../src/report/events.ts';
 import { Store } from '../../src/store/store.ts';
 import { type Decide, type FaultProxy, startFaultProxy } from '../support/fault-proxy.ts';
-import { startRegistry, type TestRegistry } from '../support/registry.ts';
+import { startRegistry, type TestRegistry, writeAuthFile } from '../support/registry.ts';
 import { makeTestImage, type TestImage } from '../support/test-image.ts';
 
 const MIB = 1024 * 1024;
@@ -267,11 +267,51 @@ test('credentials do not follow a redirect', async () => {
   expect(proxy.seen.at(-1)?.headers.authorization).toMatch(/^Basic /);
 });
 
+test.each([
+  ['Basic', (_host: string) => 'Basic realm="mine"'],
+  ['a token server of its own', (host: string) => `Bearer realm="http://${host}/token",service="mine"`],
+])('nor are they given to the other host when it asks for them: %s', async (_name, challengeOf) => {
+  await pushThrough(() => undefined);
+  await using elsewhere = await startFaultProxy(registry.host, ({ url }) =>
+    url.startsWith('/token')
+      ? { answer: 200, body: JSON.stringify({ token: 'theirs' }) }
+      : { answer: 401, headers: { 'www-authenticate': challengeOf(elsewhere.host) } },
+  );
+  await using proxy = await startFaultProxy(registry.host, ({ url, headers }) => {
+    if (headers.authorization === undefined)
+      return { answer: 401, headers: { 'www-authenticate': 'Basic realm="test"' } };
+    return url.includes('/blobs/')
+      ? { answer: 307, headers: { location: `http://${elsewhere.host}${url}` } }
+      : undefined;
+  });
+  const file = join(scratch, 'asked-auth.json');
+  await writeAuthFile(file, [proxy.host]);
+  const env = { HOME: scratch, REGISTRY_AUTH_FILE: file, CONTAINERS_REGISTRIES_CONF: join(scratch, 'none') };
+  await using registries = await RegistryAccess.open({ env, insecure: [proxy.host], pace: 0.01 });
+  await using source = registries.source(parseImageReference(`${proxy.host}/push-${counter}:1`));
+  await source.manifest('1');
+  const [layer] = image.layers;
+  if (layer === undefined) throw new Error('no layer');
+  await expect(source.blob(layer).next()).rejects.toMatchObject({
+    code: 'REGISTRY_DENIED',
+    message: expect.stringContaining(`sends us to ${elsewhere.host}, which answers 401`) as string,
+  });
+  expect(elsewhere.seen.map(({ url }) => url.replace(/sha256:.*/, ''))).toEqual([
+    `/v2/push-${counter}/blobs/`,
+  ]);
+  expect(elsewhere.seen[0]?.headers.authorization).toBeUndefined();
+});
+
 test('tokens are fetched by scope, with credentials, and again when they have expired', async () => {
   const tokens = new Map<string, number>();
   const asked: { readonly url: string; readonly authorization: string | undefined }[] = [];
   const server = http.createServer((request, response) => {
     asked.push({ url: request.url ?? '', authorization: request.headers.authorization });
+    // It has too much to do at first, and once later.
+    if (asked.length === 1 || asked.length === 4) {
+      response.writeHead(asked.length === 1 ? 503 : 429, { 'retry-after': '0' }).end();
+      return;
+    }
     const token = randomBytes(24).toString('base64url');
     tokens.set(token, 0);
     response.end(JSON.stringify({ token, expires_in: 300 }));
@@ -307,7 +347,7 @@ test('tokens are fetched by scope, with credentials, and again when they have ex
     server.close();
     server.closeAllConnections();
   }
-  expect(asked.length).toBeGreaterThan(1);
+  expect(asked.length).toBeGreaterThan(4);
   expect(asked[0]?.url).toBe('/token?service=test&scope=repository%3Aby-token%3Apull%2Cpush');
   expect(new Set(asked.map(({ authorization }) => authorization))).toEqual(
     new Set([`Basic ${Buffer.from('me:secret').toString('base64')}`]),

@@ -5,10 +5,10 @@
  */
 import * as z from 'zod';
 
-import { IngotError } from '../../errors.ts';
+import { type ErrorCode, IngotError } from '../../errors.ts';
 import { type Challenge, parseChallenges } from './challenge.ts';
 import type { Credentials } from './credentials.ts';
-import { type HttpClient, type HttpRequest, readBody } from './http.ts';
+import { type HttpClient, type HttpRequest, type HttpResponse, readBody } from './http.ts';
 
 const TokenAnswer = z.object({
   token: z.string().optional(),
@@ -29,6 +29,18 @@ export interface AuthorizerOptions {
   readonly insecure: boolean;
   readonly credentials: (signal?: AbortSignal) => Promise<Credentials | undefined>;
   readonly now?: () => number;
+}
+
+/** A token server's answer that is no token. */
+export class TokenServerError extends IngotError {
+  readonly status: number;
+  readonly retryAfter: string | undefined;
+
+  constructor({ status, headers }: HttpResponse, code: ErrorCode, message: string, hint: string | undefined) {
+    super(code, message, hint === undefined ? {} : { hint });
+    this.status = status;
+    this.retryAfter = headers['retry-after'];
+  }
 }
 
 const MAX_ANSWER = 1024 * 1024;
@@ -95,10 +107,11 @@ export class Authorizer {
     const body = await readBody(response, MAX_ANSWER);
     if (response.status !== 200) {
       const denied = response.status === 401 || response.status === 403;
-      throw new IngotError(
+      throw new TokenServerError(
+        response,
         denied ? 'REGISTRY_DENIED' : 'REGISTRY_UNREACHABLE',
         `${registry}: its token server ${request.url.host} answers ${response.status}`,
-        denied ? { hint: `give other credentials: skopeo login ${registry}` } : {},
+        denied ? `give other credentials: skopeo login ${registry}` : undefined,
       );
     }
     const answer = parseAnswer(body.toString());

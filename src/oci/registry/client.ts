@@ -6,7 +6,7 @@ import * as z from 'zod';
 
 import { type ErrorCode, IngotError } from '../../errors.ts';
 import type { Reporter } from '../../report/events.ts';
-import { Authorizer } from './authorizer.ts';
+import { Authorizer, TokenServerError } from './authorizer.ts';
 import type { FindCredentials } from './credentials.ts';
 import {
   ConnectionError,
@@ -93,18 +93,23 @@ export class RepositoryClient {
   async send(request: RegistryRequest): Promise<HttpResponse> {
     const attempts = request.attempts ?? ATTEMPTS;
     let renewed = 0;
+    let withoutToken = 0;
     for (let attempt = 1; ; attempt += 1) {
       let failure: IngotError;
       let pause = 0;
       try {
-        const { response, authorization, scopes } = await this.#sendOnce(request);
+        const { response, url, authorization, scopes } = await this.#sendOnce(request);
         if (request.expect.includes(response.status)) return response;
         const { status, headers } = response;
-        const refusal = await this.#refusal(response);
+        const refusal = await this.#refusal(response, url);
+        // Only the registry itself is asked who we are: another host would name a token server of its own choice.
         const hasChance =
-          status === 401 && this.#authorizer.refused(headers['www-authenticate'], scopes, authorization);
+          status === 401 &&
+          this.#isOwn(url) &&
+          this.#authorizer.refused(headers['www-authenticate'], scopes, authorization);
+        const canRepeat = request.body === undefined || request.attempts !== 1;
         // Once without credentials, once with a token that has expired.
-        if (hasChance && renewed < 2 && request.attempts !== 1) {
+        if (hasChance && renewed < 2 && canRepeat) {
           renewed += 1;
           attempt -= 1;
           continue;
@@ -113,6 +118,17 @@ export class RepositoryClient {
         if (!isTransientStatus(status) || pause > MAX_RETRY_AFTER_MS) throw refusal;
         failure = refusal;
       } catch (error) {
+        if (error instanceof TokenServerError) {
+          const atLeastMs = parseRetryAfter(error.retryAfter, Date.now()) ?? 0;
+          // Nothing of the request was sent yet, not even of a body that is read but once.
+          const limit = request.body === undefined ? attempts : ATTEMPTS;
+          withoutToken += 1;
+          const isFinal = !isTransientStatus(error.status) || atLeastMs > MAX_RETRY_AFTER_MS;
+          if (isFinal || withoutToken >= limit) throw error;
+          await this.pause(withoutToken + 1, request.signal, atLeastMs, error);
+          attempt -= 1;
+          continue;
+        }
         if (!(error instanceof ConnectionError)) throw error;
         failure = unreachable(this.shown, error);
         if (!error.transient) throw failure;
@@ -154,6 +170,8 @@ export class RepositoryClient {
 
   async #sendOnce(request: RegistryRequest): Promise<{
     readonly response: HttpResponse;
+    /** Who answered. */
+    readonly url: URL;
     readonly authorization: string | undefined;
     readonly scopes: readonly string[];
   }> {
@@ -165,7 +183,7 @@ export class RepositoryClient {
     for (let redirects = 0; ; redirects += 1) {
       this.#requireAllowed(url);
       // Credentials are for the registry itself: no other host or port gets them, wherever it sends us.
-      const isOwn = url.origin === this.#base.origin;
+      const isOwn = this.#isOwn(url);
       const response = await this.#options.http.send({
         method,
         url,
@@ -178,7 +196,7 @@ export class RepositoryClient {
       const isRedirect = [301, 302, 303, 307, 308].includes(response.status) && location !== undefined;
       const isSafe = method === 'GET' || method === 'HEAD';
       if (!isRedirect || !isSafe || request.expect.includes(response.status)) {
-        return { response, authorization: isOwn ? authorization : 'elsewhere', scopes };
+        return { response, url, authorization, scopes };
       }
       response.body.destroy();
       if (redirects >= MAX_REDIRECTS) {
@@ -189,6 +207,10 @@ export class RepositoryClient {
       }
       url = new URL(location, url);
     }
+  }
+
+  #isOwn(url: URL): boolean {
+    return url.origin === this.#base.origin;
   }
 
   #requireAllowed(url: URL): void {
@@ -203,13 +225,20 @@ export class RepositoryClient {
     );
   }
 
-  async #refusal(response: HttpResponse): Promise<RefusedError> {
+  async #refusal(response: HttpResponse, url: URL): Promise<RefusedError> {
     const { status } = response;
     const said = await readBody(response, MAX_ERROR_BODY).then(
       (body) => wordsOf(body.toString()),
       () => '',
     );
-    const message = `${this.shown}: the registry answers ${status}${said === '' ? '' : `: ${said}`}`;
+    const who = this.#isOwn(url)
+      ? 'the registry answers'
+      : `the registry sends us to ${url.host}, which answers`;
+    const message = `${this.shown}: ${who} ${status}${said === '' ? '' : `: ${said}`}`;
+    if ((status === 401 || status === 403) && !this.#isOwn(url)) {
+      const hint = 'no other host is given credentials for a registry';
+      return new RefusedError(response, 'REGISTRY_DENIED', message, hint);
+    }
     if (status === 401 || status === 403) {
       const hint = `log in with \`skopeo login ${this.endpoint.registry}\`, or set REGISTRY_AUTH_FILE`;
       return new RefusedError(response, 'REGISTRY_DENIED', message, hint);

@@ -67,7 +67,10 @@ export async function loadAuthFiles(env: Environment): Promise<readonly AuthFile
     given !== undefined && given !== ''
       ? [given]
       : [
-          ...(runtime === undefined || runtime === '' ? [] : [join(runtime, 'containers/auth.json')]),
+          // Without a session, as of cron or CI, it is where the login tools write.
+          runtime === undefined || runtime === ''
+            ? `/run/containers/${process.getuid?.() ?? 0}/auth.json`
+            : join(runtime, 'containers/auth.json'),
           join(env['XDG_CONFIG_HOME'] ?? join(home, '.config'), 'containers/auth.json'),
           join(env['DOCKER_CONFIG'] ?? join(home, '.docker'), 'config.json'),
         ];

@@ -104,6 +104,11 @@ export class RegistrySource implements ImageSource {
         if (offset < size) throw new ConnectionError(`${client.endpoint.registry} ended a blob early`, true);
       } catch (error) {
         if (!(error instanceof ConnectionError)) throw error;
+        // A mirror that gives nothing is left alone, whatever the reason.
+        if (client.endpoint.isMirror && offset === from) {
+          this.#given.add(client);
+          continue;
+        }
         fruitless = offset > from ? 1 : fruitless + 1;
         if (!error.transient || fruitless >= ATTEMPTS) throw unreachable(client.shown, error);
         await client.pause(fruitless + 1, signal, 0, error);

@@ -16,6 +16,7 @@ import type {
 } from '../image-transfer.ts';
 import { isTag } from '../reference.ts';
 import { type Descriptor, type Index, MEDIA_TYPES } from '../schema.ts';
+import { TokenServerError } from './authorizer.ts';
 import type { RepositoryClient } from './client.ts';
 import { readBody } from './http.ts';
 import { fallbackTag, getFallbackIndex, RegistrySource } from './registry-source.ts';
@@ -77,7 +78,7 @@ export class RegistryTarget implements ImageTarget {
       return false;
     }
     const query = new URLSearchParams({ mount: digest, from: from.repository });
-    const response = await this.#client.send({
+    const asked = this.#client.send({
       method: 'POST',
       to: `blobs/uploads/?${query.toString()}`,
       actions: 'pull,push',
@@ -86,6 +87,12 @@ export class RegistryTarget implements ImageTarget {
       body: { length: 0, chunks: () => [] },
       signal,
     });
+    const response = await asked.catch((error: unknown) => {
+      // A token server that gives no token for the other repository: the blob is sent then.
+      if (error instanceof TokenServerError && error.code === 'REGISTRY_DENIED') return undefined;
+      throw error;
+    });
+    if (response === undefined) return false;
     await readBody(response, MAX_JSON_BYTES);
     if (response.status === 202 && response.headers.location !== undefined) {
       await this.#cancel(this.#client.resolve(response.headers.location), signal);
