@@ -61,8 +61,13 @@ export function endpointsFor(conf: RegistriesConf, reference: ImageReference): r
   const name = `${reference.registry}/${reference.repository}`;
   let chosen: { readonly entry: RegistriesConf[number]; readonly matched: string } | undefined;
   for (const entry of conf) {
-    const matched = matchedPrefix(entry.prefix ?? entry.location ?? '', reference, name);
-    if (matched !== undefined && matched.length > (chosen?.matched.length ?? 0)) chosen = { entry, matched };
+    const matched = matchedPrefix(prefixOf(entry), reference, name);
+    // The longest as it is written: `*.example.com` counts for less than a host of it.
+    if (
+      matched !== undefined &&
+      prefixOf(entry).length > (chosen === undefined ? 0 : prefixOf(chosen.entry).length)
+    )
+      chosen = { entry, matched };
   }
   if (chosen === undefined) return [{ ...split(name), insecure: false, isMirror: false }];
   const { entry, matched } = chosen;
@@ -95,8 +100,8 @@ export async function loadRegistriesConf(env: Environment): Promise<RegistriesCo
   const userText = await readIfThere(user);
   const main = userText === undefined ? system : user;
   const files: { readonly path: string; readonly text: string }[] = [];
-  const text = userText ?? (await readIfThere(system));
-  if (text !== undefined) files.push({ path: main, text });
+  const mainText = userText ?? (await readIfThere(system));
+  if (mainText !== undefined) files.push({ path: main, text: mainText });
   for (const folder of ['/etc/containers/registries.conf.d', join(config, 'containers/registries.conf.d')]) {
     const names = await readdir(folder).catch(() => []);
     for (const name of names.filter((one) => one.endsWith('.conf')).sort()) {
@@ -105,7 +110,16 @@ export async function loadRegistriesConf(env: Environment): Promise<RegistriesCo
       if (dropIn !== undefined) files.push({ path, text: dropIn });
     }
   }
-  return files.flatMap((file) => parseRegistriesConf(file.text, file.path));
+  // An entry takes the place of an earlier one for the same prefix (containers-registries.conf.d(5)).
+  const entries = new Map<string, RegistriesConf[number]>();
+  for (const { path, text } of files) {
+    for (const entry of parseRegistriesConf(text, path)) entries.set(prefixOf(entry), entry);
+  }
+  return [...entries.values()];
+}
+
+function prefixOf(entry: RegistriesConf[number]): string {
+  return entry.prefix ?? entry.location ?? '';
 }
 
 function matchedPrefix(prefix: string, reference: ImageReference, name: string): string | undefined {

@@ -1,10 +1,13 @@
 /** What is read from the files of podman, skopeo and docker, and how long pauses are. */
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 
 import { parseImageReference } from '../reference.ts';
 import { entryFor, parseAuthFile } from './credentials.ts';
-import { endpointsFor, parseRegistriesConf } from './registries-conf.ts';
+import { endpointsFor, loadRegistriesConf, parseRegistriesConf } from './registries-conf.ts';
 import { backoffMs, parseRetryAfter } from './retry.ts';
 
 describe('auth.json', () => {
@@ -75,6 +78,34 @@ blocked = true
 
   test('blocks', () => {
     expect(() => places('a.blocked.com/x')).toThrow(/blocks a\.blocked\.com/);
+  });
+
+  test('a host counts for more than all hosts of a domain', () => {
+    const conf = parseRegistriesConf(
+      `[[registry]]
+prefix = "*.example.org"
+[[registry]]
+prefix = "bad.example.org"
+blocked = true
+`,
+      'registries.conf',
+    );
+    expect(endpointsFor(conf, parseImageReference('good.example.org/x:1'))).toHaveLength(1);
+    expect(() => endpointsFor(conf, parseImageReference('bad.example.org/x:1'))).toThrow(/blocks bad/);
+  });
+
+  test('a file that is read later takes the place of what it names again', async () => {
+    const config = await mkdtemp(join(tmpdir(), 'ingot-conf-'));
+    try {
+      await mkdir(join(config, 'containers/registries.conf.d'), { recursive: true });
+      const one = '[[registry]]\nlocation = "one.example.org"\n';
+      await writeFile(join(config, 'containers/registries.conf'), one);
+      await writeFile(join(config, 'containers/registries.conf.d/1.conf'), `${one}blocked = true\n`);
+      const conf = await loadRegistriesConf({ XDG_CONFIG_HOME: config });
+      expect(() => endpointsFor(conf, parseImageReference('one.example.org/x:1'))).toThrow(/blocks one/);
+    } finally {
+      await rm(config, { recursive: true });
+    }
   });
 
   test('that is wrong is refused with its place', () => {
