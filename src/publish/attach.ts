@@ -59,8 +59,8 @@ export interface FindOptions extends TransferOptions {
   readonly onUnreadable?: ((referrer: Descriptor, error: IngotError) => void) | undefined;
 }
 
-/** Nobody has more; a list that names more is there to keep readers busy. */
-export const MAX_REFERRERS = 256;
+/** Three years of daily attestations; a list that names more is there to keep readers busy. */
+export const MAX_REFERRERS = 1024;
 const EMPTY_CONFIG = Buffer.from('{}');
 const PARALLEL_READS = 4;
 
@@ -117,7 +117,11 @@ export async function findArtifacts(
   options: FindOptions = {},
 ): Promise<readonly AttachedArtifact[]> {
   const listed = await source.referrers(subject, options);
-  const referrers = [...new Map(listed.map((one) => [one.digest, one])).values()];
+  const distinct = [...new Map(listed.map((one) => [one.digest, one])).values()];
+  // Of very many, only those that do not say themselves that they are something else.
+  const mayBe = ({ artifactType }: Descriptor): boolean =>
+    artifactType === undefined || artifactTypes.includes(artifactType);
+  const referrers = distinct.length > MAX_REFERRERS ? distinct.filter(mayBe) : distinct;
   if (referrers.length > MAX_REFERRERS) {
     throw new IngotError(
       'IMAGE_INVALID',

@@ -395,6 +395,41 @@ describe('referrers', () => {
     await write(registry.host, 3);
   });
 
+  test.each([
+    ['on two pages', 2],
+    ['without end', Infinity],
+  ])('are listed %s', async (_name, pages) => {
+    const page = (at: number): object => ({
+      mediaType: MEDIA_TYPES.manifest,
+      artifactType: 'test/note',
+      digest: digestOf(String(at)),
+      size: 10,
+    });
+    await using proxy = await startFaultProxy(registry.host, ({ url }) => {
+      const at = Number(new URL(url, 'http://r').searchParams.get('page') ?? 1);
+      const manifests = [page(at)];
+      return {
+        answer: 200,
+        headers: {
+          'content-type': MEDIA_TYPES.index,
+          ...(at < pages && { link: `</v2/listed/referrers/${image.digest}?page=${at + 1}>; rel="next"` }),
+        },
+        body: JSON.stringify({ schemaVersion: 2, mediaType: MEDIA_TYPES.index, manifests }),
+      };
+    });
+    await using registries = await accessTo([proxy.host]);
+    await using source = registries.source(parseImageReference(`${proxy.host}/listed`));
+    const listed = source.referrers(image.digest);
+    if (pages === Infinity) {
+      await expect(listed).rejects.toMatchObject({
+        code: 'REGISTRY_FAILED',
+        message: expect.stringContaining('on more than 64 pages') as string,
+      });
+    } else {
+      expect(await listed).toEqual([page(1), page(2)]);
+    }
+  });
+
   test('are left to a registry that has the API', async () => {
     const known: Descriptor[] = [];
     await using proxy = await startFaultProxy(registry.host, ({ method, url }) => {

@@ -15,7 +15,7 @@ import type {
   ManifestDocument,
   TransferOptions,
 } from '../image-transfer.ts';
-import { type Descriptor, Index } from '../schema.ts';
+import { type Descriptor, Index, MEDIA_TYPES } from '../schema.ts';
 import type { RepositoryClient } from './client.ts';
 import { unreachable } from './client.ts';
 import { bodyBatches, ConnectionError, type HttpResponse, readBody } from './http.ts';
@@ -23,6 +23,9 @@ import { ATTEMPTS } from './retry.ts';
 
 /** Registries answer 404 for a manifest whose type is not named. */
 const ACCEPT = [...MANIFEST_MEDIA_TYPES, ...INDEX_MEDIA_TYPES].join(', ');
+
+/** Each may have as many as an index holds; a list that goes on longer is there to keep readers busy. */
+const MAX_REFERRER_PAGES = 64;
 
 export class RegistrySource implements ImageSource {
   readonly shown: string;
@@ -175,25 +178,45 @@ async function getManifest(
   return { descriptor: { mediaType, digest, size: bytes.length }, bytes };
 }
 
-/** The referrers API's answer; undefined where there is none (distribution-spec, "Listing Referrers"). */
+/**
+ * The referrers API's answer, page by page; undefined where there is none (distribution-spec, "Listing Referrers").
+ *
+ * @throws IngotError REGISTRY_FAILED for a list that does not end
+ */
 export async function getReferrers(
   client: RepositoryClient,
   subject: Digest,
   { signal }: TransferOptions,
 ): Promise<readonly Descriptor[] | undefined> {
-  const response = await client.send({
-    method: 'GET',
-    to: `referrers/${subject}`,
-    actions: 'pull',
-    expect: [200, 400, 404, 405],
-    signal,
-  });
-  const bytes = await readDocumentBody(client, response);
-  // Other servers answer 200 to what they do not know.
-  const isIndex = (response.headers['content-type'] ?? '').startsWith(
-    'application/vnd.oci.image.index.v1+json',
+  const found: Descriptor[] = [];
+  let to: string | URL = `referrers/${subject}`;
+  for (let page = 1; page <= MAX_REFERRER_PAGES; page += 1) {
+    const response: HttpResponse = await client.send({
+      method: 'GET',
+      to,
+      actions: 'pull',
+      expect: page === 1 ? [200, 400, 404, 405] : [200],
+      signal,
+    });
+    const bytes = await readDocumentBody(client, response);
+    // Other servers answer 200 to what they do not know.
+    const isIndex = (response.headers['content-type'] ?? '').startsWith(MEDIA_TYPES.index);
+    if (response.status !== 200 || !isIndex) return undefined;
+    found.push(...parseIndex(client, bytes).manifests);
+    const next = nextPage(response.headers['link']);
+    if (next === undefined) return found;
+    to = client.resolve(next);
+  }
+  throw new IngotError(
+    'REGISTRY_FAILED',
+    `${client.shown} lists what refers to ${subject} on more than ${MAX_REFERRER_PAGES} pages`,
   );
-  return response.status === 200 && isIndex ? parseIndex(client, bytes).manifests : undefined;
+}
+
+/** Where a list goes on (RFC 8288). */
+function nextPage(link: string | string[] | undefined): string | undefined {
+  const all = Array.isArray(link) ? link.join(',') : (link ?? '');
+  return /<([^>]*)>\s*;[^,<]*\brel\s*=\s*"?next"?/i.exec(all)?.[1];
 }
 
 /** The index that stands in for the API (distribution-spec, "Referrers Tag Schema"); empty when there is none. */
