@@ -10,6 +10,7 @@ import type { ManifestDocument } from '../oci/image-transfer.ts';
 import { Manifest } from '../oci/schema.ts';
 import { isIdentity } from '../trust/identity.ts';
 import { patternsOf } from '../trust/policy.ts';
+import { isSameRepository } from '../trust/repository-name.ts';
 import { type AnySigner, isKeyless } from '../trust/signer.ts';
 
 const Signed = z.object({
@@ -22,6 +23,8 @@ const Signed = z.object({
       ]),
     )
     .optional(),
+  /** What its signatures must be for, where that is another repository than the one it is pulled from. */
+  signedAs: z.string().optional(),
 });
 
 /** As `describePolicy` writes it. */
@@ -49,9 +52,12 @@ export function requireAcceptedSigner(
     if (text === undefined) continue;
     const rule = ruleIn(text, repository);
     if (rule === undefined || rule === 'accept') continue;
-    if (rule !== 'reject' && accepts(rule, signer)) continue;
+    const { signedAs = repository } = rule === 'reject' ? {} : rule;
+    if (rule !== 'reject' && accepts(rule, signer) && isSameRepository(signedAs, repository)) continue;
     const wanted =
-      rule === 'reject' ? 'it takes nothing from there' : `it takes what ${nameSigners(rule)} signs`;
+      rule === 'reject'
+        ? 'it takes nothing from there'
+        : `it takes what ${nameSigners(rule)} signs${signedAs === repository ? '' : ` for ${signedAs}`}`;
     throw new IngotError(
       'UPDATE_LOCKOUT',
       `the nodes of ${descriptor.digest.slice(7, 19)} would refuse it as an update from ${repository}: ${wanted}, not ${isKeyless(signer) ? (signer.subjects[0] ?? signer.issuer) : hexOf(signer.publicKey.fingerprint).slice(0, 12)}`,

@@ -230,6 +230,7 @@ describe('an image that would lock its nodes out', () => {
     const trusting = (...subjects: readonly string[]): string =>
       `identities: [${subjects.map((one) => `{issuer: https://issuer.example.com, ${one}}`).join()}], trustedRoot: root.json`;
     const identity = trusting('subject: ops@example.com');
+    const base = '{image: quay.io/fedora/fedora-bootc:42}';
     for (const beyond of [
       trusting("subject: 'https://github.com/a/b/.github/workflows/c.yml@refs/heads/main'"),
       trusting("subjectRegexp: '.*@example.com'"),
@@ -242,13 +243,15 @@ describe('an image that would lock its nodes out', () => {
       // Ingot on the node can; a base that updates itself cannot.
       const own = await declare(`{${source}, verify: {${beyond}}}\nagent: true`);
       expect(own.warnings).toContainEqual(expect.stringContaining('only `ingot node upgrade`'));
-      const base = '{image: quay.io/fedora/fedora-bootc:42}';
       expect(
         await problems(`{${source}, verify: {${beyond}}}\nagent: true`, undefined, undefined, base),
       ).toContainEqual(expect.stringContaining('UPDATE_LOCKOUT'));
     }
     const both = rule(`{keys: [old.pub], ${identity}}`);
-    const { image } = await declare(`{${source}}`, both);
+    const { image, warnings } = await declare(`{${source}}\nagent: true`, both);
+    expect(warnings).toEqual([]);
+    const bootc = await declare(`{${source}}\nagent: true`, both, undefined, base);
+    expect(bootc.warnings).toContainEqual(expect.stringContaining('take what the keys sign alone'));
     const made = hostPolicyFiles(image.update ?? { source: '' });
     const root = made.find(({ path }) => path.endsWith('.trusted-root.json'));
     expect(root?.content).toBe(files['project/root.json']);
@@ -263,7 +266,7 @@ describe('an image that would lock its nodes out', () => {
         keyless: { identities: [{ issuer: 'https://issuer.example.com', subject: 'ops@example.com' }] },
       },
     });
-    expect(await problems(`{${source}}`, both, Date.parse('2100-01-01'))).toEqual([
+    expect(await problems(`{${source}}\nagent: true`, both, Date.parse('2100-01-01'))).toEqual([
       expect.stringContaining('every authority in the trusted root'),
     ]);
     for (const wrong of [

@@ -179,6 +179,11 @@ class UpdatePolicy {
       else
         this.#refuse('UPDATE_LOCKOUT', `${message}: add the key that it is signed with besides`, ['source']);
     }
+    if (this.#updater !== 'agent' && rule.keys.length > 0 && rule.keyless !== undefined) {
+      this.#warn(
+        `${placeOf(rule.location)} names keys and identities for ${source}: podman and bootc on nodes know one way, and take what the keys sign alone`,
+      );
+    }
     if (signer !== undefined) {
       if (!holds(rule, signer)) {
         const whose = rule.location.file === this.#at([]).file ? 'verify' : placeOf(rule.location);
