@@ -147,6 +147,25 @@ describe('who we are', () => {
     expect(tokens.requests.slice(before).some(({ url }) => url.includes('push'))).toBe(true);
   });
 
+  test('a blob of a repository that nobody gives a token for is sent instead of mounted', async () => {
+    const scopesOf = (url: string): readonly string[] =>
+      new URL(url, 'http://tokens').searchParams.getAll('scope');
+    await using tokens = await startTokenServer({
+      certificate,
+      // For one repository at a time.
+      accepts: ({ url }) => scopesOf(url).length === 1,
+    });
+    await using registry = await startRegistry({ settings: tokens.settings });
+    await using registries = await access({}, { insecure: [registry.host] });
+    const repository = await pushAndPull(registries, registry.host);
+    await using source = registries.source(parseImageReference(`${repository}:1`));
+    const copy = `${registry.host}/access/copy`;
+    await using target = registries.target(parseImageReference(`${copy}:1`));
+    await copyImage({ source, reference: '1', target, names: ['1'], reporter: silentReporter });
+    await pull(registries, copy);
+    expect(tokens.requests.some(({ url }) => scopesOf(url).length === 2)).toBe(true);
+  });
+
   test.each([
     ['an entry', { auths: { HOST: { auth: Buffer.from(`${USER}:${PASSWORD}`).toString('base64') } } }],
     ['a credential store', { credsStore: 'access-test' }],
